@@ -1,0 +1,117 @@
+"""A trained model as one file: family, config, weights and frozen tables in safetensors, with a fingerprint.
+
+Tables are frozen inside `save`, so nobody has to remember to; `load` reads them and recomputes none.
+The fingerprint is the first 8 bytes of a SHA-256 over the family, the config and every tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+
+from .coding.tables import TableSet
+from .contracts import CheckpointError, FrozenModel
+from .data.files import write_atomic
+from .golden import golden_digest
+from .models import family as find_family
+from .registry import FORMAT, read_header
+
+_TABLE_PREFIX = "tables/"
+_TABLE_PARTS = ("frequencies", "lengths", "offsets")
+
+
+def build(family_name: str, config: dict[str, Any]) -> torch.nn.Module:
+    """A model of a family from its configuration as a plain dict. Unknown keys are refused."""
+    model_class, config_class = find_family(family_name).load()
+    known = {f.name for f in fields(config_class)}
+    unknown = sorted(set(config) - known)
+    if unknown:
+        raise CheckpointError(f"{family_name} has no configuration key {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+    return model_class(config_class(**config))
+
+
+def fingerprint(family_name: str, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bytes:
+    """8 bytes that change whenever the family, the config or any tensor (name, type, shape, value) does."""
+    digest = hashlib.sha256(json.dumps([family_name, config], sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
+        digest.update(array.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()[:8]
+
+
+def _pack_tables(tables: dict[str, TableSet]) -> tuple[dict[str, torch.Tensor], dict[str, bool]]:
+    tensors, escapes = {}, {}
+    for name, table in tables.items():
+        escapes[name] = table.escape
+        for part in _TABLE_PARTS:
+            # Frequencies are at most 2^20, so int32 holds what uint32 does.
+            tensors[f"{_TABLE_PREFIX}{name}/{part}"] = torch.from_numpy(getattr(table, part).astype(np.int32))
+    return tensors, escapes
+
+
+def save(model: torch.nn.Module, path: Path, *, name: str, family_name: str, card: dict[str, Any], half: bool = False) -> bytes:
+    """Freeze the model's tables, prove its exactness bound, and write it atomically. Returns the fingerprint.
+
+    half: store (and first round to) float16 the floating tensors of the transforms. Raises CheckpointError if
+    the exact part of the model could exceed its bound.
+    """
+    if half:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(torch.float16).to(parameter.dtype))
+    model.freeze()
+    model.prove_exact()
+    config = asdict(model.config)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if half:
+        tensors = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in tensors.items()}
+    table_tensors, escapes = _pack_tables(model.tables)
+    tensors.update(table_tensors)
+    print_ = fingerprint(family_name, config, tensors)
+    header = {
+        "format": FORMAT,
+        "name": name,
+        "family": family_name,
+        "config": json.dumps(config),
+        "escapes": json.dumps(escapes),
+        "fingerprint": print_.hex(),
+        "card": json.dumps({**card, "golden": golden_digest(model)}),
+    }
+    write_atomic(path, safetensors_bytes(tensors, header), overwrite=True)
+    return print_
+
+
+def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
+    """A model ready for coding. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
+    header = read_header(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from error
+    found = fingerprint(header["family"], header["config"], tensors)
+    if found != header["fingerprint"]:
+        raise CheckpointError(f"{path}: its content has fingerprint {found.hex()}, its header says {header['fingerprint'].hex()}")
+    model = build(header["family"], header["config"])
+    tables = {}
+    for name, escape in header["escapes"].items():
+        parts = [tensors.pop(f"{_TABLE_PREFIX}{name}/{part}").numpy() for part in _TABLE_PARTS]
+        tables[name] = TableSet(parts[0].astype(np.uint32), parts[1], parts[2], escape)
+    weights = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its tensors do not fit {header['family']}: {error}") from error
+    model.tables = tables
+    model.prove_exact()
+    model.eval().requires_grad_(False).to(device)
+    return FrozenModel(header["name"], header["family"], found, model, header["card"])

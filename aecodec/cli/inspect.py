@@ -1,0 +1,143 @@
+"""``aecodec info``, ``verify`` and ``compare``: looking at files without changing any."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..contracts import AecodecError, UsageError
+from . import fail
+from .output import emit_json, expand, size_text
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per file on stdout.")
+def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
+    """Size, model, quality and chunks of .aec files. Loads no weights."""
+    from ..inspection import info as inspect_file
+
+    codes = []
+    for path, _ in expand(files, recursive, {".aec"}):
+        try:
+            record = inspect_file(path)
+        except AecodecError as error:
+            codes.append(fail(_named(path, error), error.exit_code))
+            continue
+        if as_json:
+            emit_json(record)
+        else:
+            click.echo(_describe(record))
+    return _summary(codes, len(files))
+
+
+def _describe(record: dict[str, Any]) -> str:
+    kinds = ", ".join(f"{kind} {size_text(count)}" for kind, count in record["metadata"].items()) or "none"
+    return "\n".join(
+        [
+            record["file"],
+            f"  picture   {record['width']} x {record['height']}, {record['colour']}, {record['bit_depth']} bits",
+            f"  file      {record['bytes']} bytes, {record['bpp']:.4f} bpp, format {record['format_version']}",
+            f"  quality   {record['quality']:g}",
+            f"  model     {record['model']}, fingerprint {record['fingerprint']}",
+            f"  tiles     {record['tiles']} of {record['tile']} x {record['tile']}, {record['payload_bytes']} bytes",
+            f"  metadata  {kinds}",
+        ]
+    )
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-r", "--recursive", is_flag=True, help="Walk folders.")
+@click.option("--full", is_flag=True, help="Decode each file as well; needs its model.")
+@click.option("-m", "--model", metavar="NAME|PATH", help="A model outside the zoo and the cache.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per file on stdout.")
+def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | None, as_json: bool) -> int:
+    """Check all checksums; exit code 3 for damage, 4 for a missing model."""
+    codes = []
+    for path, _ in expand(files, recursive, {".aec"}):
+        try:
+            _verify_one(path, full, model)
+        except AecodecError as error:
+            codes.append(fail(_named(path, error), error.exit_code))
+            if as_json:
+                emit_json({"file": path, "valid": False, "error": str(error)})
+            continue
+        if as_json:
+            emit_json({"file": path, "valid": True})
+        else:
+            click.echo(f"{path}: fine")
+    return _summary(codes, len(files))
+
+
+def _verify_one(path: str, full: bool, model: str | None) -> None:
+    if full:
+        from ..codec import verify as verify_file
+
+        verify_file(path, full=True, model=model)
+    else:
+        from ..inspection import info as inspect_file
+
+        inspect_file(path)
+
+
+def _named(path: str, error: AecodecError) -> str:
+    """The error's text, with the file's name in front unless it is there already."""
+    text = str(error)
+    return text if text.startswith(path) else f"{path}: {text}"
+
+
+def _summary(codes: list[int], files: int) -> int:
+    if not codes:
+        return 0
+    return codes[0] if files == 1 else 1
+
+
+@click.command()
+@click.argument("reference")
+@click.argument("other")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")
+def compare(reference: str, other: str, as_json: bool) -> None:
+    """PSNR and MS-SSIM of OTHER against REFERENCE; either may be an .aec file."""
+    import numpy as np
+
+    from ..metrics.ms_ssim import ms_ssim
+    from ..metrics.psnr import psnr
+
+    a, b = (_pixels(path) for path in (reference, other))
+    if a.ndim != b.ndim:
+        a, b = (p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b))
+    if a.shape != b.shape:
+        raise UsageError(
+            f"the pictures differ in size: {a.shape[1]} x {a.shape[0]} and {b.shape[1]} x {b.shape[0]} pixels"
+        )
+    decibel, similarity = psnr(a, b), ms_ssim(a, b)
+    if as_json:
+        emit_json(
+            {
+                "reference": reference,
+                "other": other,
+                "psnr": decibel if math.isfinite(decibel) else None,
+                "ms_ssim": similarity,
+                "identical": bool((a == b).all()),
+            }
+        )
+        return
+    click.echo(f"PSNR     {'identical' if math.isinf(decibel) else f'{decibel:.3f} dB'}")
+    click.echo(f"MS-SSIM  {'picture too small' if similarity is None else f'{similarity:.5f}'}")
+
+
+def _pixels(path: str) -> Any:
+    """Pixels of a picture or of an .aec file, (H, W) or (H, W, 3) uint8."""
+    from ..data.images import read_bytes, read_picture
+
+    if path.endswith(".aec"):
+        from ..codec import codec_for
+
+        data = read_bytes(Path(path))
+        return codec_for(data).decode_picture(data).pixels
+    return read_picture(Path(path)).pixels

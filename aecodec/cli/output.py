@@ -1,0 +1,58 @@
+"""How commands print: results on stdout, notices and progress on stderr, JSON Lines on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+SCHEMA_VERSION = 1
+T = TypeVar("T")
+
+
+def emit_json(record: dict[str, Any]) -> None:
+    """One JSON line on stdout."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **record}, default=str))
+
+
+def notice(message: str) -> None:
+    """One line on stderr that is no error."""
+    click.echo(f"aecodec: {message}", err=True)
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: 950 B, 12.3 kB, 4.5 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def progress(items: list[T], label: str, quiet: bool) -> Iterator[T]:
+    """The items, with a progress bar on stderr if there are several and a person is watching."""
+    if quiet or len(items) < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description=label, console=Console(stderr=True), transient=True)
+
+
+def expand(inputs: Iterable[str], recursive: bool, suffixes: set[str]) -> list[tuple[str, Path | None]]:
+    """Arguments -> (path, folder it was found under or None). Folders are walked only with ``recursive``."""
+    found: list[tuple[str, Path | None]] = []
+    for argument in inputs:
+        path = Path(argument)
+        if argument != "-" and path.is_dir() and recursive:
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            found.extend((str(p), path) for p in inside)
+        else:
+            found.append((argument, None))
+    return found

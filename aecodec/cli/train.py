@@ -1,0 +1,113 @@
+"""``aecodec train``: one training loop for every family."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..contracts import UsageError
+from . import INTERRUPTED
+
+if TYPE_CHECKING:
+    from ..train import Run
+
+
+@click.command()
+@click.argument("family")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of pictures, or a pack.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
+@click.option("--resume", metavar="auto|PATH", help="Go on from the run's own state (if any), or from a state file.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="End cleanly after this long.")
+@click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--name", help="Name of the model in its files.")
+@click.option("--print-config", is_flag=True, help="Print the resolved configuration and exit.")
+def train(
+    family: str,
+    data: Path | None,
+    out: Path | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    resume: str | None,
+    max_seconds: float | None,
+    device: str | None,
+    name: str | None,
+    print_config: bool,
+) -> int:
+    """Train a model of FAMILY. Ctrl-C ends after the step at hand and leaves a usable checkpoint.
+
+    Precedence of settings: flag, --set, AECODEC_TRAIN_* in the environment, --config, default.
+    """
+    from ..models import family as find_family
+    from ..train_config import resolve
+
+    find_family(family)
+    config = resolve(family, config_file, list(settings), {"device": device, "name": name})
+    if print_config:
+        import yaml
+
+        click.echo(yaml.safe_dump(config.model_dump(), sort_keys=False), nl=False)
+        return 0
+    if data is None or out is None:
+        raise UsageError("training needs --data and --out")
+    from ..train import STATE_FILE, fit
+
+    state = None
+    if resume == "auto":
+        state = out / STATE_FILE if (out / STATE_FILE).exists() else None
+    elif resume is not None:
+        state = Path(resume)
+    elif (out / STATE_FILE).exists():
+        raise UsageError(f"{out} holds a run already; use --resume auto to go on with it, or another folder")
+    with _Display() as display:
+        outcome = fit(config, data, out, resume=state, max_seconds=max_seconds, report=display.report)
+    if outcome.checkpoint is not None:
+        click.echo(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+class _Display:
+    """A progress bar for a person, plain lines for a log."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> _Display:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = ("training", BarColumn(), "{task.percentage:5.1f} %", TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("training", total=1.0, text="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, run: Run, means: dict[str, float]) -> None:
+        text = _summary(means)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=run.share(), text=text)
+        else:
+            click.echo(f"step {run.progress.step} ({run.share():.1%}): {text}", err=True)
+
+
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "loss": lambda v: f"loss {v:.4f}",
+    "bpp": lambda v: f"{v:.4f} bpp",
+    "psnr": lambda v: f"{v:.2f} dB",
+    "images_per_second": lambda v: f"{v:.0f} img/s",
+    "eval_loss": lambda v: f"held-out loss {v:.4f}",
+}
+
+
+def _summary(means: dict[str, float]) -> str:
+    return ", ".join(show(means[key]) for key, show in _SHOWN.items() if key in means)

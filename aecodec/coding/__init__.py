@@ -1,0 +1,1 @@
+"""Exact integers and bytes: probability tables, the entropy coder and the .aec container."""

@@ -1,0 +1,235 @@
+"""The .aec container, format version 1: written, parsed and checked here, and nowhere else.
+
+All integers are little-endian and unsigned.
+
+    header                                    (at most 47 bytes)
+      0   4   magic           41 45 43 00, that is "AEC" and a zero byte
+      4   1   version         1
+      5   1   channels        1 grey, 3 RGB
+      6   1   bit depth       8
+      7   1   tile            log2 of the tile side in pixels, 8 ... 14
+      8   4   width           pixels, 1 ... 2^20
+     12   4   height          pixels, 1 ... 2^20
+     16   8   fingerprint     of the model that wrote the file and must read it
+     24   2   quality         quality step, 0 ... 1000
+     26   1   name length     n, 1 ... 16
+     27   n   model name      ASCII letters, digits, '-', '_', '.'
+    27+n  4   CRC-32 of all bytes before it
+
+    chunk, repeated to the end of the file
+      0   1   type            ASCII letter: a capital is critical, a small letter may be skipped
+      1   4   length          m, bytes of data
+      5   m   data
+     5+m  4   CRC-32 of type, length and data
+
+Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
+'i' ICC profile, 'e' Exif, 'x' XMP (each at most once, before the first tile, zlib-compressed). The picture is
+cut into square tiles from its upper left corner; the last ones of a row or column are narrower.
+The header's place and its CRC are the same in every version to come, so that any version can tell
+damage (checksum wrong) from a newer file (checksum right, version unknown).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, UnsupportedVersionError
+
+MAGIC = b"AEC\0"
+VERSION = 1
+MAX_SIDE = 1 << 20
+MAX_NAME = 16
+TILE = b"T"
+METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
+MAX_METADATA = 16 << 20
+
+_FIXED = struct.Struct("<4sBBBBII8sHB")
+_CHUNK = struct.Struct("<cI")
+_CRC = struct.Struct("<I")
+_NAME = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_NAME)
+MIN_CHUNK = _CHUNK.size + _CRC.size
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of a file say. width, height: pixels; quality: step; tile: side in pixels."""
+
+    width: int
+    height: int
+    channels: int
+    quality: int
+    model: str
+    fingerprint: bytes
+    tile: int = 1024
+    bit_depth: int = 8
+    version: int = VERSION
+
+    def grid(self) -> tuple[int, int]:
+        """Tiles down and across."""
+        return -(-self.height // self.tile), -(-self.width // self.tile)
+
+    def pack(self) -> bytes:
+        """Header bytes with checksum. Raises ValueError for a field that the format cannot hold."""
+        name = self.model.encode("ascii", "replace")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {self.model!r}")
+        tile_log2 = self.tile.bit_length() - 1
+        _check_fields(self, tile_log2)
+        head = _FIXED.pack(
+            MAGIC, self.version, self.channels, self.bit_depth, tile_log2,
+            self.width, self.height, self.fingerprint, self.quality, len(name),
+        )  # fmt: skip
+        return head + name + _CRC.pack(zlib.crc32(head + name))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk: its type, its data, and the offset of its first byte in the file."""
+
+    type: bytes
+    data: bytes
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Container:
+    """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes."""
+
+    header: Header
+    tiles: list[bytes]
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    chunks: list[Chunk] = field(default_factory=list)
+
+
+def _check_fields(header: Header, tile_log2: int) -> None:
+    """Raises ValueError naming the first field out of its range."""
+    checks = (
+        ("width", 1 <= header.width <= MAX_SIDE, header.width),
+        ("height", 1 <= header.height <= MAX_SIDE, header.height),
+        ("channels", header.channels in (1, 3), header.channels),
+        ("bit depth", header.bit_depth == 8, header.bit_depth),
+        ("quality", 0 <= header.quality <= QUALITY_STEPS, header.quality),
+        ("tile", 8 <= tile_log2 <= 14 and header.tile == 1 << tile_log2, header.tile),
+        ("fingerprint", len(header.fingerprint) == 8, header.fingerprint),
+    )
+    for name, valid, value in checks:
+        if not valid:
+            raise ValueError(f"{name} is out of range: {value!r}")
+
+
+def _pack_chunk(kind: bytes, data: bytes) -> bytes:
+    head = _CHUNK.pack(kind, len(data))
+    return head + data + _CRC.pack(zlib.crc32(data, zlib.crc32(head)))
+
+
+def write(header: Header, tiles: Iterable[bytes], metadata: dict[str, bytes] | None = None) -> bytes:
+    """The bytes of a file. Raises ValueError for fields out of range or a wrong number of tiles."""
+    parts = [header.pack()]
+    for kind, content in sorted((metadata or {}).items()):
+        if len(content) > MAX_METADATA:
+            raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
+        parts.append(_pack_chunk(METADATA[kind], zlib.compress(content, 9)))
+    payloads = [_pack_chunk(TILE, tile) for tile in tiles]
+    rows, columns = header.grid()
+    if len(payloads) != rows * columns:
+        raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
+    return b"".join(parts + payloads)
+
+
+def parse_header(data: bytes) -> tuple[Header, int]:
+    """The header and its length in bytes. Needs only the first 47 bytes of a file.
+
+    Raises BitstreamError (no .aec file, or damaged), TruncatedError or UnsupportedVersionError.
+    """
+    if not data:
+        raise TruncatedError("the file is empty")
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise BitstreamError("not an .aec file (it does not start with the magic bytes)")
+    if len(data) < _FIXED.size:
+        raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
+    _, version, channels, depth, tile_log2, width, height, print_, quality, n = _FIXED.unpack_from(data)
+    end = _FIXED.size + n
+    if len(data) < end + _CRC.size:
+        raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
+    if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
+        raise BitstreamError("the header is damaged (checksum mismatch)")
+    if version != VERSION:
+        raise UnsupportedVersionError(f"format version {version}; this program reads version {VERSION}")
+    name = data[_FIXED.size : end]
+    if not _NAME.fullmatch(name):
+        raise BitstreamError(f"the model name is not valid: {name!r}")
+    if not 8 <= tile_log2 <= 14:
+        raise BitstreamError(f"tile is out of range: 2^{tile_log2}")
+    header = Header(width, height, channels, quality, name.decode("ascii"), print_, 1 << tile_log2, depth, version)
+    try:
+        _check_fields(header, tile_log2)
+    except ValueError as error:
+        raise BitstreamError(str(error)) from None
+    return header, end + _CRC.size
+
+
+def _read_chunks(data: bytes, position: int) -> list[Chunk]:
+    chunks = []
+    while position < len(data):
+        if len(data) - position < MIN_CHUNK:
+            raise TruncatedError(f"the file ends inside the chunk at byte {position}")
+        kind, length = _CHUNK.unpack_from(data, position)
+        end = position + _CHUNK.size + length
+        if end + _CRC.size > len(data):
+            raise TruncatedError(f"the chunk at byte {position} declares {length} bytes, beyond the file's end")
+        if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[position:end]):
+            raise BitstreamError(f"the chunk at byte {position} is damaged (checksum mismatch)")
+        if not kind.isalpha():
+            raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
+        chunks.append(Chunk(kind, data[position + _CHUNK.size : end], position))
+        position = end + _CRC.size
+    return chunks
+
+
+def _inflate(kind: str, data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        content = stream.decompress(data, MAX_METADATA)
+    except zlib.error as error:
+        raise BitstreamError(f"the {kind} metadata is damaged ({error})") from None
+    if not stream.eof or stream.unused_data:
+        raise BitstreamError(f"the {kind} metadata is damaged or larger than {MAX_METADATA} bytes")
+    return content
+
+
+def parse(data: bytes) -> Container:
+    """All of a file, every checksum verified. Raises BitstreamError and its kin; allocates no pixel.
+
+    The number of tiles that the declared size implies is compared with what the file holds, so a
+    forged size costs nothing.
+    """
+    header, position = parse_header(data)
+    rows, columns = header.grid()
+    if rows * columns * MIN_CHUNK > len(data) - position:
+        raise TruncatedError(
+            f"{header.width} x {header.height} pixels need {rows * columns} tiles; "
+            f"the {len(data) - position} bytes after the header cannot hold them"
+        )
+    chunks = _read_chunks(data, position)
+    kinds = {code: kind for kind, code in METADATA.items()}
+    tiles: list[bytes] = []
+    metadata: dict[str, bytes] = {}
+    for chunk in chunks:
+        if chunk.type == TILE:
+            tiles.append(chunk.data)
+        elif chunk.type in kinds:
+            kind = kinds[chunk.type]
+            if kind in metadata or tiles:
+                raise BitstreamError(f"the {kind} chunk at byte {chunk.offset} is repeated or out of place")
+            metadata[kind] = _inflate(kind, chunk.data)
+        elif chunk.type.isupper():
+            raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
+    if len(tiles) < rows * columns:
+        raise TruncatedError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
+    if len(tiles) > rows * columns:
+        raise BitstreamError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
+    return Container(header, tiles, metadata, chunks)

@@ -1,0 +1,188 @@
+"""The data that travels between rooms, the protocols they agree on, and the tree of errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+#: Quality is an integer step in files and models: ``-q 60`` is step 600. Eleven knots, 100 steps apart.
+QUALITY_STEPS = 1000
+QUALITY_KNOT = 100
+QUALITY_KNOTS = QUALITY_STEPS // QUALITY_KNOT + 1
+
+
+class AecodecError(Exception):
+    """Base of every error that this package raises on purpose. ``exit_code`` is the command line's."""
+
+    exit_code = 1
+
+
+class ImageReadError(AecodecError):
+    """An input picture is missing, unreadable, truncated, of absurd size, or no picture at all."""
+
+
+class OutputError(AecodecError):
+    """An output could not be written (no space, no permission, a directory in the way)."""
+
+
+class OutputExistsError(OutputError):
+    """The output exists and overwriting it was not asked for."""
+
+    exit_code = 5
+
+
+class UsageError(AecodecError):
+    """The arguments contradict each other or name something out of range."""
+
+    exit_code = 2
+
+
+class BitstreamError(AecodecError):
+    """An .aec file is damaged: a checksum, a length or a declared size is wrong."""
+
+    exit_code = 3
+
+
+class TruncatedError(BitstreamError):
+    """An .aec file ends before its declared content does."""
+
+
+class UnsupportedVersionError(BitstreamError):
+    """An .aec file is of a newer format version, or holds a critical chunk this version does not know."""
+
+    exit_code = 4
+
+
+class CheckpointError(AecodecError):
+    """A checkpoint is missing, damaged, of an unknown family, or unfit for exact coding."""
+
+    exit_code = 4
+
+
+class ModelMismatchError(CheckpointError):
+    """An .aec file was written with another model than the one at hand (fingerprints differ)."""
+
+
+class IndexFileError(AecodecError):
+    """A Hamming index file is damaged or was built with another hasher."""
+
+    exit_code = 3
+
+
+class UnknownName(AecodecError):
+    """A family, model, metric, codec or index backend of that name does not exist."""
+
+    exit_code = 2
+
+
+class TargetUnreachableError(AecodecError):
+    """No quality of the model meets the asked size, rate or PSNR."""
+
+    exit_code = 6
+
+
+class MissingDependencyError(AecodecError):
+    """An optional package is needed for this and is not installed."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one training step minimises.
+
+    total: scalar float32 tensor with a gradient.
+    parts: detached scalars to log, e.g. ``{"bpp": ..., "mse": ...}`` (bits per pixel; squared [0, 1] units).
+    """
+
+    total: torch.Tensor
+    parts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SymbolPlane:
+    """Integers to be coded and, for each, which table codes it.
+
+    symbols: (n,) int32, any range (a table's escape covers what lies outside its support).
+    tables: (n,) uint8 or int32, index into the plane's table set, same length.
+    """
+
+    symbols: np.ndarray
+    tables: np.ndarray
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """The latents of one tile as integers: everything a decoder needs besides the model.
+
+    z: (Z, h, w) int32 hyper-latent symbols, or None for a family without a hyperprior.
+    y: (N, H, W) int32 latent symbols (residuals of the predicted mean).
+    quality: integer quality step in [0, QUALITY_STEPS].
+    """
+
+    y: np.ndarray
+    z: np.ndarray | None
+    quality: int
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What the training loop needs of a family."""
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
+        """batch: (B, 3, H, W) float32 in [0, 1]. progress: share of the training done, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class TileCodec(Protocol):
+    """What the file codec needs of a family whose tables are frozen.
+
+    ``stride`` is the number of pixels per latent position; a tile's sides are multiples of
+    ``alignment`` pixels; ``context`` is how many latent positions beyond a window the transforms look at.
+    """
+
+    stride: int
+    alignment: int
+    context: int
+
+    def analyse(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, 3, H, W) float32 in [0, 1] -> y (1, N, H/stride, W/stride) float32, before any gain."""
+        ...
+
+    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Shapes of y and z (or None) for a tile of (height, width) latent positions."""
+        ...
+
+    def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
+        """y of one tile -> its integers at a quality step."""
+        ...
+
+    def encode_tile(self, code: LatentCode) -> bytes:
+        """Integers -> entropy-coded bytes."""
+        ...
+
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+        ...
+
+    def dequantise(self, code: LatentCode) -> torch.Tensor:
+        """Integers -> y_hat (1, N, H, W) float32, the latents that the synthesis transform takes."""
+        ...
+
+    def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
+        """y_hat (1, N, H, W) float32 -> x_hat (1, 3, H*stride, W*stride) float32, not clipped."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A model ready for coding: its name, its fingerprint (8 bytes) and the module in eval mode."""
+
+    name: str
+    family: str
+    fingerprint: bytes
+    codec: Any
+    metadata: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,72 @@
+"""Files written so that a crash or a full disk leaves the old one or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..contracts import OutputError, OutputExistsError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A temporary file beside the target, to write to; on leaving: fsync, rename, fsync of the folder.
+
+    If the block or any of that fails, the target is as it was. Raises OutputExistsError or OutputError.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory")
+    if not overwrite and path.exists():
+        raise OutputExistsError(f"{path}: exists (use --force to overwrite it)")
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _rename_new(temporary, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        raise OutputExistsError(f"{path}: exists (use --force to overwrite it)") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | memoryview, *, overwrite: bool) -> None:
+    """All of a file at once, through `atomic_file`. Raises OutputExistsError or OutputError."""
+    with atomic_file(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Rename without overwriting what another process may have put there meanwhile."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links: check, then rename.
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(temporary, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,68 @@
+"""The context model: predicted means of the latents, in four steps that each touch every location.
+
+Means only. The tables are chosen by the scale net alone, so a mean that differs in its last bits on
+another device shifts a latent by as little and can never desynchronise the entropy decoder.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..nn.blocks import DepthwiseBlock
+
+STEPS = 4
+#: Phase (row, column) within each 2x2 cell. In step s, channels c with c % 4 == g decode phase (g + s) % 4.
+PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
+
+
+def step_masks(channels: int, height: int, width: int, device: torch.device | None = None) -> torch.Tensor:
+    """(STEPS, channels, height, width) bool; the four masks partition every latent exactly once.
+
+    The partition over channel groups and quarter phases is that of DCVC-DC (Li, Li, Lu 2023, fig. 4).
+    """
+    phase = torch.zeros(2, 2, dtype=torch.int64)
+    for number, (row, column) in enumerate(PHASES):
+        phase[row, column] = number
+    rows = torch.arange(height) % 2
+    columns = torch.arange(width) % 2
+    phase_map = phase[rows][:, columns]
+    group = (torch.arange(channels) % STEPS)[:, None, None]
+    step = (phase_map - group) % STEPS
+    return torch.stack([step == s for s in range(STEPS)]).to(device)
+
+
+class HyperFeatures(nn.Module):
+    """z_hat (B, Z, h, w) -> features (B, F, 4h, 4w) for the mean predictor."""
+
+    def __init__(self, z_channels: int, features: int) -> None:
+        super().__init__()
+        self.up1 = nn.Conv2d(z_channels, 4 * features, 1)
+        self.block = DepthwiseBlock(features)
+        self.up2 = nn.Conv2d(features, 4 * features, 1)
+
+    def forward(self, z_hat: torch.Tensor) -> torch.Tensor:
+        h = self.block(F.pixel_shuffle(self.up1(z_hat), 2))
+        return F.pixel_shuffle(self.up2(h), 2)
+
+
+class MeanContext(nn.Module):
+    """Predicts the mean of the latents of one step from the hyper features and the latents decoded so far."""
+
+    def __init__(self, latents: int, features: int) -> None:
+        super().__init__()
+        self.adapt = nn.ModuleList(
+            [nn.Conv2d(features + (latents if step else 0), features, 1) for step in range(STEPS)]
+        )
+        self.shared = nn.Sequential(DepthwiseBlock(features), DepthwiseBlock(features))
+        self.head = nn.ModuleList([nn.Conv2d(features, latents, 1) for _ in range(STEPS)])
+        with torch.no_grad():
+            for head in self.head:
+                head.weight.mul_(0.1)
+                head.bias.zero_()
+
+    def forward(self, step: int, features: torch.Tensor, y_hat: torch.Tensor) -> torch.Tensor:
+        """features (B, F, H, W), y_hat (B, N, H, W) with zeros where unknown -> mean (B, N, H, W)."""
+        h = torch.cat([features, y_hat], dim=1) if step else features
+        return self.head[step](self.shared(self.adapt[step](h)))

@@ -1,0 +1,98 @@
+"""Gaussian tables at 64 scales, and which of them codes each latent as an integer function of z.
+
+The scale predictor was trained in float; files need its choice to be the same everywhere. So half of its
+outputs (the scales) is mirrored in fixed point, from the integers of z to a comparison with integer
+boundaries. The other half (the means) stays in float: it shifts the latents and cannot desynchronise a stream.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..coding.tables import TableSet, freeze_symmetric
+from ..nn.fixed_point import ACTIVATION_FRACTION, FixedSequence
+from ..nn.gdn import forget_constants
+
+LEVELS = 64
+
+
+def make_gaussian() -> Any:
+    """A compressai GaussianConditional: the likelihood while training, scales bounded below by 0.11."""
+    from compressai.entropy_models import GaussianConditional
+
+    return forget_constants(GaussianConditional(None))
+
+
+def log2_likelihood(
+    gaussian: Any, values: torch.Tensor, scales: torch.Tensor, means: torch.Tensor
+) -> torch.Tensor:
+    """values (noisy latents), scales, means: float32 of equal shape -> log2 P, P bounded below by 1e-9."""
+    likelihood = gaussian.likelihood_lower_bound(gaussian._likelihood(values, scales, means))
+    return torch.log2(likelihood)
+
+
+def scale_table() -> torch.Tensor:
+    """(LEVELS,) float64 standard deviations: compressai's, 0.11 to 256 in equal ratios."""
+    from compressai.models.google import get_scale_table
+
+    return get_scale_table(levels=LEVELS).double()
+
+
+def freeze_gaussians(scales: torch.Tensor, tail_mass: float) -> TableSet:
+    """One integer table per scale over round(y - mean), reaching to where tail_mass is left, with escape.
+
+    P(k) = Phi((k + 1/2) / s) - Phi((k - 1/2) / s), from the lower tail, where float64 does not cancel.
+    """
+    reach_in_sigmas = -float(torch.special.ndtri(torch.tensor(tail_mass / 2, dtype=torch.float64)))
+    halves = []
+    for scale in scales.tolist():
+        k = torch.arange(math.ceil(scale * reach_in_sigmas) + 1, dtype=torch.float64)
+        mass = torch.special.ndtr((0.5 - k) / scale) - torch.special.ndtr((-0.5 - k) / scale)
+        halves.append(mass.numpy())
+    return freeze_symmetric(halves)
+
+
+class FixedScales(nn.Module):
+    """z (Z, h, w) integers -> table numbers (N, 4h, 4w), by integers only (nn/fixed_point.py).
+
+    hyper_synthesis: the network whose first `latents` outputs are the scales; z_channels: Z.
+    """
+
+    medians_q: torch.Tensor
+    boundaries_q: torch.Tensor
+
+    def __init__(self, hyper_synthesis: nn.Sequential, z_channels: int, latents: int) -> None:
+        super().__init__()
+        self.sequence = FixedSequence(hyper_synthesis, latents)
+        self.register_buffer("medians_q", torch.zeros(z_channels, dtype=torch.int64))
+        self.register_buffer("boundaries_q", torch.zeros(LEVELS - 1, dtype=torch.int64))
+
+    @torch.no_grad()
+    def freeze(self, hyper_synthesis: nn.Sequential, medians: torch.Tensor, scales: torch.Tensor) -> None:
+        """Write the integers. medians: (Z, 1, 1) of z; scales: (LEVELS,) increasing.
+
+        A scale takes table i if it exceeds i boundaries; the last scale is no boundary. For an integer v,
+        v > b is v > floor(b), so flooring the boundaries moves none.
+        """
+        self.sequence.freeze(hyper_synthesis)
+        unit = 2.0**ACTIVATION_FRACTION
+        self.medians_q.copy_(torch.floor(medians.flatten().double() * unit + 0.5))
+        self.boundaries_q.copy_(torch.floor(scales[:-1].double() * unit))
+
+    def bound(self) -> int:
+        """Largest partial sum that any z can cause."""
+        return self.sequence.bound()
+
+    @torch.no_grad()
+    def exact(self, z: np.ndarray) -> np.ndarray:
+        """z: (Z, h, w) int32, any values -> (N, 4h, 4w) uint8 in [0, LEVELS - 1]; on the CPU."""
+        symbols = torch.from_numpy(z).to(torch.int64)
+        fixed = (symbols << ACTIVATION_FRACTION) + self.medians_q.cpu()[:, None, None]
+        scale = self.sequence.exact(fixed[None].to(torch.float64))[0].to(torch.int64)
+        # Left side: the number of boundaries strictly below the scale.
+        return torch.searchsorted(self.boundaries_q.cpu(), scale).to(torch.uint8).numpy()

@@ -1,0 +1,56 @@
+"""The prior of the hyper-latent z: per channel and quality knot, a mixture of three logistic densities."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..coding.tables import TableSet, freeze_pmfs
+
+COMPONENTS = 3
+
+
+class HyperPrior(nn.Module):
+    """P(z | channel, knot): z integer in [-z_max, z_max]; a bounded alphabet needs no escape.
+
+    Parameters are a per-channel base plus a per-knot difference, so that every training sample moves
+    the base whatever its quality.
+    """
+
+    def __init__(self, channels: int, knots: int, z_max: int) -> None:
+        super().__init__()
+        self.channels, self.knots, self.z_max = channels, knots, z_max
+        spread = torch.linspace(-1.0, 1.0, COMPONENTS).repeat(channels, 1)
+        self.mean = nn.Parameter(spread)
+        self.log_scale = nn.Parameter(torch.zeros(channels, COMPONENTS))
+        self.logit = nn.Parameter(torch.zeros(channels, COMPONENTS))
+        self.mean_knot = nn.Parameter(torch.zeros(knots, channels, COMPONENTS))
+        self.log_scale_knot = nn.Parameter(torch.zeros(knots, channels, COMPONENTS))
+        self.logit_knot = nn.Parameter(torch.zeros(knots, channels, COMPONENTS))
+
+    def log2_likelihood(self, z: torch.Tensor, knot: torch.Tensor) -> torch.Tensor:
+        """z: (B, Z, h, w) float32; knot: (B,) int64 -> log2 P, (B, Z, h, w). Same identity as ScaleMixture."""
+        mean = (self.mean + self.mean_knot[knot])[:, :, None, None]
+        log_scale = (self.log_scale + self.log_scale_knot[knot])[:, :, None, None]
+        log_weight = F.log_softmax(self.logit + self.logit_knot[knot], dim=-1)[:, :, None, None]
+        inverse = torch.exp(-log_scale.clamp(-4.0, 5.0))
+        distance = (z[..., None] - mean).abs()
+        u, minus_v = (0.5 - distance) * inverse, (0.5 + distance) * inverse
+        log_mass = torch.log(-torch.expm1(-inverse))
+        terms = F.logsigmoid(u) + F.logsigmoid(minus_v) + log_mass + log_weight
+        return torch.logsumexp(terms, dim=-1) * (1.0 / math.log(2.0))
+
+    @torch.no_grad()
+    def freeze(self) -> TableSet:
+        """Integer tables, row knot * channels + channel, over symbols -z_max ... z_max."""
+        symbols = torch.arange(-self.z_max, self.z_max + 1, dtype=torch.float32)
+        z = symbols.view(1, 1, -1, 1).expand(1, self.channels, -1, 1)
+        pmfs: list[np.ndarray] = []
+        for knot in range(self.knots):
+            log2p = self.log2_likelihood(z, torch.tensor([knot]))[0, :, :, 0].double().numpy()
+            pmfs.extend(np.exp2(log2p))
+        return freeze_pmfs(pmfs, offsets=[-self.z_max] * len(pmfs), escape=False)

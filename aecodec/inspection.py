@@ -1,0 +1,63 @@
+"""What can be said of a file or a model from its header alone: no weights, no torch, no pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .coding import container
+from .contracts import QUALITY_STEPS
+from .data.images import read_bytes
+from .registry import model_paths, read_header
+
+COLOURS = {1: "grey", 3: "RGB"}
+
+
+def info(source: str | Path) -> dict[str, Any]:
+    """Header, model, quality and chunks of an .aec file, every checksum verified.
+
+    Raises ImageReadError (missing, unreadable), BitstreamError and its kin.
+    """
+    data = read_bytes(Path(source))
+    parsed = container.parse(data)
+    header = parsed.header
+    payload = sum(len(tile) for tile in parsed.tiles)
+    return {
+        "file": str(source),
+        "bytes": len(data),
+        "format_version": header.version,
+        "width": header.width,
+        "height": header.height,
+        "colour": COLOURS[header.channels],
+        "bit_depth": header.bit_depth,
+        "quality": 100.0 * header.quality / QUALITY_STEPS,
+        "bpp": 8.0 * len(data) / (header.width * header.height),
+        "model": header.model,
+        "fingerprint": header.fingerprint.hex(),
+        "tile": header.tile,
+        "tiles": len(parsed.tiles),
+        "payload_bytes": payload,
+        "metadata": {kind: len(content) for kind, content in parsed.metadata.items()},
+        "chunks": [
+            {"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks
+        ],
+    }
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Name, family, fingerprint, size and card of every model of the zoo and the cache."""
+    found = []
+    for path in model_paths():
+        header = read_header(path)
+        found.append(
+            {
+                "name": path.stem,
+                "family": header["family"],
+                "fingerprint": header["fingerprint"].hex(),
+                "bytes": path.stat().st_size,
+                "path": str(path),
+                "config": header["config"],
+                "card": header["card"],
+            }
+        )
+    return found

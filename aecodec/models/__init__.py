@@ -1,0 +1,46 @@
+"""The table of model families: one file each, imported only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ..contracts import UnknownName
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family lives: module, model class, config class, and the name of its table of sizes."""
+
+    module: str
+    model: str
+    config: str
+    summary: str
+
+    def load(self) -> tuple[type, type]:
+        """Import the family -> (model class, config class)."""
+        module = import_module(f"{__name__}.{self.module}")
+        return getattr(module, self.model), getattr(module, self.config)
+
+    def sizes(self) -> dict[str, Any]:
+        """Named configurations of the family."""
+        return dict(import_module(f"{__name__}.{self.module}").SIZES)
+
+
+FAMILIES: dict[str, Family] = {
+    "exact-hyperprior": Family(
+        "exact_hyperprior",
+        "ExactHyperprior",
+        "ExactHyperpriorConfig",
+        "the flagship: one model for every rate, four-step context, exact integer scales",
+    ),
+}
+
+
+def family(name: str) -> Family:
+    """Raises UnknownName, listing what exists."""
+    try:
+        return FAMILIES[name]
+    except KeyError:
+        raise UnknownName(f"no model family {name!r}; there are: {', '.join(sorted(FAMILIES))}") from None

@@ -1,0 +1,309 @@
+"""The flagship: one variable-rate codec whose files decode to the same latents on every device.
+
+Transforms: cheap residual blocks beside a linear block transform (nn/transforms.py). Entropy: hyper-latent
+z, scale indices from z and the quality step by exact integers (entropy/scale_net.py), means by a four-step
+context model (entropy/context.py). Quality is continuous: per-channel log-gains at eleven knots.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
+from ..coding.tables import TableSet
+from ..contracts import (
+    QUALITY_KNOT,
+    QUALITY_KNOTS,
+    QUALITY_STEPS,
+    CheckpointError,
+    LatentCode,
+    Loss,
+    SymbolPlane,
+)
+from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
+from ..entropy.hyper_prior import HyperPrior
+from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
+from ..entropy.scale_net import EXACT_BOUND, ScaleNet
+from ..nn.blocks import DepthwiseBlock
+from ..nn.quantise import round_ste, uniform_noise
+from ..nn.transforms import STRIDE, Analysis, Synthesis
+
+
+@dataclass(frozen=True)
+class ExactHyperpriorConfig:
+    """channels: width C of the transforms; latents: N channels of y; hyper_latents: Z channels of z;
+    features: width of the mean predictor; scale_hidden: width of the scale net; z_max: largest |z|;
+    lambda_low, lambda_high: weights of the squared error (on [0, 1]) at qualities 0 and 100;
+    quantise_from: share of the training after which the scale net is trained on its integer grid."""
+
+    channels: int = 128
+    latents: int = 256
+    hyper_latents: int = 64
+    analysis_blocks: int = 4
+    synthesis_blocks: int = 5
+    features: int = 96
+    scale_hidden: int = 64
+    z_max: int = 32
+    lambda_low: float = 10.0
+    lambda_high: float = 2048.0
+    quantise_from: float = 0.6
+
+
+#: Named sizes of the flagship.
+SIZES = {
+    "tiny": ExactHyperpriorConfig(),
+    "small": ExactHyperpriorConfig(
+        channels=192, latents=256, hyper_latents=96, analysis_blocks=6, synthesis_blocks=8, features=160
+    ),
+    "large": ExactHyperpriorConfig(
+        channels=288, latents=256, hyper_latents=96, analysis_blocks=8, synthesis_blocks=11, features=192
+    ),
+}
+
+
+class HyperAnalysis(nn.Module):
+    """y (B, N, H, W) -> z (B, Z, H/4, W/4)."""
+
+    def __init__(self, latents: int, features: int, z_channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(latents, features, 1)
+        self.block = DepthwiseBlock(features)
+        self.down1 = nn.Conv2d(4 * features, features, 1)
+        self.down2 = nn.Conv2d(4 * features, z_channels, 1)
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        h = self.block(self.enter(y))
+        h = F.relu(self.down1(F.pixel_unshuffle(h, 2)))
+        return self.down2(F.pixel_unshuffle(h, 2))
+
+
+class ExactHyperprior(nn.Module):
+    """See the module's docstring. Pixels in and out are RGB in [0, 1]."""
+
+    stride = STRIDE
+    alignment = 4 * STRIDE
+
+    def __init__(self, config: ExactHyperpriorConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.context = (max(c.analysis_blocks, c.synthesis_blocks) + 1) // 2 + 1
+        self.analysis = Analysis(c.channels, c.latents, c.analysis_blocks)
+        self.synthesis = Synthesis(c.channels, c.latents, c.synthesis_blocks)
+        self.hyper_analysis = HyperAnalysis(c.latents, c.features, c.hyper_latents)
+        self.hyper_features = HyperFeatures(c.hyper_latents, c.features)
+        self.mean_context = MeanContext(c.latents, c.features)
+        self.scale_net = ScaleNet(c.hyper_latents, c.latents, c.scale_hidden, c.z_max, QUALITY_KNOTS)
+        self.mixture = ScaleMixture()
+        self.hyper_prior = HyperPrior(c.hyper_latents, QUALITY_KNOTS, c.z_max)
+        # Log-gains at the knots. Near-optimal steps of a linear transform are 5.1/sqrt(lambda).
+        spread = 0.25 * math.log(c.lambda_high / c.lambda_low)
+        start = torch.linspace(-spread, spread, QUALITY_KNOTS)[:, None]
+        self.y_gain = nn.Parameter(start.repeat(1, c.latents))
+        self.y_inverse = nn.Parameter(-start.repeat(1, c.latents))
+        self.branch_out = nn.Parameter(torch.zeros(QUALITY_KNOTS, c.channels))
+        with torch.no_grad():
+            self.scale_net.offset.copy_(start.repeat(1, c.latents) / LOG_STEP + index_of_scale(torch.tensor(1.0)))
+        self.tables: dict[str, TableSet] = {}
+
+    # -- quality ---------------------------------------------------------------------------------
+
+    def gain(self, knots: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """knots (K, C) log-gains, position (B,) in [0, K - 1] -> gains (B, C), by linear interpolation."""
+        low = position.long().clamp(0, QUALITY_KNOTS - 2)
+        return torch.exp(torch.lerp(knots[low], knots[low + 1], (position - low)[:, None]))
+
+    def lagrangian(self, position: torch.Tensor) -> torch.Tensor:
+        """position (B,) in knots -> lambda (B,), geometric between the two ends."""
+        c = self.config
+        share = position / (QUALITY_KNOTS - 1)
+        return torch.exp(torch.lerp(
+            torch.full_like(share, math.log(c.lambda_low)), torch.full_like(share, math.log(c.lambda_high)), share
+        ))
+
+    # -- start -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def initialise_from_blocks(self, blocks: torch.Tensor) -> None:
+        """Make the linear transform the principal components of training blocks.
+
+        blocks: (n, 768) float64, 16x16 RGB blocks in [-1/2, 1/2], in the order of pixel_unshuffle. A linear
+        autoencoder spans the PCA subspace (Baldi & Hornik 1989), so a codec that starts there starts as a
+        transform codec with adapted tables instead of from noise.
+        """
+        second_moment = blocks.T @ blocks / len(blocks)
+        values, vectors = torch.linalg.eigh(second_moment)
+        c = self.config
+        values, vectors = values.flip(0)[: c.latents], vectors.flip(1)[:, : c.latents]
+        middle = math.sqrt(c.lambda_low * c.lambda_high)
+        scale = math.sqrt(middle) / 5.1
+        self.analysis.linear.weight.copy_((vectors.T * scale)[:, :, None, None])
+        self.synthesis.linear.weight.copy_((vectors / scale)[:, :, None, None])
+        sigma = (values.clamp_min(0).sqrt() * scale).float()
+        self.scale_net.offset.add_(index_of_scale(sigma)[None] - index_of_scale(torch.tensor(1.0)))
+
+    # -- training --------------------------------------------------------------------------------
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
+        """lambda * mse + bpp at a random quality per picture. batch: (B, 3, H, W) in [0, 1]."""
+        position = torch.rand(len(batch), generator=rng, device=batch.device) * (QUALITY_KNOTS - 1)
+        x_hat, bits = self.forward(batch, position, rng, quantised=progress >= self.config.quantise_from)
+        mse = (x_hat - batch).square().mean(dim=(1, 2, 3))
+        bpp = bits / (batch.shape[2] * batch.shape[3])
+        total = (self.lagrangian(position) * mse + bpp).mean()
+        return Loss(total, {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
+
+    def forward(
+        self, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (B, 3, H, W) in [0, 1] -> (x_hat like x, estimated bits (B,)); position (B,) quality in knots."""
+        y = self.analysis(x - 0.5).float()
+        y = y * self.gain(self.y_gain, position)[:, :, None, None]
+        z = self.hyper_analysis(y).float()
+        z_hat = round_ste(z).clamp(-self.config.z_max, self.config.z_max)
+        knot = (position + 0.5).long()
+        bits = -self.hyper_prior.log2_likelihood(z + uniform_noise(z, rng), knot).sum(dim=(1, 2, 3))
+        index = self.scale_net_float(z_hat, position, quantised)
+        features = self.hyper_features(z_hat)
+        y_hat, mean = self._walk(y, index, features)
+        noisy = y - mean + uniform_noise(y, rng)
+        bits = bits - self.mixture.log2_likelihood(noisy, index.clamp(0, 63)).sum(dim=(1, 2, 3))
+        y_out = y_hat * self.gain(self.y_inverse, position)[:, :, None, None]
+        x_hat = self.synthesis(y_out, self.gain(self.branch_out, position)).float() + 0.5
+        return x_hat, bits
+
+    def scale_net_float(self, z_hat: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
+        """The scale net outside autocast: its integers do not survive bfloat16."""
+        with torch.autocast(z_hat.device.type, enabled=False):
+            return self.scale_net(z_hat, position, quantised)
+
+    def _walk(
+        self, y: torch.Tensor, index: torch.Tensor, features: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quantise y step by step as the decoder will see it -> (y_hat, mean), float32 like y."""
+        masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
+        silent = index < 0.5
+        y_hat, mean = torch.zeros_like(y), torch.zeros_like(y)
+        for step in range(STEPS):
+            mu = self.mean_context(step, features, y_hat).float()
+            r_hat = torch.where(silent, torch.zeros_like(y), round_ste(y - mu))
+            y_hat = torch.where(masks[step], r_hat + mu, y_hat)
+            mean = torch.where(masks[step], mu, mean)
+        return y_hat, mean
+
+    # -- coding ----------------------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """Make the integer forms that files depend on: scale net, offsets, probability tables."""
+        self.scale_net.freeze()
+        self.tables = {"y": self.mixture.freeze(), "z": self.hyper_prior.freeze()}
+
+    def prove_exact(self) -> None:
+        """Raise CheckpointError unless no input can take the scale net beyond exact arithmetic."""
+        bound = self.scale_net.bound()
+        if bound >= EXACT_BOUND:
+            raise CheckpointError(f"the scale net can reach {bound}; its sums are exact below {EXACT_BOUND} only")
+
+    def analyse(self, x: torch.Tensor) -> torch.Tensor:
+        """x (1, 3, H, W) float32 in [0, 1] -> y (1, N, H/16, W/16) float32, the same for every quality."""
+        return self.analysis(x - 0.5).float()
+
+    def _position(self, quality: int) -> torch.Tensor:
+        return torch.tensor([quality / QUALITY_KNOT], device=self.y_gain.device)
+
+    def _hyper_tables(self, quality: int, height: int, width: int) -> np.ndarray:
+        """Table numbers of z (Z * height * width,): the nearest knot's table of each channel."""
+        knot = (2 * quality + QUALITY_KNOT) // (2 * QUALITY_KNOT)
+        channel = np.arange(self.config.hyper_latents, dtype=np.int32)
+        return np.repeat(knot * self.config.hyper_latents + channel, height * width)
+
+    def _scale_indices(self, z: np.ndarray, quality: int) -> np.ndarray:
+        """z (Z, h, w) -> (N, 4h, 4w) uint8, on the CPU in float64 whatever the device of the rest."""
+        net = self._exact_net()
+        return net.exact(torch.from_numpy(z)[None], quality, QUALITY_KNOT)[0].numpy()
+
+    def _exact_net(self) -> ScaleNet:
+        if self.scale_net.offset_q.device.type == "cpu":
+            return self.scale_net
+        return copy.deepcopy(self.scale_net).cpu()
+
+    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Shapes of y and z (or None) for a tile of (height, width) latent positions."""
+        c = self.config
+        return (c.latents, height, width), (c.hyper_latents, height // 4, width // 4)
+
+    def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
+        """y (1, N, H, W) of one tile, H and W multiples of 4 -> its integers at a quality step."""
+        y = y * self.gain(self.y_gain, self._position(quality))[:, :, None, None]
+        z = torch.floor(self.hyper_analysis(y).float() + 0.5).clamp(-self.config.z_max, self.config.z_max)
+        z_int = z[0].to(torch.int32).cpu().numpy()
+        index = self._scale_indices(z_int, quality)
+        table = self.tables["y"]
+        reach = torch.from_numpy(-table.offsets[index] + ESCAPE_LIMIT * np.int32(table.escape))
+        reach = torch.where(torch.from_numpy(index) == 0, 0, reach).to(y)
+
+        def choose(mean: torch.Tensor) -> torch.Tensor:
+            return torch.clamp(torch.floor(y - mean + 0.5), -reach, reach)
+
+        residual = self._reconstruct(z, choose)[1]
+        return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality)
+
+    def _reconstruct(
+        self, z: torch.Tensor, residual_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The four-step walk -> (y_hat, residual), both (1, N, H, W) float32; residual_of maps means to residuals."""
+        features = self.hyper_features(z)
+        size = (1, self.config.latents, 4 * z.shape[2], 4 * z.shape[3])
+        masks = step_masks(*size[1:], device=z.device)
+        y_hat, residual = torch.zeros(size, device=z.device), torch.zeros(size, device=z.device)
+        for step in range(STEPS):
+            mean = self.mean_context(step, features, y_hat).float()
+            r = residual_of(mean)
+            y_hat = torch.where(masks[step], mean + r, y_hat)
+            residual = torch.where(masks[step], r, residual)
+        return y_hat, residual
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
+        """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
+        z_tables = self._hyper_tables(code.quality, *code.z.shape[1:])
+        index = self._scale_indices(code.z, code.quality)
+        coded = index > 0
+        return [
+            (SymbolPlane(code.z.ravel(), z_tables), self.tables["z"]),
+            (SymbolPlane(code.y[coded], index[coded]), self.tables["y"]),
+        ]
+
+    def encode_tile(self, code: LatentCode) -> bytes:
+        """Integers of a tile -> entropy-coded bytes."""
+        return encode_planes(self.symbol_planes(code))
+
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+        decoder = PlaneDecoder(data)
+        h, w = height // 4, width // 4
+        z = decoder.pop(self._hyper_tables(quality, h, w), self.tables["z"]).reshape(-1, h, w)
+        index = self._scale_indices(z, quality)
+        y = np.zeros(index.shape, np.int32)
+        coded = index > 0
+        y[coded] = decoder.pop(index[coded], self.tables["y"])
+        decoder.finish()
+        return LatentCode(y, z, quality)
+
+    def dequantise(self, code: LatentCode) -> torch.Tensor:
+        """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""
+        device = self.y_gain.device
+        z = torch.from_numpy(code.z).to(device, torch.float32)[None]
+        residual = torch.from_numpy(code.y).to(device, torch.float32)[None]
+        y_hat, _ = self._reconstruct(z, lambda mean: residual)
+        return y_hat * self.gain(self.y_inverse, self._position(code.quality))[:, :, None, None]
+
+    def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
+        """y_hat (1, N, H, W) -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
+        return self.synthesis(y_hat, self.gain(self.branch_out, self._position(quality))).float() + 0.5

@@ -1,0 +1,63 @@
+"""Analysis and synthesis transforms: cheap residual blocks at 1/8 resolution beside a linear block transform."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .blocks import DepthwiseBlock
+
+#: Pixels per latent position, along each side.
+STRIDE = 16
+#: Pixels per position of the residual branch, along each side.
+BRANCH_STRIDE = 8
+#: A residual branch starts this small, so that the codec begins as its linear transform.
+RESIDUAL_GAIN = 0.1
+
+
+def _scaled(layer: nn.Conv2d, gain: float) -> nn.Conv2d:
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
+
+
+class Analysis(nn.Module):
+    """x -> y: a 16x16 linear block transform plus a residual branch.
+
+    forward(x): x (B, 3, H, W) in [-1/2, 1/2] -> y (B, N, H/16, W/16). It does not depend on quality, so a
+    search for a target rate runs it once.
+    """
+
+    def __init__(self, channels: int, latents: int, blocks: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(3 * STRIDE**2, latents, 1, bias=False)
+        self.enter = nn.Conv2d(3 * BRANCH_STRIDE**2, channels, 1)
+        self.blocks = nn.Sequential(*[DepthwiseBlock(channels) for _ in range(blocks)])
+        self.leave = _scaled(nn.Conv2d(channels, latents, 3, stride=2, padding=1), RESIDUAL_GAIN)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.blocks(self.enter(F.pixel_unshuffle(x, BRANCH_STRIDE)))
+        return self.linear(F.pixel_unshuffle(x, STRIDE)) + self.leave(h)
+
+
+class Synthesis(nn.Module):
+    """y_hat -> x_hat: the transpose of Analysis, its branch modulated by quality.
+
+    forward(y, gain): y (B, N, H/16, W/16), gain (B, C) positive -> x_hat (B, 3, H, W), about [-1/2, 1/2].
+    """
+
+    def __init__(self, channels: int, latents: int, blocks: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(latents, 3 * STRIDE**2, 1, bias=False)
+        self.enter = nn.Conv2d(latents, 4 * channels, 1)
+        self.blocks = nn.Sequential(*[DepthwiseBlock(channels) for _ in range(blocks - 1)])
+        self.last = DepthwiseBlock(channels)
+        self.leave = _scaled(nn.Conv2d(channels, 3 * BRANCH_STRIDE**2, 1), RESIDUAL_GAIN)
+
+    def forward(self, y: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        h = self.blocks(F.pixel_shuffle(self.enter(y), 2))
+        h = self.leave(self.last(h * gain[:, :, None, None].to(h.dtype)))
+        return F.pixel_shuffle(self.linear(y), STRIDE) + F.pixel_shuffle(h, BRANCH_STRIDE)

@@ -1,0 +1,251 @@
+"""One training loop for every family."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import checkpoint
+from .contracts import OutputError
+from .data.files import write_atomic
+from .data.photos import PhotoPack, open_photos
+from .optimise import rate_factor
+from .train_config import TrainConfig
+from .train_curve import CURVE_FILE, Curve
+from .train_process import World, join_processes, stop_on_signal
+from .train_state import STATE_FILE, Run, load_state, save_state, start_run
+
+CHECKPOINT_FILE = "model.safetensors"
+CONFIG_FILE = "config.yaml"
+#: Held-out pictures are evaluated on their centre of at most this side.
+EVALUATION_SIDE = 256
+
+__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "CURVE_FILE", "STATE_FILE", "Outcome", "Run", "fit"]
+
+Report = Callable[[Run, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `fit` ended. interrupted: by a signal; elapsed: seconds, earlier sessions included."""
+
+    checkpoint: Path
+    step: int
+    elapsed: float
+    interrupted: bool
+    finished: bool
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What one call of `fit` works with. begin: its start; earlier: seconds of training before it."""
+
+    world: World
+    folder: Path
+    pack: PhotoPack
+    pictures: list[torch.Tensor]
+    curve: Curve | None
+    begin: float
+    earlier: float
+    max_seconds: float | None
+    stopped: Callable[[], bool]
+    report: Report | None
+
+    def agree(self, run: Run) -> tuple[bool, bool]:
+        """Set the clock alike in every process -> (someone asked for an end, the time of this call is up)."""
+        seconds = time.monotonic() - self.begin
+        late = self.max_seconds is not None and seconds >= self.max_seconds
+        asked, late_anywhere, run.progress.elapsed = self.world.largest(
+            float(self.stopped()), float(late), self.earlier + seconds
+        )
+        return asked > 0, late_anywhere > 0
+
+
+def fit(
+    config: TrainConfig,
+    data: Path,
+    folder: Path,
+    *,
+    resume: Path | None = None,
+    max_seconds: float | None = None,
+    report: Report | None = None,
+) -> Outcome:
+    """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
+
+    data: a folder of pictures or a pack of them. resume: a state file to continue from.
+    max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
+    the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
+    as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
+    """
+    begin = time.monotonic()
+    with stop_on_signal() as stopped, join_processes(config.device) as world:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        pack, held = open_photos(data, world.device, config.hold_out, max(config.crop, config.late_crop or 0))
+        run = start_run(config, pack, world, initialise=resume is None)
+        if resume is not None:
+            load_state(run, resume, world)
+        curve = None
+        if world.rank == 0:
+            _make_folder(folder)
+            write_atomic(folder / CONFIG_FILE, config.to_yaml().encode(), overwrite=True)
+            curve = Curve(folder, run.progress.step, (config.log_every, config.evaluate_every))
+        pictures = centres(held) if held is not None and world.rank == 0 else []
+        session = _Session(
+            world, folder, pack, pictures, curve, begin, run.progress.elapsed, max_seconds, stopped, report
+        )
+        try:
+            interrupted = _loop(run, _module(run, world), session)
+            save_state(run, folder, world)
+            if world.rank == 0:
+                export(run, folder / CHECKPOINT_FILE, len(pack), world.device)
+        finally:
+            if curve is not None:
+                curve.close()
+        return Outcome(folder / CHECKPOINT_FILE, run.progress.step, run.progress.elapsed, interrupted, run.finished())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made a folder ({error.strerror or error})") from error
+
+
+class _LossOf(nn.Module):
+    """Makes `loss` the forward of a module, which is the call that DDP intercepts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, batch: torch.Tensor, rng: torch.Generator, progress: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss = self.model.loss(batch, rng, progress)
+        return loss.total, loss.parts
+
+
+def _module(run: Run, world: World) -> nn.Module:
+    """What a step calls: the model's loss, compiled and distributed as configured."""
+    module: nn.Module = _LossOf(run.model)
+    if run.config.compile:
+        for child in run.model.children():
+            child.compile()
+    if world.size > 1:
+        # Buffers hold frozen integers only, which nothing changes while training.
+        module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    return module
+
+
+def _loop(run: Run, module: nn.Module, session: _Session) -> bool:
+    """Steps until the run is finished, its time is up or someone asks for an end -> whether someone did."""
+    config, progress = run.config, run.progress
+    asked, late = session.agree(run)
+    run.meter.lap = time.monotonic()
+    while not (asked or late or run.finished()):
+        train_step(run, module, session.pack)
+        asked, late = session.agree(run)
+        ending = asked or late or run.finished()
+        if session.curve is not None:
+            _record(run, session, session.curve, ending)
+        if progress.step % config.save_every == 0 and not ending:
+            save_state(run, session.folder, session.world)
+    return asked
+
+
+def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
+    """Write and report a row where one is due."""
+    step, scheduled = run.progress.step, curve.scheduled(run.progress.step)
+    if not (scheduled or ending):
+        return
+    means = run.meter.means()
+    means["images_per_second"] *= session.world.size
+    if session.pictures and (ending or step % run.config.evaluate_every == 0):
+        means.update(evaluate(run.ema, session.pictures))
+    curve.add(step, run.progress.elapsed, means)
+    if session.report is not None:
+        session.report(run, means)
+    if scheduled:
+        run.meter = type(run.meter)()
+
+
+def train_step(run: Run, module: nn.Module, pack: PhotoPack) -> None:
+    """One batch, one optimiser step, one EMA update; the parts of the loss go to the run's meter."""
+    config, share = run.config, run.share()
+    late = config.late_crop is not None and share >= config.late_from
+    crop = config.late_crop if late and config.late_crop else config.crop
+    batch_size = max(1, config.batch * config.crop**2 // crop**2)
+    factor = rate_factor(config, share, run.progress.step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = config.learning_rate * factor
+    batch = pack.crops(batch_size, crop, run.rng, config.downscale)
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.autocast):
+        total, parts = module(batch, run.rng, share)
+    run.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+    # A non-finite gradient would poison weights and EMA for good; such a step is left out and counted.
+    if bool(torch.isfinite(norm)):
+        run.optimizer.step()
+        _update_ema(run)
+    run.progress.step += 1
+    values = {"loss": total.detach(), **parts, "grad_norm": norm}
+    run.meter.add({key: float(value) for key, value in values.items()}, batch_size)
+
+
+@torch.no_grad()
+def _update_ema(run: Run) -> None:
+    # Short runs average over what there is: the window grows with the step.
+    decay = min(run.config.ema, (1 + run.progress.step) / (10 + run.progress.step))
+    pairs = zip(run.ema.parameters(), run.model.parameters(), strict=True)
+    averages, values = zip(*pairs, strict=True)
+    torch._foreach_lerp_(list(averages), list(values), 1.0 - decay)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, pictures: list[torch.Tensor], seed: int = 0) -> dict[str, float]:
+    """Mean loss and its parts over held-out pictures (each (B, 3, H, W) in [0, 1]), with fixed noise."""
+    sums: dict[str, float] = {}
+    for number, picture in enumerate(pictures):
+        rng = torch.Generator(device=picture.device).manual_seed(seed + number)
+        loss = model.loss(picture, rng, 1.0)
+        for key, value in {"loss": loss.total, **loss.parts}.items():
+            sums[key] = sums.get(key, 0.0) + float(value) / len(pictures)
+    return {f"eval_{k}": v for k, v in sums.items()}
+
+
+def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
+    """The centre of each held-out picture, (8, 3, S, S) float32 in [0, 1]: repeated, so that eight qualities are drawn."""
+    pictures = []
+    for number in range(len(held)):
+        image = held.picture(number)
+        h, w = image.shape[:2]
+        side = min(EVALUATION_SIDE, h, w) // multiple * multiple
+        top, left = (h - side) // 2, (w - side) // 2
+        crop = image[top : top + side, left : left + side].permute(2, 0, 1)[None].float() / 255.0
+        if side:
+            pictures.append(crop.repeat(8, 1, 1, 1))
+    return pictures
+
+
+def export(run: Run, path: Path, pictures: int, device: torch.device) -> bytes:
+    """Write the EMA weights as a checkpoint with a card of how they were made. Returns the fingerprint."""
+    cuda = device.type == "cuda"
+    card = {
+        "steps": run.progress.step,
+        "seconds": round(run.progress.elapsed),
+        "device": torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads",
+        "pictures": pictures,
+        "training": run.config.model_dump(),
+    }
+    frozen = copy.deepcopy(run.ema).cpu()
+    return checkpoint.save(
+        frozen, path, name=run.config.name, family_name=run.config.family, card=card, half=run.config.half
+    )

@@ -1,0 +1,105 @@
+"""The record of a run: running averages, and the table they are written to."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .contracts import OutputError
+from .data.files import write_atomic
+
+CURVE_FILE = "curve.csv"
+
+
+@dataclass
+class Meter:
+    """Averages since the last scheduled row. sums and counts are part of a run's state, the clock is not."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    images: int = 0
+    lap: float = field(default_factory=time.monotonic)
+
+    def add(self, values: dict[str, float], images: int) -> None:
+        """One step. A step with a value that is not finite counts as skipped and leaves the averages alone."""
+        self.images += images
+        if not all(math.isfinite(value) for value in values.values()):
+            self.skipped += 1
+            return
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The averages, PSNR in dB of the mean squared error, skipped steps, and images per second."""
+        means = {key: self.sums[key] / self.counts[key] for key in self.sums}
+        if "mse" in means:
+            means["psnr"] = -10.0 * math.log10(max(means["mse"], 1e-12))
+        means["skipped"] = self.skipped
+        means["images_per_second"] = self.images / max(time.monotonic() - self.lap, 1e-9)
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs to write the same rows."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts), "skipped": self.skipped}
+
+
+class Curve:
+    """The CSV (and, if installed, TensorBoard) record of a run, one row per scheduled step.
+
+    period: scheduled steps are multiples of one of these. A run that is stopped elsewhere ends with an
+    extra row; on resuming, that row and whatever followed the state resumed from are taken out again.
+    """
+
+    FIELDS = ("step", "elapsed", "loss", "bpp", "mse", "psnr", "grad_norm", "skipped", "images_per_second",
+              "eval_loss", "eval_bpp", "eval_mse")  # fmt: skip
+
+    def __init__(self, folder: Path, resumed_step: int, periods: tuple[int, ...]) -> None:
+        self.path = folder / CURVE_FILE
+        self.periods = periods
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.FIELDS, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(self._kept_rows(resumed_step))
+        write_atomic(self.path, text.getvalue().encode(), overwrite=True)
+        self._file = open(self.path, "a", newline="")  # noqa: SIM115 (lives as long as the run)
+        self._writer = csv.DictWriter(self._file, self.FIELDS, extrasaction="ignore", restval="")
+        self._board: Any = None
+        with contextlib.suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
+
+    def scheduled(self, step: int) -> bool:
+        """Whether a row is due after this step in any case."""
+        return any(step % period == 0 for period in self.periods)
+
+    def _kept_rows(self, resumed_step: int) -> list[dict[str, str]]:
+        if not resumed_step or not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+        return [row for row in rows if int(row["step"]) <= resumed_step and self.scheduled(int(row["step"]))]
+
+    def add(self, step: int, elapsed: float, values: dict[str, float]) -> None:
+        """One row. Raises OutputError."""
+        try:
+            self._writer.writerow({"step": step, "elapsed": round(elapsed, 1), **values})
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        if self._board is not None:
+            for key, value in values.items():
+                self._board.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,151 @@
+"""Everything that moves while a model is trained, and the state file that holds all of it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from . import checkpoint
+from .contracts import CheckpointError, UsageError
+from .data.files import write_atomic
+from .data.photos import PhotoPack
+from .models import family as find_family
+from .optimise import make_optimizer
+from .train_config import TrainConfig
+from .train_curve import Meter
+from .train_process import World
+
+STATE_FILE = "state.pt"
+#: Settings that a state file cannot change under the run that it belongs to.
+_FIXED = ("family", "optimizer")
+
+
+@dataclass
+class Progress:
+    """Where a run stands. elapsed: seconds of training, over all its sessions."""
+
+    step: int = 0
+    elapsed: float = 0.0
+
+
+@dataclass
+class Run:
+    """Everything that moves while training, and all of it is in the state file."""
+
+    config: TrainConfig
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    rng: torch.Generator
+    progress: Progress = field(default_factory=Progress)
+    meter: Meter = field(default_factory=Meter)
+
+    def share(self) -> float:
+        """Share of the training done, in [0, 1], by steps or by the time budget."""
+        budget = self.config.time_budget
+        done = self.progress.elapsed / budget if budget else self.progress.step / self.config.steps
+        return min(done, 1.0)
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.share() >= 1.0
+
+
+def build_model(config: TrainConfig) -> nn.Module:
+    """The family's named size with the run's own settings on top. Raises UsageError or CheckpointError."""
+    entry = find_family(config.family)
+    sizes = entry.sizes()
+    if config.size not in sizes:
+        raise UsageError(f"{config.family} has no size {config.size!r}; there are: {', '.join(sorted(sizes))}")
+    return checkpoint.build(config.family, {**asdict(sizes[config.size]), **config.model})
+
+
+def start_run(config: TrainConfig, pack: PhotoPack, world: World, *, initialise: bool = True) -> Run:
+    """A fresh run: seeded weights, initialised from the data where the family knows how and it is wanted."""
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    if initialise and config.initialise and hasattr(model, "initialise_from_blocks"):
+        model.initialise_from_blocks(_blocks(pack, model.stride, config.seed))
+    model.to(world.device, memory_format=torch.channels_last)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    rng = torch.Generator(device=world.device).manual_seed(_seed(config, world.rank, 0))
+    return Run(config, model, ema, make_optimizer(model, config), rng)
+
+
+def _seed(config: TrainConfig, rank: int, step: int) -> int:
+    """Each process draws its own crops and noise."""
+    return (config.seed + step) * 1000 + rank
+
+
+def _blocks(pack: PhotoPack, size: int, seed: int, batches: int = 16) -> torch.Tensor:
+    """Random blocks of the training pictures, (n, 3 * size^2) float64 in [-1/2, 1/2]."""
+    rng = torch.Generator(device=pack.pixels.device).manual_seed(seed)
+    side = min(8, pack.smallest // size) * size
+    parts = []
+    for _ in range(batches):
+        tiles = F.pixel_unshuffle(pack.crops(3 * size, side, rng), size)
+        parts.append(tiles.permute(0, 2, 3, 1).reshape(-1, tiles.shape[1]).double().cpu())
+    return torch.cat(parts) - 0.5
+
+
+def save_state(run: Run, folder: Path, world: World) -> None:
+    """Write what `load_state` needs to go on bit for bit. Every process calls it, the first one writes.
+
+    Raises OutputError, leaving the old state file as it was.
+    """
+    generators = world.gather(run.rng.get_state())
+    if world.rank:
+        return
+    state = {
+        "config": run.config.model_dump(),
+        "model": run.model.state_dict(),
+        "ema": run.ema.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "rng": generators,
+        "progress": asdict(run.progress),
+        "meter": run.meter.state(),
+    }
+    # Serialised in memory first: torch.save aborts the process if its own file cannot be written to the end.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(folder / STATE_FILE, buffer.getbuffer(), overwrite=True)
+
+
+def load_state(run: Run, path: Path, world: World) -> None:
+    """Continue from a state file. Raises CheckpointError if it is damaged or of another model."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for key in _FIXED:
+            found, expected = state["config"][key], getattr(run.config, key)
+            if found != expected:
+                raise CheckpointError(f"{path}: was written with {key} {found}, this run has {key} {expected}")
+        run.model.load_state_dict(state["model"])
+        run.ema.load_state_dict(state["ema"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.progress = Progress(**state["progress"])
+        run.meter = Meter(**state.get("meter", {}))
+        generators = torch.atleast_2d(state["rng"])
+        _restore_generator(run, generators, world)
+    except (
+        OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError
+    ) as error:  # fmt: skip
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
+    for group in run.optimizer.param_groups:
+        group["weight_decay"] = run.config.weight_decay
+
+
+def _restore_generator(run: Run, generators: torch.Tensor, world: World) -> None:
+    """A process or a kind of device that the state file does not know begins fresh draws of its own."""
+    same_kind = generators.shape[1] == run.rng.get_state().numel()
+    if world.rank < len(generators) and same_kind:
+        run.rng.set_state(generators[world.rank].clone())
+    else:
+        run.rng.manual_seed(_seed(run.config, world.rank, run.progress.step))
