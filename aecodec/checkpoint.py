@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
+from .coding.container import MAX_NAME, is_model_name
 from .coding.tables import TableSet
 from .contracts import CheckpointError, FrozenModel
 from .data.files import write_atomic
@@ -28,14 +29,19 @@ _TABLE_PREFIX = "tables/"
 _TABLE_PARTS = ("frequencies", "lengths", "offsets")
 
 
-def build(family_name: str, config: dict[str, Any]) -> torch.nn.Module:
-    """A model of a family from its configuration as a plain dict. Unknown keys are refused."""
+def build(family_name: str, config: dict[str, Any]) -> Any:
+    """A model of a family from its configuration as a plain dict. Raises CheckpointError for one that makes none."""
     model_class, config_class = find_family(family_name).load()
     known = {f.name for f in fields(config_class)}
     unknown = sorted(set(config) - known)
     if unknown:
-        raise CheckpointError(f"{family_name} has no configuration key {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
-    return model_class(config_class(**config))
+        raise CheckpointError(
+            f"{family_name} has no configuration key {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
+        )
+    try:
+        return model_class(config_class(**config))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"{family_name} cannot be built from {config}: {error}") from error
 
 
 def fingerprint(family_name: str, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bytes:
@@ -52,22 +58,39 @@ def _pack_tables(tables: dict[str, TableSet]) -> tuple[dict[str, torch.Tensor], 
     tensors, escapes = {}, {}
     for name, table in tables.items():
         escapes[name] = table.escape
-        for part in _TABLE_PARTS:
-            # Frequencies are at most 2^20, so int32 holds what uint32 does.
-            tensors[f"{_TABLE_PREFIX}{name}/{part}"] = torch.from_numpy(getattr(table, part).astype(np.int32))
+        # Rows one after another without their padding; frequencies are at most 2^20, so int32 holds them.
+        rows = np.concatenate([table.row(number) for number in range(len(table))])
+        for part, array in zip(_TABLE_PARTS, (rows, table.lengths, table.offsets), strict=True):
+            tensors[f"{_TABLE_PREFIX}{name}/{part}"] = torch.from_numpy(array.astype(np.int32))
     return tensors, escapes
 
 
-def save(model: torch.nn.Module, path: Path, *, name: str, family_name: str, card: dict[str, Any], half: bool = False) -> bytes:
+def _unpack_table(rows: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, escape: bool) -> TableSet:
+    """The inverse of one table's packing. Raises ValueError if the parts do not fit each other."""
+    if rows.ndim != 1 or lengths.shape != offsets.shape or not len(lengths) or lengths.min() < 1:
+        raise ValueError("table parts of the wrong shape")
+    if lengths.astype(np.int64).sum() != len(rows):
+        raise ValueError(f"{len(rows)} frequencies for tables of {lengths.sum()}")
+    frequencies = np.zeros((len(lengths), int(lengths.max())), np.uint32)
+    frequencies[np.arange(frequencies.shape[1]) < lengths[:, None]] = rows
+    return TableSet(frequencies, lengths, offsets, escape)
+
+
+def save(model: Any, path: Path, *, name: str, family_name: str, card: dict[str, Any], half: bool = False) -> bytes:
     """Freeze the model's tables, prove its exactness bound, and write it atomically. Returns the fingerprint.
 
     half: store (and first round to) float16 the floating tensors of the transforms. Raises CheckpointError if
-    the exact part of the model could exceed its bound.
+    the name does not fit a file's header, a weight is not finite, or the exact part could exceed its bound.
     """
+    if not is_model_name(name):
+        raise CheckpointError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {name!r}")
     if half:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(parameter.to(torch.float16).to(parameter.dtype))
+    for key, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise CheckpointError(f"{path}: not written, {key} holds a value that is not finite")
     model.freeze()
     model.prove_exact()
     config = asdict(model.config)
@@ -100,12 +123,17 @@ def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
         raise CheckpointError(f"{path}: damaged ({error})") from error
     found = fingerprint(header["family"], header["config"], tensors)
     if found != header["fingerprint"]:
-        raise CheckpointError(f"{path}: its content has fingerprint {found.hex()}, its header says {header['fingerprint'].hex()}")
+        raise CheckpointError(
+            f"{path}: its content has fingerprint {found.hex()}, its header says {header['fingerprint'].hex()}"
+        )
     model = build(header["family"], header["config"])
     tables = {}
-    for name, escape in header["escapes"].items():
-        parts = [tensors.pop(f"{_TABLE_PREFIX}{name}/{part}").numpy() for part in _TABLE_PARTS]
-        tables[name] = TableSet(parts[0].astype(np.uint32), parts[1], parts[2], escape)
+    try:
+        for name, escape in header["escapes"].items():
+            parts = [tensors.pop(f"{_TABLE_PREFIX}{name}/{part}").numpy() for part in _TABLE_PARTS]
+            tables[name] = _unpack_table(*parts, escape)
+    except (KeyError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its tables are missing or garbled ({error})") from error
     weights = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
     try:
         model.load_state_dict(weights)

@@ -91,6 +91,11 @@ class Codec:
         return self.frozen.name
 
     @property
+    def variable_rate(self) -> bool:
+        """Whether quality changes anything."""
+        return bool(self._model.variable_rate)
+
+    @property
     def fingerprint(self) -> bytes:
         return self.frozen.fingerprint
 
@@ -126,6 +131,8 @@ class Codec:
             if not (math.isfinite(target_bpp) and target_bpp > 0):
                 raise UsageError(f"the target rate is a positive number of bits per pixel, got {target_bpp:g}")
             target_size = int(target_bpp * width * height / 8.0)
+        if target_size is not None and not self.variable_rate:
+            raise UsageError(f"{self.name} has a single rate; a target needs a model of variable rate")
         if target_size is None:
             step = quality_step(quality)
             return Encoded(at(step), step, width, height)
@@ -138,7 +145,7 @@ class Codec:
         padded = pad_to_multiple(pixels, self._model.alignment)
         height, width = padded.shape[:2]
         latents: torch.Tensor | None = None
-        for top, left, bottom, right in _tiles(height, width):
+        for top, left, bottom, right in _tiles(height, width, TILE):
             t, l, b, r = max(top - margin, 0), max(left - margin, 0), min(bottom + margin, height), min(right + margin, width)
             x = self._to_tensor(padded[t:b, l:r])
             with self._transforms():
@@ -155,7 +162,7 @@ class Codec:
         """Latents of the whole picture -> a file at a quality step."""
         stride = self._model.stride
         tiles = []
-        for top, left, bottom, right in _tiles(latents.shape[2] * stride, latents.shape[3] * stride):
+        for top, left, bottom, right in _tiles(latents.shape[2] * stride, latents.shape[3] * stride, TILE):
             y = latents[..., top // stride : bottom // stride, left // stride : right // stride]
             code = self._model.quantise(y.to(self.device), step)
             tiles.append(self._model.encode_tile(code))
@@ -252,7 +259,7 @@ def _same(a: LatentCode, b: LatentCode) -> bool:
     return hyper and np.array_equal(a.y, b.y)
 
 
-def _tiles(height: int, width: int, tile: int = TILE) -> Iterator[tuple[int, int, int, int]]:
+def _tiles(height: int, width: int, tile: int) -> Iterator[tuple[int, int, int, int]]:
     """(top, left, bottom, right) of the tiles of a picture, in raster order."""
     for top in range(0, height, tile):
         for left in range(0, width, tile):

@@ -141,10 +141,12 @@ class TileCodec(Protocol):
     """What the file codec needs of a family whose tables are frozen.
 
     ``stride`` is the number of pixels per latent position; a tile's sides are multiples of
-    ``alignment`` pixels; ``context`` is how many latent positions beyond a window the transforms look at.
+    ``alignment`` pixels; ``context`` is how many latent positions beyond a window the transforms look at;
+    ``variable_rate`` says whether the quality step changes anything.
     """
 
     stride: int
+    variable_rate: bool
     alignment: int
     context: int
 

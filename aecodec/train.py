@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from . import checkpoint
-from .contracts import OutputError
+from .contracts import Model, OutputError
 from .data.files import write_atomic
 from .data.photos import PhotoPack, open_photos
 from .optimise import rate_factor
 from .train_config import TrainConfig
-from .train_curve import CURVE_FILE, Curve
+from .train_curve import CURVE_FILE, Curve, Meter
 from .train_process import World, join_processes, stop_on_signal
 from .train_state import STATE_FILE, Run, load_state, save_state, start_run
 
@@ -128,7 +129,7 @@ class _LossOf(nn.Module):
     def forward(
         self, batch: torch.Tensor, rng: torch.Generator, progress: float
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        loss = self.model.loss(batch, rng, progress)
+        loss = cast(Model, self.model).loss(batch, rng, progress)
         return loss.total, loss.parts
 
 
@@ -173,7 +174,7 @@ def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
     if session.report is not None:
         session.report(run, means)
     if scheduled:
-        run.meter = type(run.meter)()
+        run.meter = Meter()
 
 
 def train_step(run: Run, module: nn.Module, pack: PhotoPack) -> None:
@@ -215,14 +216,14 @@ def evaluate(model: nn.Module, pictures: list[torch.Tensor], seed: int = 0) -> d
     sums: dict[str, float] = {}
     for number, picture in enumerate(pictures):
         rng = torch.Generator(device=picture.device).manual_seed(seed + number)
-        loss = model.loss(picture, rng, 1.0)
+        loss = cast(Model, model).loss(picture, rng, 1.0)
         for key, value in {"loss": loss.total, **loss.parts}.items():
             sums[key] = sums.get(key, 0.0) + float(value) / len(pictures)
     return {f"eval_{k}": v for k, v in sums.items()}
 
 
 def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
-    """The centre of each held-out picture, (8, 3, S, S) float32 in [0, 1]: repeated, so that eight qualities are drawn."""
+    """The centre of each held-out picture, (8, 3, S, S) float32 in [0, 1], repeated to draw eight qualities for it."""
     pictures = []
     for number in range(len(held)):
         image = held.picture(number)

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from .coding.container import MAX_NAME, is_model_name
 from .contracts import MissingDependencyError, UsageError
 
 try:
     import yaml
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 except ImportError as error:
     raise MissingDependencyError(f"training needs {error.name}: pip install 'aecodec[train]'") from error
 
@@ -53,6 +54,13 @@ class TrainConfig(BaseModel):
     evaluate_every: int = Field(2000, ge=1)
     save_every: int = Field(1000, ge=1)
     half: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _fits_the_header_of_a_file(cls, name: str) -> str:
+        if not is_model_name(name):
+            raise ValueError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.'")
+        return name
 
     def to_yaml(self) -> str:
         """The file that `resolve` reads the same configuration from."""

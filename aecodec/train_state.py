@@ -7,6 +7,7 @@ import io
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class Run:
         return self.share() >= 1.0
 
 
-def build_model(config: TrainConfig) -> nn.Module:
+def build_model(config: TrainConfig) -> Any:
     """The family's named size with the run's own settings on top. Raises UsageError or CheckpointError."""
     entry = find_family(config.family)
     sizes = entry.sizes()
@@ -112,7 +113,7 @@ def save_state(run: Run, folder: Path, world: World) -> None:
         "progress": asdict(run.progress),
         "meter": run.meter.state(),
     }
-    # Serialised in memory first: torch.save aborts the process if its own file cannot be written to the end.
+    # Serialised in memory first, so that whatever fails while writing is a plain OSError of `write_atomic`.
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomic(folder / STATE_FILE, buffer.getbuffer(), overwrite=True)

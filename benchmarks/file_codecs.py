@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import PIL
@@ -54,18 +54,28 @@ class Stopwatch:
             self.cpu += time.process_time() - cpu
 
 
+@dataclass
+class TileWatch:
+    """What `decode_tile` did. tiles: (payload bytes, the LatentCode they decoded to) of each call."""
+
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    tiles: list[tuple[int, Any]] = field(default_factory=list)
+
+
 @contextmanager
-def entropy_decoding_timed(tile_codec: Any) -> Iterator[Stopwatch]:
-    """Time every call of a TileCodec's `decode_tile` inside the block."""
-    stopwatch, original = Stopwatch(), tile_codec.decode_tile
+def watching(tile_codec: Any) -> Iterator[TileWatch]:
+    """Time and keep every call of a TileCodec's `decode_tile` inside the block."""
+    watch, original = TileWatch(), tile_codec.decode_tile
 
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        with stopwatch.running():
-            return original(*args, **kwargs)
+    def watched(data: bytes, *args: Any) -> Any:
+        with watch.stopwatch.running():
+            code = original(data, *args)
+        watch.tiles.append((len(data), code))
+        return code
 
-    tile_codec.decode_tile = timed
+    tile_codec.decode_tile = watched
     try:
-        yield stopwatch
+        yield watch
     finally:
         del tile_codec.decode_tile  # the instance's attribute: the class's method shows again
 
@@ -139,9 +149,7 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         "Pillow AVIF aom, speed=4, 4:4:4, 8-bit, tune=psnr, one thread",
         _version("libavif", "avif"),
         (10, 20, 32, 44, 56, 66, 75),
-        _pillow_encoder(
-            "AVIF", codec="aom", speed=4, subsampling="4:4:4", advanced={"tune": "psnr"}, max_threads=1
-        ),
+        _pillow_encoder("AVIF", codec="aom", speed=4, subsampling="4:4:4", advanced={"tune": "psnr"}, max_threads=1),
         decode_with_pillow,
         "avif_s4_444_psnr",
     ),
@@ -161,7 +169,7 @@ def open_ours(model: str | None, device: str, qualities: tuple[float, ...]) -> F
     """Our codec with a model by name or path (None: the built-in default). Raises AecodecError."""
     import aecodec  # here, so that the peers can be measured without torch
 
-    codec = aecodec.Codec.from_pretrained(*([model] if model else []), device=device)
+    codec = aecodec.Codec.from_pretrained(model, device=device)
     return FileCodec(
         f"aec-{codec.name}",
         f"aecodec, model {codec.name}, device {device}",

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..contracts import AecodecError, OutputExistsError, UsageError
-from ..data.files import write_atomic
+from ..data.files import make_folder, write_atomic
 from ..data.images import PHOTO_SUFFIXES, encode_picture, read_bytes, read_picture
 from . import fail
 from .output import emit_json, expand, notice, progress, size_text
@@ -237,7 +237,6 @@ def _exists(job: Job, batch: dict[str, Any]) -> bool:
             return True
         if not batch["force"]:
             raise OutputExistsError(f"{job.target}: exists (use --force to overwrite it)")
-    target.parent.mkdir(parents=True, exist_ok=True)
     return False
 
 
@@ -248,6 +247,7 @@ def _deliver(data: bytes, target: str, force: bool) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
+        make_folder(Path(target).parent)
         write_atomic(Path(target), data, overwrite=force)
 
 

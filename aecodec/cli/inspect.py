@@ -122,13 +122,13 @@ def compare(reference: str, other: str, as_json: bool) -> None:
                 "reference": reference,
                 "other": other,
                 "psnr": decibel if math.isfinite(decibel) else None,
-                "ms_ssim": similarity,
+                "ms_ssim": similarity if math.isfinite(similarity) else None,
                 "identical": bool((a == b).all()),
             }
         )
         return
     click.echo(f"PSNR     {'identical' if math.isinf(decibel) else f'{decibel:.3f} dB'}")
-    click.echo(f"MS-SSIM  {'picture too small' if similarity is None else f'{similarity:.5f}'}")
+    click.echo(f"MS-SSIM  {'picture too small' if math.isnan(similarity) else f'{similarity:.5f}'}")
 
 
 def _pixels(path: str) -> Any:

@@ -67,12 +67,21 @@ def path(model: str | None) -> None:
 
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--family", help="The family expected; recognised from the weights by default.")
 @click.option("--name", help="Name of the imported model; the file's own by default.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; the cache by default.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a model of that name.")
-def import_command(file: Path, name: str | None, output: Path | None, force: bool) -> None:
-    """Import a state_dict of compressai's bmshj2018_factorized or mbt2018_mean, or a checkpoint of ours."""
-    from ..import_weights import import_model
+def import_command(file: Path, family: str | None, name: str | None, output: Path | None, force: bool) -> None:
+    """Import a state_dict of compressai's bmshj2018_factorized or mbt2018_mean.
 
-    written, family, print_ = import_model(file, name=name, output=output, overwrite=force)
-    click.echo(f"{written}: {family}, fingerprint {print_.hex()}")
+    Without -o it goes into the cache, where compress -m NAME and decompress find it.
+    """
+    from ..data.files import make_folder
+    from ..import_compressai import import_state_dict, model_name
+    from ..registry import SUFFIX, cache_folder
+
+    name = name or model_name(file)
+    target = output or cache_folder() / "models" / f"{name}{SUFFIX}"
+    make_folder(target.parent)
+    done = import_state_dict(file, family, name, out=target, overwrite=force)
+    click.echo(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")

@@ -74,9 +74,9 @@ class Header:
 
     def pack(self) -> bytes:
         """Header bytes with checksum. Raises ValueError for a field that the format cannot hold."""
-        name = self.model.encode("ascii", "replace")
-        if not _NAME.fullmatch(name):
+        if not is_model_name(self.model):
             raise ValueError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {self.model!r}")
+        name = self.model.encode("ascii")
         tile_log2 = self.tile.bit_length() - 1
         _check_fields(self, tile_log2)
         head = _FIXED.pack(
@@ -103,6 +103,11 @@ class Container:
     tiles: list[bytes]
     metadata: dict[str, bytes] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether the header can hold a model name."""
+    return _NAME.fullmatch(name.encode("utf-8", "replace")) is not None
 
 
 def _check_fields(header: Header, tile_log2: int) -> None:

@@ -26,11 +26,16 @@ def _model(tables: TableSet, table: int) -> constriction.stream.model.Categorica
     return constriction.stream.model.Categorical(tables.row(table).astype(np.float64), perfect=False)
 
 
-def _groups(tables: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(n,) table numbers -> for each table in use, in order, the positions it codes, in order."""
-    order = np.argsort(tables, kind="stable")
-    used, starts = np.unique(tables[order], return_index=True)
-    return [(int(t), part) for t, part in zip(used, np.split(order, starts[1:]), strict=True)]
+def _groups(which: np.ndarray, tables: TableSet) -> list[tuple[int, np.ndarray]]:
+    """(n,) table numbers -> for each table in use, in order, the positions it codes, in order.
+
+    A table of one slot codes nothing: its symbol is certain.
+    """
+    order = np.argsort(which, kind="stable")
+    used, starts = np.unique(which[order], return_index=True)
+    ends = [*starts[1:], len(order)]
+    groups = [(int(t), order[start:end]) for t, start, end in zip(used, starts, ends, strict=False)]
+    return [(table, positions) for table, positions in groups if tables.lengths[table] > 1]
 
 
 def encode_planes(planes: Sequence[tuple[SymbolPlane, TableSet]]) -> bytes:
@@ -51,7 +56,7 @@ def encode_planes(planes: Sequence[tuple[SymbolPlane, TableSet]]) -> bytes:
                 raise ValueError(f"a symbol lies {excess.max()} beyond its table; at most {ESCAPE_LIMIT} can be coded")
             coder.encode_reverse((2 * excess + below[outside]).astype(np.int32), raw)
             slots = np.where(outside, top, slots)
-        for table, positions in reversed(_groups(which)):
+        for table, positions in reversed(_groups(which, tables)):
             coder.encode_reverse(slots[positions].astype(np.int32), _model(tables, table))
     return coder.get_compressed().astype("<u4").tobytes()
 
@@ -70,8 +75,8 @@ class PlaneDecoder:
     def pop(self, which: np.ndarray, tables: TableSet) -> np.ndarray:
         """which: (n,) table numbers -> (n,) int32 symbols."""
         which = np.asarray(which).astype(np.int64)
-        slots = np.empty(len(which), np.int64)
-        for table, positions in _groups(which):
+        slots = np.zeros(len(which), np.int64)
+        for table, positions in _groups(which, tables):
             slots[positions] = self._coder.decode(_model(tables, table), len(positions))
         if tables.escape:
             top = tables.lengths[which].astype(np.int64) - 1

@@ -49,6 +49,14 @@ def write_atomic(path: Path, data: bytes | memoryview, *, overwrite: bool) -> No
         file.write(data)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents where they are missing. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder ({error.strerror or error})") from error
+
+
 def _rename_new(temporary: Path, path: Path) -> None:
     """Rename without overwriting what another process may have put there meanwhile."""
     try:

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 
 from ..contracts import ImageReadError
 from .files import atomic_file
-from .images import read_picture
+from .images import PHOTO_SUFFIXES, read_picture
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _PARTS = ("pixels", "offsets", "heights", "widths", "names")
 #: Names under which a pack file keeps the pictures set aside for evaluation.
 _HELD = "held_"
@@ -132,8 +131,8 @@ class PhotoPack:
         sound = pixels.dtype == np.uint8 and len({a.shape for a in arrays[1:]}) == 1 and len(names) > 0
         if not sound or offsets.min() < 0 or (offsets + 3 * heights * widths).max() > pixels.size:
             raise ImageReadError(f"{path}: not a pack of photographs (its tables do not fit its pixels)")
-        tensors = [torch.from_numpy(array).to(device) for array in (pixels, offsets, heights, widths)]
-        return cls(*tensors, tuple(names.tolist()))
+        first, second, third, fourth = (torch.from_numpy(a).to(device) for a in (pixels, offsets, heights, widths))
+        return cls(first, second, third, fourth, tuple(names.tolist()))
 
     def crops(self, count: int, size: int, rng: torch.Generator, downscale: float = 1.0) -> torch.Tensor:
         """Random crops, flipped and transposed at random -> (count, 3, size, size) float32 in [0, 1].

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -30,7 +31,10 @@ HALVINGS = 70
 def require_compressai() -> None:
     """Raise MissingDependencyError, saying what to install, unless compressai can be imported."""
     try:
-        import_module("compressai.entropy_models")
+        with warnings.catch_warnings():
+            # Importing it calls parts of torch that torch has deprecated; its users can do nothing about that.
+            warnings.simplefilter("ignore", FutureWarning)
+            import_module("compressai.entropy_models")
     except ImportError as error:
         raise MissingDependencyError(
             f"this model family is built on compressai, which cannot be imported ({error}): "

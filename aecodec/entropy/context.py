@@ -56,11 +56,12 @@ class MeanContext(nn.Module):
             [nn.Conv2d(features + (latents if step else 0), features, 1) for step in range(STEPS)]
         )
         self.shared = nn.Sequential(DepthwiseBlock(features), DepthwiseBlock(features))
-        self.head = nn.ModuleList([nn.Conv2d(features, latents, 1) for _ in range(STEPS)])
+        heads = [nn.Conv2d(features, latents, 1) for _ in range(STEPS)]
         with torch.no_grad():
-            for head in self.head:
+            for head in heads:
                 head.weight.mul_(0.1)
-                head.bias.zero_()
+                head.bias.zero_()  # type: ignore[union-attr]
+        self.head = nn.ModuleList(heads)
 
     def forward(self, step: int, features: torch.Tensor, y_hat: torch.Tensor) -> torch.Tensor:
         """features (B, F, H, W), y_hat (B, N, H, W) with zeros where unknown -> mean (B, N, H, W)."""

@@ -19,6 +19,9 @@ from ..nn.fixed_point import ACTIVATION_FRACTION, FixedSequence
 from ..nn.gdn import forget_constants
 
 LEVELS = 64
+#: Slots of a table beyond its tail, to either side. A slot takes 2^-20 of the mass and codes an outlier in 20
+#: bits where an escape takes 36: with few slots at small scales, outliers would cost more than all the rest.
+MARGIN = 8
 
 
 def make_gaussian() -> Any:
@@ -28,9 +31,7 @@ def make_gaussian() -> Any:
     return forget_constants(GaussianConditional(None))
 
 
-def log2_likelihood(
-    gaussian: Any, values: torch.Tensor, scales: torch.Tensor, means: torch.Tensor
-) -> torch.Tensor:
+def log2_likelihood(gaussian: Any, values: torch.Tensor, scales: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     """values (noisy latents), scales, means: float32 of equal shape -> log2 P, P bounded below by 1e-9."""
     likelihood = gaussian.likelihood_lower_bound(gaussian._likelihood(values, scales, means))
     return torch.log2(likelihood)
@@ -44,14 +45,14 @@ def scale_table() -> torch.Tensor:
 
 
 def freeze_gaussians(scales: torch.Tensor, tail_mass: float) -> TableSet:
-    """One integer table per scale over round(y - mean), reaching to where tail_mass is left, with escape.
+    """One integer table per scale over round(y - mean), reaching beyond where tail_mass is left, with escape.
 
     P(k) = Phi((k + 1/2) / s) - Phi((k - 1/2) / s), from the lower tail, where float64 does not cancel.
     """
     reach_in_sigmas = -float(torch.special.ndtri(torch.tensor(tail_mass / 2, dtype=torch.float64)))
     halves = []
     for scale in scales.tolist():
-        k = torch.arange(math.ceil(scale * reach_in_sigmas) + 1, dtype=torch.float64)
+        k = torch.arange(math.ceil(scale * reach_in_sigmas) + MARGIN + 1, dtype=torch.float64)
         mass = torch.special.ndtr((0.5 - k) / scale) - torch.special.ndtr((-0.5 - k) / scale)
         halves.append(mass.numpy())
     return freeze_symmetric(halves)
@@ -93,6 +94,6 @@ class FixedScales(nn.Module):
         """z: (Z, h, w) int32, any values -> (N, 4h, 4w) uint8 in [0, LEVELS - 1]; on the CPU."""
         symbols = torch.from_numpy(z).to(torch.int64)
         fixed = (symbols << ACTIVATION_FRACTION) + self.medians_q.cpu()[:, None, None]
-        scale = self.sequence.exact(fixed[None].to(torch.float64))[0].to(torch.int64)
+        scale = self.sequence.exact(fixed[None].to(torch.float64))[0].to(torch.int64).contiguous()
         # Left side: the number of boundaries strictly below the scale.
         return torch.searchsorted(self.boundaries_q.cpu(), scale).to(torch.uint8).numpy()

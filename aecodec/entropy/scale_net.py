@@ -6,6 +6,8 @@ probability tables cannot differ between devices, thread counts or number format
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -35,23 +37,25 @@ class ScaleNet(nn.Module):
         inner = {"in_fraction": HIDDEN_FRACTION, "in_max": 255}
         to_hidden = {"out_fraction": HIDDEN_FRACTION, "out_min": 0, "out_max": 255}
         to_index = {"out_fraction": INDEX_FRACTION, "out_min": -INDEX_LIMIT, "out_max": INDEX_LIMIT}
-        self.layers = nn.ModuleList(
-            [
-                ExactConv(z_channels, hidden, kernel=1, in_fraction=0, in_max=z_max, **to_hidden),
-                ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
-                ExactConv(hidden, 4 * hidden, kernel=1, **inner, **to_hidden),
-                ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
-                ExactConv(hidden, 4 * hidden, kernel=1, **inner, **to_hidden),
-                ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
-                ExactConv(hidden, latents, kernel=1, **inner, **to_index),
-            ]
-        )
+        convs = [
+            ExactConv(z_channels, hidden, kernel=1, in_fraction=0, in_max=z_max, **to_hidden),
+            ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
+            ExactConv(hidden, 4 * hidden, kernel=1, **inner, **to_hidden),
+            ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
+            ExactConv(hidden, 4 * hidden, kernel=1, **inner, **to_hidden),
+            ExactConv(hidden, hidden, kernel=3, **inner, **to_hidden),
+            ExactConv(hidden, latents, kernel=1, **inner, **to_index),
+        ]
+        self.layers = nn.ModuleList(convs)
         self.upsample_after = (2, 4)
         self.offset = nn.Parameter(torch.zeros(knots, latents))
         self.register_buffer("offset_q", torch.zeros(knots, latents, dtype=torch.int32))
         with torch.no_grad():
-            self.layers[-1].weight.mul_(0.1)
-            self.layers[-1].bias.zero_()
+            convs[-1].weight.mul_(0.1)
+            convs[-1].bias.zero_()
+
+    def _convs(self) -> list[ExactConv]:
+        return [cast(ExactConv, layer) for layer in self.layers]
 
     def forward(self, z: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
         """Training: z (B, Z, h, w) integers in float32; position (B,) quality in knots -> index, float32.
@@ -72,19 +76,19 @@ class ScaleNet(nn.Module):
     @torch.no_grad()
     def freeze(self) -> None:
         """Write the integer forms of all layers and of the offset table."""
-        for layer in self.layers:
+        for layer in self._convs():
             layer.freeze()
         self.offset_q.copy_(torch.floor(self.offset * 2.0**INDEX_FRACTION + 0.5).to(torch.int32))
 
     def bound(self) -> int:
         """Largest partial sum that any z in range can cause, from the integer weights alone."""
-        return max(layer.bound() for layer in self.layers)
+        return max(layer.bound() for layer in self._convs())
 
     @torch.no_grad()
     def exact(self, z: torch.Tensor, quality: int, steps_per_knot: int) -> torch.Tensor:
         """z (1, Z, h, w) int -> table numbers (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
         h = z.to(torch.float64)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._convs()):
             h = layer.exact(h)
             if i in self.upsample_after:
                 h = F.pixel_shuffle(h, 2)

@@ -45,23 +45,23 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _planes(picture: np.ndarray) -> torch.Tensor:
-    """(H, W[, C]) uint8 -> (C, 1, H, W) float32, each channel an item of the batch."""
+    """(H, W[, C]) uint8 -> (1, C, H, W) float32."""
     import torch
 
-    channels_last = np.ascontiguousarray(np.atleast_3d(picture))
-    return torch.from_numpy(channels_last).permute(2, 0, 1)[:, None].float()
+    channels_first = np.moveaxis(np.atleast_3d(picture), -1, 0)
+    return torch.from_numpy(channels_first.astype(np.float32, order="C"))[None]
 
 
 def _over_scales(x: torch.Tensor, y: torch.Tensor) -> float:
-    """x, y: (C, 1, H, W) in [0, 255] -> MS-SSIM, mean over C."""
+    """x, y: (1, C, H, W) in [0, 255] -> MS-SSIM, mean over C."""
     import torch
     import torch.nn.functional as F
 
-    product = torch.ones(len(x))
+    product = torch.ones(x.shape[1])
     for scale, weight in enumerate(WEIGHTS):
         luminance, contrast = _similarity(x, y)
         last = scale == len(WEIGHTS) - 1
-        term = (luminance * contrast if last else contrast).mean(dim=(1, 2, 3))
+        term = (luminance * contrast if last else contrast).mean(dim=(0, 2, 3))
         product = product * term.clamp_min(0.0) ** weight
         if not last:
             odd = [side % 2 for side in x.shape[2:]]
@@ -70,16 +70,18 @@ def _over_scales(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def _similarity(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(C, 1, H, W) -> maps (luminance, contrast times structure), (C, 1, H - 10, W - 10)."""
+    """(1, C, H, W) -> maps (luminance, contrast times structure), (1, C, H - 10, W - 10)."""
     import torch
     import torch.nn.functional as F
 
     taps = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
     taps = torch.exp(-taps.square() / (2 * SIGMA**2))
-    taps = taps / taps.sum()
-    moments = torch.cat([x, y, x * x, y * y, x * y])
-    moments = F.conv2d(F.conv2d(moments, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
-    mu_x, mu_y, xx, yy, xy = moments.chunk(5)
+    moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)
+    maps = moments.shape[1]
+    # One depthwise pass along each axis: many times faster on a CPU than the maps as a batch.
+    taps = (taps / taps.sum()).repeat(maps, 1, 1, 1)
+    moments = F.conv2d(F.conv2d(moments, taps.transpose(2, 3), groups=maps), taps, groups=maps)
+    mu_x, mu_y, xx, yy, xy = moments.chunk(5, dim=1)
     mu_xx, mu_yy, mu_xy = mu_x * mu_x, mu_y * mu_y, mu_x * mu_y
     luminance = (2 * mu_xy + C1) / (mu_xx + mu_yy + C1)
     contrast = (2 * (xy - mu_xy) + C2) / ((xx - mu_xx) + (yy - mu_yy) + C2)

@@ -35,6 +35,18 @@ FAMILIES: dict[str, Family] = {
         "ExactHyperpriorConfig",
         "the flagship: one model for every rate, four-step context, exact integer scales",
     ),
+    "factorized-prior": Family(
+        "factorized_prior",
+        "FactorizedPrior",
+        "FactorizedPriorConfig",
+        "Balle et al. 2018 without hyperprior (bmshj2018-factorized): one rate, one density per channel",
+    ),
+    "mean-scale-hyperprior": Family(
+        "mean_scale_hyperprior",
+        "MeanScaleHyperprior",
+        "MeanScaleHyperpriorConfig",
+        "Minnen et al. 2018 without context (mbt2018-mean): one rate, Gaussians with exact integer scales",
+    ),
 }
 
 

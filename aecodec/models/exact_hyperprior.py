@@ -22,7 +22,6 @@ from ..coding.tables import TableSet
 from ..contracts import (
     QUALITY_KNOT,
     QUALITY_KNOTS,
-    QUALITY_STEPS,
     CheckpointError,
     LatentCode,
     Loss,
@@ -69,6 +68,12 @@ SIZES = {
 }
 
 
+def _hyper_latents(code: LatentCode) -> np.ndarray:
+    if code.z is None:
+        raise ValueError("a tile of this family has hyper-latents")
+    return code.z
+
+
 class HyperAnalysis(nn.Module):
     """y (B, N, H, W) -> z (B, Z, H/4, W/4)."""
 
@@ -89,6 +94,7 @@ class ExactHyperprior(nn.Module):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]."""
 
     stride = STRIDE
+    variable_rate = True
     alignment = 4 * STRIDE
 
     def __init__(self, config: ExactHyperpriorConfig) -> None:
@@ -124,9 +130,11 @@ class ExactHyperprior(nn.Module):
         """position (B,) in knots -> lambda (B,), geometric between the two ends."""
         c = self.config
         share = position / (QUALITY_KNOTS - 1)
-        return torch.exp(torch.lerp(
-            torch.full_like(share, math.log(c.lambda_low)), torch.full_like(share, math.log(c.lambda_high)), share
-        ))
+        return torch.exp(
+            torch.lerp(
+                torch.full_like(share, math.log(c.lambda_low)), torch.full_like(share, math.log(c.lambda_high)), share
+            )
+        )
 
     # -- start -----------------------------------------------------------------------------------
 
@@ -184,9 +192,7 @@ class ExactHyperprior(nn.Module):
         with torch.autocast(z_hat.device.type, enabled=False):
             return self.scale_net(z_hat, position, quantised)
 
-    def _walk(
-        self, y: torch.Tensor, index: torch.Tensor, features: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _walk(self, y: torch.Tensor, index: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantise y step by step as the decoder will see it -> (y_hat, mean), float32 like y."""
         masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
         silent = index < 0.5
@@ -272,11 +278,12 @@ class ExactHyperprior(nn.Module):
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
-        z_tables = self._hyper_tables(code.quality, *code.z.shape[1:])
-        index = self._scale_indices(code.z, code.quality)
+        z = _hyper_latents(code)
+        z_tables = self._hyper_tables(code.quality, z.shape[1], z.shape[2])
+        index = self._scale_indices(z, code.quality)
         coded = index > 0
         return [
-            (SymbolPlane(code.z.ravel(), z_tables), self.tables["z"]),
+            (SymbolPlane(z.ravel(), z_tables), self.tables["z"]),
             (SymbolPlane(code.y[coded], index[coded]), self.tables["y"]),
         ]
 
@@ -299,7 +306,7 @@ class ExactHyperprior(nn.Module):
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""
         device = self.y_gain.device
-        z = torch.from_numpy(code.z).to(device, torch.float32)[None]
+        z = torch.from_numpy(_hyper_latents(code)).to(device, torch.float32)[None]
         residual = torch.from_numpy(code.y).to(device, torch.float32)[None]
         y_hat, _ = self._reconstruct(z, lambda mean: residual)
         return y_hat * self.gain(self.y_inverse, self._position(code.quality))[:, :, None, None]

@@ -53,6 +53,7 @@ class FactorizedPrior(nn.Module):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]. Raises MissingDependencyError."""
 
     stride = STRIDE
+    variable_rate = False
     alignment = STRIDE
     context = CONTEXT
 
@@ -95,12 +96,14 @@ class FactorizedPrior(nn.Module):
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
 
+    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Shapes of y and z (None) for a tile of (height, width) latent positions."""
+        return (self.config.m, height, width), None
+
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, M, H, W) of one tile -> its integers; the quality step is carried only."""
         which = channel_tables(*y.shape[1:])
-        return LatentCode(
-            nearest_symbols(y - medians(self.entropy_bottleneck), which, self.tables["y"]), None, quality
-        )
+        return LatentCode(nearest_symbols(y - medians(self.entropy_bottleneck), which, self.tables["y"]), None, quality)
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile."""

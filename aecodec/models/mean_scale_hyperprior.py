@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,13 +23,13 @@ from ..nn.fixed_point import EXACT_BOUND
 from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
 from ..nn.quantise import uniform_noise
 
-#: Latent positions per position of z, to either side.
+#: Latent positions per position of z.
 HYPER_STRIDE = 4
 
 
 @dataclass(frozen=True)
 class MeanScaleHyperpriorConfig:
-    """n: channels N of the transforms and of z; m: channels M of y, even; mse_weight: lambda, the weight of the
+    """n: channels N of the transforms and of z; m: channels M of y; mse_weight: lambda, the weight of the
     squared error on [0, 1] (0.013 * 255^2 by default); fixed_medians: the medians came with the weights
     (imported models) instead of being searched when tables are frozen."""
 
@@ -50,9 +51,7 @@ def hyper_analysis(n: int, m: int) -> nn.Sequential:
     """h_a: y (B, M, H, W) -> z (B, N, H/4, W/4), H and W multiples of 4."""
     from compressai.models.utils import conv
 
-    return nn.Sequential(
-        conv(m, n, kernel_size=3, stride=1), nn.LeakyReLU(), conv(n, n), nn.LeakyReLU(), conv(n, n)
-    )
+    return nn.Sequential(conv(m, n, kernel_size=3, stride=1), nn.LeakyReLU(), conv(n, n), nn.LeakyReLU(), conv(n, n))
 
 
 def hyper_synthesis(n: int, m: int) -> nn.Sequential:
@@ -68,6 +67,7 @@ class MeanScaleHyperprior(nn.Module):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]. Raises MissingDependencyError."""
 
     stride = STRIDE
+    variable_rate = False
     alignment = HYPER_STRIDE * STRIDE
     context = CONTEXT
 
@@ -129,6 +129,11 @@ class MeanScaleHyperprior(nn.Module):
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
 
+    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Shapes of y and z for a tile of (height, width) latent positions, multiples of 4."""
+        c = self.config
+        return (c.m, height, width), (c.n, height // HYPER_STRIDE, width // HYPER_STRIDE)
+
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, M, H, W) of one tile, H and W multiples of 4 -> its integers; the quality step is carried only."""
         z = self.h_a(y).float() - medians(self.entropy_bottleneck)
@@ -141,6 +146,12 @@ class MeanScaleHyperprior(nn.Module):
         centre = medians(self.entropy_bottleneck)
         z_hat = z.to(centre.device, torch.float32)[None] + centre
         return self.h_s(z_hat).float().chunk(2, dim=1)[1]
+
+    @staticmethod
+    def _hyper_symbols(code: LatentCode) -> np.ndarray:
+        if code.z is None:
+            raise ValueError("a latent code of this family has hyper-latent symbols, got none")
+        return code.z
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; every latent is coded."""

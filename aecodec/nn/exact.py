@@ -8,6 +8,8 @@ that any input can cause, from the weights alone.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -50,7 +52,7 @@ class ExactConv(nn.Module):
         self.in_fraction, self.out_fraction = in_fraction, out_fraction
         self.in_max, self.out_min, self.out_max = in_max, out_min, out_max
         conv = nn.Conv2d(cin, cout, kernel, groups=groups)
-        self.weight, self.bias = conv.weight, conv.bias
+        self.weight, self.bias = conv.weight, cast(nn.Parameter, conv.bias)
         self.register_buffer("weight_q", torch.zeros(conv.weight.shape, dtype=torch.int8))
         self.register_buffer("bias_q", torch.zeros(cout, dtype=torch.int32))
         self.register_buffer("shift_q", torch.zeros(cout, dtype=torch.int32))
@@ -62,7 +64,8 @@ class ExactConv(nn.Module):
 
     def forward(self, x: torch.Tensor, quantised: bool) -> torch.Tensor:
         """x: (B, cin, H, W) in input units -> (B, cout, H, W) in output units, clamped."""
-        weight, bias = self.weight, self.bias
+        weight: torch.Tensor = self.weight
+        bias: torch.Tensor = self.bias
         if quantised:
             shift = self._shift()
             step = torch.exp2(shift)
@@ -84,7 +87,9 @@ class ExactConv(nn.Module):
         step = torch.exp2(shift)
         grid = torch.floor(self.weight * step[:, None, None, None] + 0.5).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         self.weight_q.copy_(grid.to(torch.int8))
-        self.bias_q.copy_(torch.floor(self.bias * torch.exp2(shift + self.in_fraction) + 0.5).to(torch.int32))
+        # Out of int32's range a conversion would wrap; a clamped bias is caught by `bound`.
+        bias = torch.floor(self.bias * torch.exp2(shift + self.in_fraction) + 0.5).clamp(-(2.0**30), 2.0**30)
+        self.bias_q.copy_(bias.to(torch.int32))
         self.shift_q.copy_((shift + self.in_fraction - self.out_fraction).to(torch.int32))
 
     def bound(self) -> int:

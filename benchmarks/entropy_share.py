@@ -1,0 +1,130 @@
+"""How much of decoding is entropy decoding, and how far real files are from the ideal code length of their symbols.
+
+    python benchmarks/entropy_share.py PICTURES [--model NAME_OR_PATH] [--qualities 15,45,75] [--out FOLDER]
+
+Entropy decoding is all that `decode_tile` does: the coder itself and the exact arithmetic that picks its tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import provenance
+from file_codecs import FileCodec, Stopwatch, open_ours, watching
+from measurements import pictures_in, read_rgb
+
+from aecodec.contracts import AecodecError
+
+
+@dataclass
+class Share:
+    """Sums over the pictures at one quality; seconds are wall-clock, ideal_bits is under the frozen tables."""
+
+    quality: float
+    pictures: int = 0
+    decode_s: float = 0.0
+    entropy_s: float = 0.0
+    file_bytes: int = 0
+    payload_bytes: int = 0
+    ideal_bits: float = 0.0
+
+    @property
+    def of_time(self) -> float:
+        """Share of the decoding time spent in the entropy decoder, in [0, 1]."""
+        return self.entropy_s / self.decode_s
+
+    @property
+    def payload_excess(self) -> float:
+        """Entropy-coded payload over its ideal code length, less 1."""
+        return 8 * self.payload_bytes / self.ideal_bits - 1
+
+    @property
+    def file_excess(self) -> float:
+        """Whole files, headers and checksums included, over the ideal code length, less 1."""
+        return 8 * self.file_bytes / self.ideal_bits - 1
+
+
+def measure_share(codec: FileCodec, pictures: list[Path], quality: float) -> Share:
+    """Encode and decode each picture once; the codec must be ours (its `tile_codec` tells its symbols)."""
+    share = Share(quality)
+    for path in pictures:
+        data = codec.encode(read_rgb(path), quality)
+        decoding = Stopwatch()
+        with watching(codec.tile_codec) as watch, decoding.running():
+            codec.decode(data)
+        share.pictures += 1
+        share.decode_s += decoding.wall
+        share.entropy_s += watch.stopwatch.wall
+        share.file_bytes += len(data)
+        for payload_bytes, code in watch.tiles:
+            share.payload_bytes += payload_bytes
+            planes = codec.tile_codec.symbol_planes(code)
+            share.ideal_bits += sum(tables.bits(plane.symbols, plane.tables) for plane, tables in planes)
+    return share
+
+
+def table(shares: list[Share]) -> str:
+    """Markdown, a line for each quality and one over all of them."""
+    lines = [
+        "| quality | decode (s / picture) | entropy decoder (s / picture) | share of decoding "
+        "| payload over ideal bits | file over ideal bits |",
+        "|---|---|---|---|---|---|",
+    ]
+    for s in shares:
+        lines.append(
+            f"| {s.quality:g} | {s.decode_s / s.pictures:.4f} | {s.entropy_s / s.pictures:.4f} | {s.of_time:.1%} "
+            f"| {s.payload_excess:+.3%} | {s.file_excess:+.3%} |"
+        )
+    decode, entropy = sum(s.decode_s for s in shares), sum(s.entropy_s for s in shares)
+    lines.append(f"| all | | | {entropy / decode:.1%} | | |")
+    return "\n".join(lines)
+
+
+def keep(folder: Path, codec: FileCodec, shares: list[Share]) -> None:
+    """entropy_share.csv and entropy_share.json (where it comes from)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "entropy_share.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["quality", "pictures", "decode_s", "entropy_decode_s", "file_bytes", "payload_bytes",
+                         "ideal_bits"])  # fmt: skip
+        for s in shares:
+            writer.writerow([f"{s.quality:g}", s.pictures, f"{s.decode_s:.6g}", f"{s.entropy_s:.6g}", s.file_bytes,
+                             s.payload_bytes, f"{s.ideal_bits:.1f}"])  # fmt: skip
+    content = provenance.collect(codec=codec.name, settings=codec.settings, version=codec.version)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    (folder / "entropy_share.json").write_text(text, encoding="utf-8")
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", help="Our model by name or path.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--qualities", default="15,45,75", show_default=True, help="Numbers from 0 to 100, with commas.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
+def main(pictures: Path, model: str | None, device: str, qualities: str, limit: int | None, out: Path | None) -> None:
+    found = pictures_in(pictures, limit)
+    if not found:
+        raise click.UsageError(f"{pictures}: no pictures in it")
+    try:
+        points = tuple(float(part) for part in qualities.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected numbers separated by commas, found {qualities!r}") from None
+    try:
+        codec = open_ours(model, device, points)
+        codec.decode(codec.encode(read_rgb(found[0]), points[0]))  # warm-up: the first call allocates
+        shares = [measure_share(codec, found, quality) for quality in points]
+    except AecodecError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{codec.name} ({codec.version}), {len(found)} pictures, {codec.settings}\n")
+    click.echo(table(shares))
+    if out:
+        keep(out, codec, shares)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Rate against distortion: our codec and its classical peers over a folder of pictures, from real files.
+
+    python benchmarks/rate_distortion.py PICTURES --out benchmarks/results/kodak --anchors ANCHORS
+
+Leaves in the output folder, for each codec, CODEC.csv (a row per picture and quality) and CODEC.json (where it comes
+from), and over all codecs of the folder summary.csv, agreement.md, bd_rate.md, rd.png and rd_ms_ssim.png.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import provenance
+from file_codecs import OUR_QUALITIES, PEERS, FileCodec, open_ours
+from measurements import Measurement, append_row, measure, pictures_in, read_rgb, read_rows, write_rows
+from rd_plot import Line, draw
+from rd_tables import (
+    KODAK,
+    PUBLISHED,
+    Point,
+    agreement,
+    agreement_table,
+    bd_table,
+    curve,
+    load_anchors,
+    summarise,
+    write_summary,
+)
+
+from aecodec.contracts import AecodecError
+from aecodec.metrics import BjontegaardMissingError, Curve
+
+#: What a codec may raise on one picture without ending the run.
+_PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
+_LABELS = {
+    "avif": "AVIF (aom, 4:4:4)",
+    "jpeg2000": "JPEG 2000",
+    "webp": "WebP",
+    "jpeg444": "JPEG 4:4:4",
+    "jpeg420": "JPEG 4:2:0",
+}
+_DRAWN_PUBLISHED = ("vtm", "bpg_444_x265_ycbcr")
+#: CSV files of the results folder that are no codec's rows.
+_NOT_CODECS = ("summary.csv", "entropy_share.csv")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+def _kept_rows(path: Path, codec: FileCodec, resume: bool) -> list[Measurement]:
+    """Rows of an earlier run that may stand: of the same codec in the same version."""
+    if not resume or not path.exists():
+        return []
+    return [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
+
+
+def _keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, pictures: Path) -> None:
+    """The sidecar: what the codec is, and every run that measured some of the rows."""
+    runs: list[dict[str, Any]] = []
+    if not first and path.exists():
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    if new_rows or not runs:
+        runs.append(provenance.collect(pictures=pictures.name, rows=new_rows))
+    content = {"codec": codec.name, "settings": codec.settings, "version": codec.version, "runs": runs}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def run_codec(codec: FileCodec, pictures: list[Path], out: Path, *, resume: bool) -> int:
+    """Measure every quality and picture that is not measured yet -> the number of failures, each said on stderr."""
+    path = out / f"{codec.name}.csv"
+    rows = _kept_rows(path, codec, resume)
+    kept, failures = len(rows), 0
+    done = {row.key for row in rows}
+    write_rows(path, rows)
+    wanted = [
+        (quality, picture)
+        for quality in codec.qualities
+        for picture in pictures
+        if (codec.name, codec.version, float(quality), picture.stem) not in done
+    ]
+    if wanted:
+        _warm_up(codec, pictures[0])
+    for number, (quality, picture) in enumerate(wanted, 1):
+        try:
+            row = measure(codec, picture, quality)
+        except _PICTURE_ERRORS as error:
+            failures += 1
+            _say(f"{codec.name} quality {quality:g}, {picture.name}: FAILED: {error}")
+            continue
+        rows.append(row)
+        append_row(path, row)
+        if number == len(wanted) or wanted[number][0] != quality:
+            _say(f"{codec.name} quality {quality:g}: {number} of {len(wanted)} done")
+    write_rows(path, rows)
+    _keep_provenance(path.with_suffix(".json"), codec, len(rows) - kept, kept == 0, pictures[0].parent)
+    return failures
+
+
+def _warm_up(codec: FileCodec, picture: Path) -> None:
+    """Once without a clock: the first call pays for lazy imports and allocations that later ones do not."""
+    try:
+        codec.decode(codec.encode(read_rgb(picture), codec.qualities[0]))
+    except _PICTURE_ERRORS as error:
+        _say(f"{codec.name}: warming up on {picture.name} failed: {error}")
+
+
+# -- reporting -----------------------------------------------------------------------------------
+
+
+def read_results(out: Path, pictures: list[Path]) -> dict[str, list[Point]]:
+    """Points of every codec in the folder over these pictures, less those that no codec could take; ours first."""
+    names = {picture.stem for picture in pictures}
+    rows = {path.stem: read_rows(path) for path in sorted(out.glob("*.csv")) if path.name not in _NOT_CODECS}
+    rows = {name: [row for row in group if row.image in names] for name, group in rows.items()}
+    measured = {row.image for group in rows.values() for row in group}
+    found = {}
+    for name, group in rows.items():
+        if {row.image for row in group} != measured:
+            _say(f"{name}: left out of the tables, it lacks pictures that other codecs have")
+            continue
+        found[name] = summarise(group)
+        missing = sorted({row.quality for row in group} - {point.quality for point in found[name]})
+        if missing:
+            _say(f"{name}: qualities {missing} lack pictures and are left out of the tables")
+    order = [*sorted(name for name in found if name not in PEERS), *(name for name in _LABELS if name in found)]
+    return {name: found[name] for name in order}
+
+
+def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
+    """Write and print the tables and the plots -> whether every codec agrees with its anchor."""
+    results = read_results(out, pictures)
+    write_summary(out / "summary.csv", [point for points in results.values() for point in points])
+    count = max((point.images for points in results.values() for point in points), default=0)
+    is_kodak = {picture.stem for picture in pictures} == KODAK and count == len(KODAK)
+    classical, published = load_anchors(anchors) if anchors and is_kodak else ({}, {})
+    if anchors and not is_kodak:
+        _say("the anchors are of the 24 Kodak pictures: left out")
+    checks = []
+    for name, points in results.items():
+        anchor = PEERS[name]().anchor if name in PEERS else None
+        if anchor in classical:
+            checks.append(agreement(name, points, classical[anchor]))
+    if checks:
+        text = "## agreement\n\nOur points of the classical codecs against those published with the same settings.\n\n"
+        _publish(out / "agreement.md", text + agreement_table(checks))
+    curves = {name: curve(points) for name, points in results.items()}
+    ours = {name: curves[name] for name in results if name not in PEERS}
+    peers = {name: curves[name] for name in results if name in PEERS}
+    references = {**peers, **{PUBLISHED[key]: published[key] for key in published}}
+    text = (
+        f"## BD-rate\n\nPSNR-based, means over {count} pictures, piecewise cubic (PCHIP), over the range of "
+        "PSNR that both curves reach. Negative: fewer bits than the row's codec.\n\n"
+    )
+    # Without a model of ours the peers are compared with each other.
+    _publish(out / "bd_rate.md", text + bd_table(ours or peers, references))
+    _draw_all(out, results, published, f"mean over {count} pictures of {pictures[0].parent.name}")
+    return all(check.holds for check in checks)
+
+
+def _publish(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+    click.echo(text + "\n")
+
+
+def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, Curve], of: str) -> None:
+    def line(name: str, points: list[Point], quality: list[float]) -> Line:
+        kind = "peer" if name in PEERS else "ours"
+        return Line(name, _LABELS.get(name, name), kind, [p.bpp for p in points], quality)
+
+    lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
+    for key in _DRAWN_PUBLISHED:
+        if key in published:
+            known = published[key]
+            lines.append(Line(key, PUBLISHED[key], "published", known.rates, known.qualities))
+    draw(out / "rd.png", lines, title=f"Rate and distortion, {of}", quality_label="RGB PSNR (dB)")
+    similar = []
+    for name, points in results.items():
+        known_points = [p for p in points if not math.isnan(p.ms_ssim)]
+        similar.append(line(name, known_points, [-10 * math.log10(max(1 - p.ms_ssim, 1e-9)) for p in known_points]))
+    label = "MS-SSIM as $-10\\,\\log_{10}(1 - x)$ (dB)"
+    draw(out / "rd_ms_ssim.png", similar, title=f"Rate and structural similarity, {of}", quality_label=label)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def _qualities(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected numbers separated by commas, found {text!r}") from None
+
+
+def _codec_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [name for name in names if name != "aec" and name not in PEERS]
+    if unknown:
+        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: aec, {', '.join(PEERS)}")
+    return names
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+@click.option("--model", "models", multiple=True, help="Our model by name or path; may be repeated.")
+@click.option("--device", default="cpu", show_default=True, help="Where our model runs.")
+@click.option(
+    "--qualities",
+    default=",".join(f"{q:g}" for q in OUR_QUALITIES),
+    show_default=True,
+    callback=_qualities,
+    help="Quality points of our codec.",
+)
+@click.option("--codecs", default=",".join(["aec", *PEERS]), show_default=True, callback=_codec_names)
+@click.option(
+    "--anchors",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with kodak_classical.json and kodak_anchors.json.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
+@click.option("--resume", is_flag=True, help="Keep what an earlier run measured with the same versions.")
+def main(
+    pictures: Path,
+    out: Path,
+    models: tuple[str, ...],
+    device: str,
+    qualities: tuple[float, ...],
+    codecs: tuple[str, ...],
+    anchors: Path | None,
+    limit: int | None,
+    resume: bool,
+) -> None:
+    found = pictures_in(pictures, limit)
+    if not found:
+        raise click.UsageError(f"{pictures}: no pictures in it")
+    out.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    try:
+        opened = [open_ours(model, device, qualities) for model in models or (None,)] if "aec" in codecs else []
+        for codec in [*opened, *(PEERS[name]() for name in codecs if name in PEERS)]:
+            failures += run_codec(codec, found, out, resume=resume)
+        agrees = report(out, found, anchors)
+    except (AecodecError, BjontegaardMissingError) as error:
+        raise click.ClickException(str(error)) from error
+    if failures or not agrees:
+        _say(f"{failures} measurements failed; agreement with the anchors: {'yes' if agrees else 'NO'}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

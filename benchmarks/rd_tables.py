@@ -1,0 +1,164 @@
+"""From measurements to tables: means, agreement with published points, BD-rates."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from measurements import Measurement
+
+from aecodec.metrics import BdRateError, Curve, bd_rate, common_range
+
+#: Largest differences from the anchors at which a measurement still counts as the same.
+BPP_TOLERANCE = 0.005
+PSNR_TOLERANCE = 0.05
+
+KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
+
+#: Published Kodak curves that ours is compared with: key in the anchors -> label.
+PUBLISHED = {
+    "vtm": "VTM (VVC intra)",
+    "bpg_444_x265_ycbcr": "BPG 4:4:4 (x265)",
+    "jxl_e7": "JPEG XL (libjxl, effort 7)",
+    "compressai-bmshj2018-hyperprior_mse_cuda": "hyperprior (Ballé et al. 2018, CompressAI)",
+    "compressai-mbt2018-mean_mse_cuda": "mean-scale hyperprior (Minnen et al. 2018, CompressAI)",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A codec at one quality over a set of pictures: means of bpp, psnr and ms_ssim, medians of the times."""
+
+    codec: str
+    quality: float
+    images: int
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    encode_s: float
+    decode_s: float
+    encode_cpu_s: float
+    decode_cpu_s: float
+    entropy_decode_s: float
+
+
+_MEANS = ("bpp", "psnr", "ms_ssim")
+_MEDIANS = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s")
+
+
+def summarise(rows: Iterable[Measurement]) -> list[Point]:
+    """Rows of one codec -> its points by rising quality. Points that lack pictures which others have are left out."""
+    by_quality: dict[float, list[Measurement]] = defaultdict(list)
+    for row in rows:
+        by_quality[row.quality].append(row)
+    most = max((len(group) for group in by_quality.values()), default=0)
+    points = []
+    for quality, group in sorted(by_quality.items()):
+        if len(group) < most:
+            continue
+        columns = {name: [getattr(row, name) for row in group] for name in (*_MEANS, *_MEDIANS)}
+        values = {name: statistics.fmean(columns[name]) for name in _MEANS}
+        values.update({name: statistics.median(columns[name]) for name in _MEDIANS})
+        points.append(Point(group[0].codec, quality, len(group), **values))
+    return points
+
+
+def curve(points: Iterable[Point]) -> Curve:
+    """Mean bpp against mean PSNR."""
+    points = list(points)
+    return Curve([p.bpp for p in points], [p.psnr for p in points])
+
+
+def write_summary(path: Path, points: Iterable[Point]) -> None:
+    """One line for each codec and quality."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Point)])
+        for point in points:
+            values = asdict(point).values()
+            # NaN differs from itself: what is not known is left empty.
+            writer.writerow(["" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in values])
+
+
+# -- anchors -------------------------------------------------------------------------------------
+
+
+def load_anchors(folder: Path) -> tuple[dict[str, list[dict[str, float]]], dict[str, Curve]]:
+    """(points of the classical codecs by key, curves of PUBLISHED by key) from the folder's two JSON files."""
+    classical: dict[str, Any] = json.loads((folder / "kodak_classical.json").read_text(encoding="utf-8"))["codecs"]
+    published: dict[str, Any] = json.loads((folder / "kodak_anchors.json").read_text(encoding="utf-8"))
+    points = {key: entry["points"] for key, entry in classical.items()}
+    curves = {}
+    for key in PUBLISHED:
+        if key in published:
+            curves[key] = Curve(published[key]["bpp"], published[key]["psnr"])
+        elif key in points:
+            curves[key] = Curve([p["bpp"] for p in points[key]], [p["psnr"] for p in points[key]])
+    return points, curves
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest differences of a codec's points from its anchor's. bpp: relative; psnr: decibels."""
+
+    codec: str
+    points: int
+    bpp: float
+    psnr: float
+
+    @property
+    def holds(self) -> bool:
+        """Some point was compared and none differs by more than the tolerances."""
+        return self.points > 0 and self.bpp <= BPP_TOLERANCE and self.psnr <= PSNR_TOLERANCE
+
+
+def agreement(codec: str, points: Iterable[Point], anchor: Iterable[Mapping[str, float]]) -> Agreement:
+    """Compare at the qualities that both have. anchor: mappings with q, bpp and psnr, means over the same pictures."""
+    expected = {float(a["q"]): a for a in anchor}
+    pairs = [(p, expected[p.quality]) for p in points if p.quality in expected]
+    return Agreement(
+        codec,
+        len(pairs),
+        max((abs(p.bpp / a["bpp"] - 1) for p, a in pairs), default=0.0),
+        max((abs(p.psnr - a["psnr"]) for p, a in pairs), default=0.0),
+    )
+
+
+def agreement_table(results: Iterable[Agreement]) -> str:
+    """Markdown."""
+    lines = [
+        f"| codec | points | largest bpp difference (limit {BPP_TOLERANCE:.1%}) "
+        f"| largest PSNR difference (limit {PSNR_TOLERANCE} dB) | agrees |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {a.codec} | {a.points} | {a.bpp:.4%} | {a.psnr:.4f} dB | {'yes' if a.holds else '**NO**'} |"
+        for a in results
+    ]
+    return "\n".join(lines)
+
+
+# -- BD-rate -------------------------------------------------------------------------------------
+
+
+def _bd_cell(reference: Curve, tested: Curve) -> str:
+    try:
+        percent, (low, high) = bd_rate(reference, tested), common_range(reference, tested)
+    except BdRateError as error:
+        return f"n/a: {error}"
+    return f"{percent:+.1f} % ({low:.1f} to {high:.1f} dB)"
+
+
+def bd_table(tested: Mapping[str, Curve], references: Mapping[str, Curve]) -> str:
+    """Markdown: BD-rate of each tested codec (columns) against each reference (rows); negative is fewer bits."""
+    lines = ["| against | " + " | ".join(tested) + " |", "|---" * (len(tested) + 1) + "|"]
+    for label, reference in references.items():
+        cells = ["same" if own == label else _bd_cell(reference, curve) for own, curve in tested.items()]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

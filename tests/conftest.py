@@ -1,0 +1,87 @@
+"""Small seeded things that many laws are checked on: a picture, a folder of pictures, a frozen model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from aecodec import checkpoint
+from aecodec.contracts import FrozenModel
+
+FLAGSHIP = "exact-hyperprior"
+SMALL = {
+    "channels": 16,
+    "latents": 32,
+    "hyper_latents": 8,
+    "analysis_blocks": 1,
+    "synthesis_blocks": 1,
+    "features": 16,
+    "scale_hidden": 8,
+}
+
+
+def natural_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(height, width, 3) uint8: gradients, hard-edged shapes, and texture whose strength varies over the picture."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    rows, columns = rows / height, columns / width
+    picture = np.empty((height, width, 3))
+    slopes = rng.uniform(-80, 80, (3, 2))
+    for channel in range(3):
+        picture[..., channel] = 120 + slopes[channel, 0] * rows + slopes[channel, 1] * columns
+    for _ in range(6):
+        centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.3)
+        disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+        picture[disc] += rng.uniform(-60, 60, 3)
+    wave = np.sin(rows * rng.uniform(40, 120) + columns * rng.uniform(40, 120))
+    noise = rng.normal(0, 1, (height, width))
+    picture += ((12 * wave + 6 * noise) * (columns > 0.5) * rows)[..., None]
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def as_batch(picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
+
+
+def small_flagship(seed: int = 0, *, initialised: bool = True) -> torch.nn.Module:
+    """A seeded, untrained model of few channels, its linear transform fitted to one synthetic picture."""
+    torch.manual_seed(seed)
+    model = checkpoint.build(FLAGSHIP, SMALL)
+    if initialised:
+        tiles = torch.nn.functional.pixel_unshuffle(as_batch(natural_picture(512, 512, seed=99)), 16)
+        model.initialise_from_blocks(tiles.permute(0, 2, 3, 1).reshape(-1, 768).double() - 0.5)
+    return model
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """(128, 192, 3) uint8."""
+    return natural_picture(128, 192)
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small PNG pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(6):
+        Image.fromarray(natural_picture(96 + 16 * number, 160, seed=number)).save(folder / f"picture{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the small flagship."""
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    checkpoint.save(small_flagship().eval(), path, name="small", family_name=FLAGSHIP, card={"steps": 0})
+    return path
+
+
+@pytest.fixture(scope="session")
+def frozen(model_file: Path) -> FrozenModel:
+    """The small flagship, loaded. Laws that change it must load their own."""
+    return checkpoint.load(model_file)

@@ -1,0 +1,230 @@
+"""The file codec with the embedded model: sizes, tiles, targets, metadata, exactness of latents."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import aecodec
+from aecodec import codec as codec_module
+from aecodec.codec import Codec, search_target
+from aecodec.coding import container
+from aecodec.contracts import (
+    BitstreamError,
+    ModelMismatchError,
+    OutputExistsError,
+    TargetUnreachableError,
+    UsageError,
+)
+from aecodec.data.images import Picture
+from aecodec.metrics.psnr import psnr
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.from_pretrained()
+
+
+def scene(height: int, width: int, grey: bool = False) -> np.ndarray:
+    """A smooth picture with an edge and some texture, uint8."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    base = 110 + 60 * np.sin(columns / 37.0) + 40 * np.cos(rows / 23.0) + 12 * np.sin(columns * rows / 900.0)
+    base += 30 * (columns > rows)
+    planes = [base, 0.8 * base + 20, 255 - base]
+    pixels = np.clip(np.stack(planes[:1] if grey else planes, axis=2), 0, 255).astype(np.uint8)
+    return pixels[..., 0] if grey else pixels
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (3, 2), (17, 64), (64, 64), (65, 130), (255, 257)])
+@pytest.mark.parametrize("grey", [False, True])
+def test_any_size_comes_back_with_its_size_and_mode(codec, size, grey):
+    picture = Picture(scene(*size, grey=grey))
+    back = codec.decode_picture(codec.encode_picture(picture, quality=80).data)
+    assert back.pixels.shape == picture.pixels.shape
+    assert psnr(picture.pixels, back.pixels) > 24
+
+
+def test_higher_quality_costs_more_and_gives_more(codec):
+    picture = Picture(scene(256, 384))
+    sizes, levels = [], []
+    for quality in (0, 25, 50, 75, 100):
+        encoded = codec.encode_picture(picture, quality=quality)
+        sizes.append(len(encoded.data))
+        levels.append(psnr(picture.pixels, codec.decode_picture(encoded.data).pixels))
+    assert sizes == sorted(sizes)
+    assert levels == sorted(levels)
+
+
+def test_tiles_leave_no_seam(codec):
+    """A picture of several tiles is as good beside the borders of its tiles as elsewhere."""
+    pixels = scene(1100, 2100)
+    encoded = codec.encode_picture(Picture(pixels), quality=70)
+    assert len(container.parse(encoded.data).tiles) == 6
+    error = (codec.decode_picture(encoded.data).pixels.astype(float) - pixels) ** 2
+    band = np.zeros(error.shape[:2], bool)
+    for border in (1024, 2048):
+        band[:, border - 8 : border + 8] = True
+    band[1016:1032] = True
+    inside, outside = error[band].mean(), error[~band].mean()
+    assert 10 * abs(np.log10(inside / outside)) < 1.0
+
+
+def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec, monkeypatch):
+    """The margin covers what the transforms look at, so windows change nothing but rounding."""
+    monkeypatch.setattr(codec_module, "TILE", 256)
+    pixels = scene(300, 600)
+    data = codec.encode_picture(Picture(pixels), quality=60).data
+    parsed = container.parse(data)
+    with torch.inference_mode():
+        latents = codec._read_latents(parsed)
+        whole = codec._model.synthesise(latents, parsed.header.quality)[0, :, :300, :600]
+    levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
+    difference = np.abs(levels - codec.decode_picture(data).pixels.astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+def test_analysis_in_windows_equals_analysis_in_one_piece(codec, monkeypatch):
+    pixels = scene(320, 640)
+    with torch.inference_mode():
+        whole = codec._analyse(pixels)
+        monkeypatch.setattr(codec_module, "TILE", 256)
+        torch.testing.assert_close(codec._analyse(pixels), whole, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("bpp", [0.1, 0.3, 0.8])
+def test_target_rate_is_met_without_going_over(codec, bpp):
+    pixels = scene(256, 384)
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 12, pixels.shape), 0, 255).astype(np.uint8)
+    encoded = codec.encode_picture(Picture(noisy), target_bpp=bpp)
+    assert encoded.encodes <= 8
+    assert 0.98 * bpp <= encoded.bpp <= bpp
+
+
+def test_unreachable_target_is_named(codec):
+    with pytest.raises(TargetUnreachableError):
+        codec.encode_picture(Picture(scene(64, 64)), target_size=30)
+
+
+@pytest.mark.parametrize("size", [10_000, 23_456, 99_000])
+def test_search_ends_within_eight_encodes(size):
+    calls = []
+
+    def encode(step: int) -> bytes:
+        calls.append(step)
+        return bytes(int(900 * np.exp(0.0052 * step)))
+
+    data, step, count = search_target(encode, size)
+    assert len(data) <= size
+    assert len(data) >= 0.99 * size or len(encode(step + 1)) > size
+    assert count == len(set(calls[:count])) <= 8
+
+
+def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):
+    """The same file decodes to the same integers under every numeric setting."""
+    data = codec.encode_picture(Picture(scene(192, 320)), quality=55).data
+    parsed = container.parse(data)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            for kernels in (True, False):
+                for precision in ("float32", "bfloat16"):
+                    torch.set_num_threads(count)
+                    with torch.backends.mkldnn.flags(enabled=kernels):
+                        reader = Codec(codec.frozen, precision)
+                        code = reader._model.decode_tile(parsed.tiles[0], parsed.header.quality, 12, 20)
+                        found.append((code.y.tobytes(), code.z.tobytes()))
+                        pixels = reader.decode_picture(data).pixels
+                        assert psnr(pixels, codec.decode_picture(data).pixels) > 40
+    finally:
+        torch.set_num_threads(threads)
+    assert len(set(found)) == 1
+
+
+def test_files_written_under_any_setting_can_be_read_under_any_other(codec):
+    threads = torch.get_num_threads()
+    pixels = scene(192, 320)
+    try:
+        for count, kernels, precision in ((1, True, "float32"), (2, False, "float32"), (2, True, "bfloat16")):
+            torch.set_num_threads(count)
+            with torch.backends.mkldnn.flags(enabled=kernels):
+                data = Codec(codec.frozen, precision).encode_picture(Picture(pixels), quality=75).data
+            torch.set_num_threads(3 - count)
+            with torch.backends.mkldnn.flags(enabled=not kernels):
+                assert psnr(codec.decode_picture(data).pixels, pixels) > 28
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_estimated_and_real_size_agree(codec):
+    """Ideal code length of the latents against the whole file: 0.5 % plus the header."""
+    rng = np.random.default_rng(1)
+    pixels = np.clip(scene(512, 768) + rng.normal(0, 6, (512, 768, 3)), 0, 255).astype(np.uint8)
+    for quality in (20, 50, 90):
+        data = codec.encode_picture(Picture(pixels), quality=quality).data
+        parsed = container.parse(data)
+        code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, 32, 48)
+        ideal = sum(tables.bits(p.symbols, p.tables) for p, tables in codec._model.symbol_planes(code)) / 8
+        assert ideal - 1 <= len(data) <= 1.005 * ideal + 48 + container.MIN_CHUNK
+
+
+def test_metadata_travels_and_can_be_stripped(codec, tmp_path):
+    source = tmp_path / "photo.png"
+    Image.fromarray(scene(40, 50)).save(source, icc_profile=b"some profile")
+    aecodec.compress(source, codec=codec)
+    aecodec.decompress(source.with_suffix(".aec"), tmp_path / "back.png", codec=codec)
+    assert Image.open(tmp_path / "back.png").info["icc_profile"] == b"some profile"
+    aecodec.compress(source, tmp_path / "bare.aec", codec=codec, strip={"icc"})
+    assert aecodec.info(tmp_path / "bare.aec")["metadata"] == {}
+
+
+def test_nothing_is_overwritten_unasked(codec, tmp_path):
+    source = tmp_path / "photo.png"
+    Image.fromarray(scene(40, 50)).save(source)
+    source.with_suffix(".aec").write_bytes(b"precious")
+    with pytest.raises(OutputExistsError):
+        aecodec.compress(source, codec=codec)
+    assert source.with_suffix(".aec").read_bytes() == b"precious"
+    aecodec.compress(source, codec=codec, overwrite=True)
+    assert aecodec.verify(source.with_suffix(".aec"), full=True).width == 50
+
+
+def test_another_model_is_refused(codec):
+    header = container.Header(10, 10, 3, 500, "other", b"another!")
+    data = container.write(header, [b""])
+    with pytest.raises(ModelMismatchError, match="other"):
+        codec.decode_picture(data)
+    with pytest.raises(ModelMismatchError, match=b"another!".hex()):
+        codec_module.codec_for(data)
+
+
+def test_a_payload_of_another_tile_is_refused(codec):
+    """Checksums right, content wrong: the entropy decoder notices what is left over or missing."""
+    small, large = (codec.encode_picture(Picture(scene(s, s)), quality=60).data for s in (64, 256))
+    header = container.parse(small).header
+    spliced = container.write(header, container.parse(large).tiles)
+    with pytest.raises(BitstreamError):
+        codec.decode_picture(spliced)
+
+
+def test_forged_huge_size_is_refused_before_pixels_are_allocated(codec):
+    header = container.Header(1 << 19, 1 << 19, 3, 500, codec.name, codec.fingerprint, tile=1 << 14)
+    rows, columns = header.grid()
+    with pytest.raises(BitstreamError, match="limit"):
+        codec.decode_picture(container.write(header, [b""] * (rows * columns)))
+
+
+@pytest.mark.parametrize("quality", [-1, 101, float("nan")])
+def test_quality_out_of_range_is_a_usage_error(codec, quality):
+    with pytest.raises(UsageError):
+        codec.encode(Image.new("RGB", (8, 8)), quality=quality)
+
+
+def test_pillow_images_in_and_out(codec):
+    image = Image.fromarray(scene(48, 80))
+    back = codec.decode(codec.encode(image, quality=90))
+    assert (back.mode, back.size) == ("RGB", (80, 48))
+    buffer = io.BytesIO()
+    back.save(buffer, "PNG")

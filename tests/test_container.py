@@ -1,0 +1,169 @@
+"""The .aec container: what is written is read back, and whatever is damaged is refused by name."""
+
+import random
+import struct
+import time
+import tracemalloc
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aecodec.coding import container
+from aecodec.coding.container import Header
+from aecodec.contracts import BitstreamError, TruncatedError, UnsupportedVersionError
+
+HEADER = Header(5, 3, 3, 421, "photo-tiny", bytes(range(8)))
+TILE = bytes(range(40))
+SMALL = container.write(HEADER, [TILE], {"icc": b"profile" * 9})
+
+headers = st.builds(
+    Header,
+    width=st.integers(1, 4000),
+    height=st.integers(1, 4000),
+    channels=st.sampled_from([1, 3]),
+    quality=st.integers(0, 1000),
+    model=st.text("abcXYZ019-_.", min_size=1, max_size=16),
+    fingerprint=st.binary(min_size=8, max_size=8),
+    tile=st.sampled_from([1 << n for n in range(10, 15)]),
+)
+
+
+@given(header=headers, metadata=st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), st.binary(max_size=300)), data=st.data())
+def test_parse_inverts_write(header, metadata, data):
+    rows, columns = header.grid()
+    tiles = [data.draw(st.binary(max_size=20)) for _ in range(rows * columns)]
+    parsed = container.parse(container.write(header, tiles, metadata))
+    assert (parsed.header, parsed.tiles, parsed.metadata) == (header, tiles, metadata)
+
+
+@given(header=headers)
+def test_header_with_checksum_is_at_most_48_bytes(header):
+    assert len(header.pack()) <= 48
+
+
+def test_every_truncation_is_named():
+    for length in range(len(SMALL)):
+        with pytest.raises(TruncatedError):
+            container.parse(SMALL[:length])
+
+
+def test_every_bit_flip_is_named():
+    for position in range(8 * len(SMALL)):
+        damaged = bytearray(SMALL)
+        damaged[position // 8] ^= 1 << (position % 8)
+        with pytest.raises(BitstreamError):
+            container.parse(bytes(damaged))
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_never_crash(data):
+    with pytest.raises(BitstreamError):
+        container.parse(data)
+    with pytest.raises(BitstreamError):
+        container.parse(container.MAGIC + data)
+
+
+def test_random_mutations_end_in_a_named_error_or_the_same_content():
+    rng = random.Random(7)
+    for _ in range(3000):
+        damaged = bytearray(SMALL)
+        for _ in range(rng.randint(1, 8)):
+            kind, place = rng.randrange(3), rng.randrange(len(damaged))
+            if kind == 0:
+                damaged[place] = rng.randrange(256)
+            elif kind == 1:
+                del damaged[place : place + rng.randint(1, 9)]
+            else:
+                damaged[place:place] = rng.randbytes(rng.randint(1, 9))
+            if not damaged:
+                break
+        try:
+            parsed = container.parse(bytes(damaged))
+        except BitstreamError:
+            continue
+        assert (parsed.header, parsed.tiles) == (HEADER, [TILE])
+
+
+def _header_bytes(**changes) -> bytes:
+    """A header of valid checksum with raw field values that `Header.pack` would refuse."""
+    fields = {"version": 1, "channels": 3, "depth": 8, "tile": 10, "width": 5, "height": 3, "quality": 10, "name": b"m"}
+    fields.update(changes)
+    head = struct.pack(
+        "<4sBBBBII8sHB", container.MAGIC, fields["version"], fields["channels"], fields["depth"], fields["tile"],
+        fields["width"], fields["height"], bytes(8), fields["quality"], len(fields["name"]),
+    )  # fmt: skip
+    return head + fields["name"] + struct.pack("<I", zlib.crc32(head + fields["name"]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 0},
+        {"height": 0},
+        {"width": 2**32 - 1},
+        {"height": (1 << 20) + 1},
+        {"channels": 2},
+        {"depth": 9},
+        {"quality": 1001},
+        {"tile": 3},
+        {"tile": 200},
+        {"name": b"../evil"},
+        {"name": b""},
+        {"name": b"x" * 17},
+    ],
+)
+def test_fields_out_of_range_are_refused_though_the_checksum_is_right(changes):
+    with pytest.raises(BitstreamError):
+        container.parse(_header_bytes(**changes))
+
+
+def test_a_newer_version_is_told_from_damage():
+    with pytest.raises(UnsupportedVersionError):
+        container.parse(_header_bytes(version=2))
+
+
+def test_a_forged_size_costs_neither_time_nor_memory():
+    bomb = _header_bytes(width=1 << 20, height=1 << 20, tile=8) + SMALL
+    tracemalloc.start()
+    begin = time.perf_counter()
+    with pytest.raises(TruncatedError):
+        container.parse(bomb)
+    assert time.perf_counter() - begin < 2
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+def test_a_metadata_bomb_is_refused_without_being_inflated():
+    header = HEADER.pack()
+    bomb = container._pack_chunk(b"i", zlib.compress(bytes(256 << 20), 9))
+    tracemalloc.start()
+    with pytest.raises(BitstreamError):
+        container.parse(header + bomb + container._pack_chunk(b"T", TILE))
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+
+
+def test_unknown_optional_chunks_are_skipped_and_critical_ones_refused():
+    head, tile = HEADER.pack(), container._pack_chunk(b"T", TILE)
+    assert container.parse(head + container._pack_chunk(b"q", b"?") + tile).tiles == [TILE]
+    with pytest.raises(UnsupportedVersionError):
+        container.parse(head + container._pack_chunk(b"Q", b"?") + tile)
+
+
+def test_too_few_and_too_many_tiles_are_refused():
+    head, tile = HEADER.pack(), container._pack_chunk(b"T", TILE)
+    with pytest.raises(TruncatedError):
+        container.parse(head + container._pack_chunk(b"q", b"filler" * 9))
+    with pytest.raises(BitstreamError):
+        container.parse(head + tile + tile)
+
+
+GOLDEN = "414543000101080a020100000300000066696e6765727072f401016d8bd0567354020000007879b78901c9"
+
+
+def test_the_layout_is_the_one_on_record():
+    """Golden bytes: a change here is a new format version."""
+    assert container.write(Header(258, 3, 1, 500, "m", b"fingerpr"), [b"xy"]).hex() == GOLDEN

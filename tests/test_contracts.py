@@ -1,0 +1,127 @@
+"""What every family promises, whoever wrote it: a new line in FAMILIES is held to it unaided."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, as_batch, natural_picture
+
+from aecodec import checkpoint
+from aecodec.contracts import QUALITY_STEPS, Loss, Model, TileCodec
+from aecodec.models import FAMILIES
+
+SIDE = 128
+
+
+def small_model(name: str) -> Any:
+    """The family's tiny size, smaller still where its configuration has the flagship's knobs."""
+    torch.manual_seed(0)
+    tiny = FAMILIES[name].sizes()["tiny"]
+    known = {field.name for field in fields(tiny)}
+    config = replace(tiny, **{key: value for key, value in SMALL.items() if key in known})
+    return FAMILIES[name].load()[0](config)
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def saved(family: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    model, path = small_model(family), tmp_path_factory.mktemp(family) / "model.safetensors"
+    checkpoint.save(model.eval(), path, name="small", family_name=family, card={})
+    return model, path
+
+
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_loss_is_finite_and_moves_every_parameter(family, progress, autocast):
+    model = small_model(family)
+    assert isinstance(model, Model)
+    batch = torch.cat([as_batch(natural_picture(SIDE, SIDE, seed)) for seed in range(2)])
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = model.loss(batch, torch.Generator().manual_seed(0), progress)
+    assert isinstance(loss, Loss)
+    assert loss.total.shape == ()
+    assert loss.total.dtype == torch.float32
+    assert {"bpp", "mse"} <= loss.parts.keys()
+    for value in (loss.total, *loss.parts.values()):
+        assert torch.isfinite(value)
+    assert not any(part.requires_grad for part in loss.parts.values())
+    loss.total.backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"{key} takes no part"
+            assert torch.isfinite(parameter.grad).all(), key
+
+
+def test_the_loss_is_repeatable_from_its_generator(family):
+    model, batch = small_model(family), as_batch(natural_picture(SIDE, SIDE))
+    losses = [float(model.loss(batch, torch.Generator().manual_seed(seed)).total.detach()) for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_few_steps_lower_the_loss(family):
+    model, batch = small_model(family), as_batch(natural_picture(SIDE, SIDE))
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = model.loss(batch, torch.Generator().manual_seed(0))
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.total.detach()))
+    assert losses[-1] < losses[0]
+
+
+def test_saving_and_loading_is_the_identity(family, saved):
+    model, path = saved
+    loaded = checkpoint.load(path)
+    assert loaded.family == family
+    assert isinstance(loaded.codec, TileCodec)
+    ours, theirs = model.state_dict(), loaded.codec.state_dict()
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert torch.equal(ours[key], theirs[key]), key
+    with torch.no_grad():
+        x = as_batch(natural_picture(SIDE, SIDE))
+        assert torch.equal(model.analyse(x), loaded.codec.analyse(x))
+
+
+@pytest.mark.parametrize("quality", [0, 137, QUALITY_STEPS])
+def test_decoding_inverts_encoding(saved, quality):
+    codec = checkpoint.load(saved[1]).codec
+    height = width = 2 * codec.alignment
+    x = as_batch(natural_picture(height, width))
+    y = codec.analyse(x)
+    positions = height // codec.stride, width // codec.stride
+    code = codec.quantise(y, quality)
+    y_shape, z_shape = codec.code_shapes(*positions)
+    assert code.y.shape == y_shape
+    assert (None if code.z is None else code.z.shape) == z_shape
+    assert y.shape == (1, *y_shape)
+    decoded = codec.decode_tile(codec.encode_tile(code), quality, *positions)
+    assert decoded.quality == quality
+    assert np.array_equal(decoded.y, code.y)
+    assert (decoded.z is None) == (code.z is None)
+    if code.z is not None:
+        assert np.array_equal(decoded.z, code.z)
+    y_hat = codec.dequantise(decoded)
+    assert torch.equal(y_hat, codec.dequantise(code))
+    assert y_hat.shape == y.shape
+    x_hat = codec.synthesise(y_hat, quality)
+    assert x_hat.shape == x.shape
+    assert torch.isfinite(x_hat).all()
+
+
+def test_shapes_and_margins_are_sound(saved):
+    codec = checkpoint.load(saved[1]).codec
+    assert codec.alignment % codec.stride == 0
+    assert codec.context >= 0

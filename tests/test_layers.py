@@ -1,0 +1,194 @@
+"""The law of the house: imports go downwards only, in no circle, and torch stays where it belongs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import aecodec
+
+ROOT = Path(aecodec.__file__).parent
+
+#: Room -> rooms it may import. A room is a package or a module of the top level, or several modules as one.
+#: A newcomer gets a line here; every line names rooms of lower floors only.
+FLOORS: list[dict[str, set[str]]] = [
+    {"contracts": set(), "nn": set(), "metrics": set()},
+    {
+        "coding": {"contracts"},
+        "data": {"contracts"},
+        "index": {"contracts"},
+        "tasks": {"contracts", "metrics"},
+        "device": {"contracts"},
+        "golden": {"contracts"},
+        "registry": {"contracts"},
+    },
+    {
+        "entropy": {"coding", "nn", "contracts"},
+        "inspection": {"coding", "data", "registry", "contracts"},
+    },
+    {"models": {"entropy", "nn", "coding", "contracts"}},
+    {"checkpoint": {"models", "coding", "data", "golden", "registry", "contracts"}},
+    {
+        "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
+        "codec": {"checkpoint", "coding", "data", "device", "registry", "contracts"},
+        "search": {"checkpoint", "models", "index", "data", "device", "registry", "contracts"},
+        "selftest": {"checkpoint", "golden", "registry", "contracts"},
+        "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
+    },
+]
+TOP = {"cli", "__main__", ""}
+#: Top-level modules that make up one room.
+TOGETHER = {
+    "optimise": "train",
+    "train_config": "train",
+    "train_curve": "train",
+    "train_process": "train",
+    "train_state": "train",
+    "import_compressai": "imports",
+    "import_weights": "imports",
+}
+ALLOWED = {room: allowed for floor in FLOORS for room, allowed in floor.items()}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: dotted names below the package ("" is the package itself), or a foreign package's name."""
+
+    importer: str
+    imported: str
+    ours: bool
+    deferred: bool
+    typing_only: bool
+
+
+def module_name(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    top = module.split(".")[0]
+    return TOGETHER.get(top, top)
+
+
+def targets(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[tuple[str, bool]]:
+    """What an import statement names -> (module below the package or foreign package, whether it is ours)."""
+    package = [] if module == "" else module.split(".")
+    if MODULES[module].name != "__init__.py":
+        package = package[:-1]
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif node.level:
+        base = package[: len(package) - node.level + 1]
+        stem = ".".join([*base, *([node.module] if node.module else [])])
+        for alias in node.names:
+            whole = f"{stem}.{alias.name}".strip(".")
+            yield (whole if whole in MODULES else stem), True
+        return
+    else:
+        names = [node.module or ""]
+    for name in names:
+        ours = name.split(".")[0] == "aecodec"
+        yield (name.partition(".")[2] if ours else name.split(".")[0]), ours
+
+
+def imports_of(module: str) -> Iterator[Import]:
+    def walk(node: ast.AST, deferred: bool, typing_only: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.Import, ast.ImportFrom)):
+                for name, ours in targets(child, module):
+                    yield Import(module, name, ours, deferred, typing_only)
+                continue
+            guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from walk(child, deferred or function, typing_only or guarded)
+
+    yield from walk(ast.parse(MODULES[module].read_text()), False, False)
+
+
+IMPORTS = [found for module in MODULES for found in imports_of(module)]
+OURS = [found for found in IMPORTS if found.ours]
+
+
+def test_the_table_itself_goes_downwards():
+    below: set[str] = set()
+    for floor in FLOORS:
+        for name, allowed in floor.items():
+            assert allowed <= below, f"{name} may not import its own floor or one above"
+        below |= set(floor)
+
+
+def test_every_module_has_a_room():
+    homeless = sorted({room(module) for module in MODULES} - set(ALLOWED) - TOP - {"zoo"})
+    assert not homeless, f"give {homeless} a line in FLOORS"
+
+
+def test_imports_go_downwards_only():
+    climbs = [
+        f"{found.importer} imports {found.imported or 'the package'}"
+        for found in OURS
+        if room(found.importer) not in TOP
+        and room(found.imported) != room(found.importer)
+        and room(found.imported) not in ALLOWED[room(found.importer)]
+    ]
+    assert not climbs
+
+
+def test_nothing_imports_the_command_line():
+    assert not [found for found in OURS if room(found.imported) == "cli" and room(found.importer) not in TOP]
+
+
+def test_no_circle_of_modules():
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for found in OURS:
+        if not (found.deferred or found.typing_only) and found.imported != found.importer:
+            graph[found.importer].add(found.imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_a_model_file_imports_no_other_model_file():
+    assert not [
+        found for found in OURS
+        if found.importer.startswith("models.") and found.imported.startswith("models.")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["coding", "data.files", "data.images", "registry", "inspection", "golden"])
+def test_rooms_without_torch(name):
+    inside = [found for found in IMPORTS if f"{found.importer}.".startswith(f"{name}.")]
+    assert inside
+    assert not [found.importer for found in inside if found.imported == "torch" and not found.typing_only]
+
+
+def test_contracts_name_torch_for_type_checkers_only():
+    assert not [f for f in IMPORTS if f.importer == "contracts" and f.imported == "torch" and not f.typing_only]
+
+
+def test_light_commands_load_no_torch():
+    code = "import aecodec, aecodec.cli, aecodec.inspection, sys; aecodec.info; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_pydantic_and_yaml_are_imported_in_one_place():
+    places = {f.importer for f in IMPORTS if f.imported in ("yaml", "pydantic") and room(f.importer) not in TOP}
+    assert places == {"train_config"}
+
+
+def test_every_module_opens_with_a_sentence():
+    silent = [name for name, path in MODULES.items() if path.read_text().strip()
+              and not ast.get_docstring(ast.parse(path.read_text()))]  # fmt: skip
+    assert not silent
