@@ -16,6 +16,8 @@ WINDOW = 11
 SIGMA = 1.5
 #: The smallest side for which the window still fits the coarsest scale: (WINDOW - 1) * 2^4 + 1.
 SMALLEST_SIDE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1
+#: Rows of a map that are computed at once.
+STRIP = 256
 C1 = (0.01 * 255.0) ** 2
 C2 = (0.03 * 255.0) ** 2
 
@@ -59,14 +61,26 @@ def _over_scales(x: torch.Tensor, y: torch.Tensor) -> float:
 
     product = torch.ones(x.shape[1])
     for scale, weight in enumerate(WEIGHTS):
-        luminance, contrast = _similarity(x, y)
         last = scale == len(WEIGHTS) - 1
-        term = (luminance * contrast if last else contrast).mean(dim=(0, 2, 3))
-        product = product * term.clamp_min(0.0) ** weight
+        product = product * _mean_term(x, y, with_luminance=last).clamp_min(0.0) ** weight
         if not last:
             odd = [side % 2 for side in x.shape[2:]]
             x, y = F.avg_pool2d(x, 2, padding=odd), F.avg_pool2d(y, 2, padding=odd)
     return float(product.mean())
+
+
+def _mean_term(x: torch.Tensor, y: torch.Tensor, with_luminance: bool) -> torch.Tensor:
+    """Mean over all positions of the contrast (times luminance) map, (C,); strip by strip, to bound memory."""
+    import torch
+
+    rows = x.shape[2] - (WINDOW - 1)
+    total = torch.zeros(x.shape[1], dtype=torch.float64)
+    for top in range(0, rows, STRIP):
+        strip = slice(top, top + STRIP + WINDOW - 1)
+        luminance, contrast = _similarity(x[:, :, strip], y[:, :, strip])
+        term = luminance * contrast if with_luminance else contrast
+        total += term.double().sum(dim=(0, 2, 3))
+    return (total / (rows * (x.shape[3] - (WINDOW - 1)))).float()
 
 
 def _similarity(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
