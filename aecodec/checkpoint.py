@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,22 @@ def _unpack_table(rows: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, es
     return TableSet(frequencies, lengths, offsets, escape)
 
 
-def save(model: Any, path: Path, *, name: str, family_name: str, card: dict[str, Any], half: bool = False) -> bytes:
+def save(
+    model: Any,
+    path: Path,
+    *,
+    name: str,
+    family_name: str,
+    card: dict[str, Any],
+    half: bool = False,
+    calibration: Iterable[torch.Tensor] = (),
+) -> bytes:
     """Freeze the model's tables, prove its exactness bound, and write it atomically. Returns the fingerprint.
 
-    half: store (and first round to) float16 the floating tensors of the transforms. Raises CheckpointError if
-    the name does not fit a file's header, a weight is not finite, or the exact part could exceed its bound.
+    calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a family that can
+    (``calibrate``) refits its frozen tables. half: store (and first round to) float16 the floating tensors of
+    the transforms. Raises CheckpointError if the name does not fit a file's header, a weight is not finite, or
+    the exact part could exceed its bound.
     """
     if not is_model_name(name):
         raise CheckpointError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {name!r}")
@@ -93,6 +105,9 @@ def save(model: Any, path: Path, *, name: str, family_name: str, card: dict[str,
             raise CheckpointError(f"{path}: not written, {key} holds a value that is not finite")
     model.freeze()
     model.prove_exact()
+    pictures = list(calibration)
+    if pictures and hasattr(model, "calibrate"):
+        model.eval().calibrate(pictures)
     config = asdict(model.config)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if half:
@@ -130,8 +145,8 @@ def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
     tables = {}
     try:
         for name, escape in header["escapes"].items():
-            parts = [tensors.pop(f"{_TABLE_PREFIX}{name}/{part}").numpy() for part in _TABLE_PARTS]
-            tables[name] = _unpack_table(*parts, escape)
+            rows, lengths, offsets = (tensors.pop(f"{_TABLE_PREFIX}{name}/{part}").numpy() for part in _TABLE_PARTS)
+            tables[name] = _unpack_table(rows, lengths, offsets, escape)
     except (KeyError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: its tables are missing or garbled ({error})") from error
     weights = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}

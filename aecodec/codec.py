@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +20,17 @@ from .contracts import (
     FrozenModel,
     LatentCode,
     ModelMismatchError,
-    TargetUnreachableError,
     UsageError,
 )
 from .data.files import write_atomic
 from .data.images import Picture, pad_to_multiple, read_bytes, read_picture, to_image, write_picture
+from .data.tiling import tiles
 from .device import pick_device
+from .rate_search import search_target
 from .registry import find_fingerprint, find_model
 
 TILE = 1024
 DEFAULT_QUALITY = 50.0
-#: A target is met when the file is at most this much smaller than asked.
-TARGET_TOLERANCE = 0.01
-TARGET_ENCODES = 8
-#: Typical growth of log(file size) per quality step, to start the search for a target.
-TYPICAL_SLOPE = 0.0045
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,9 @@ class Codec:
         self.device = next(frozen.codec.parameters()).device
         self._model = frozen.codec
         if TILE % self._model.alignment:
-            raise UsageError(f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {TILE}")
+            raise UsageError(
+                f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {TILE}"
+            )
 
     @classmethod
     def from_pretrained(
@@ -101,9 +97,7 @@ class Codec:
 
     # -- encoding --------------------------------------------------------------------------------
 
-    def encode(
-        self, image: Image.Image, *, quality: float = DEFAULT_QUALITY, target_bpp: float | None = None
-    ) -> bytes:
+    def encode(self, image: Image.Image, *, quality: float = DEFAULT_QUALITY, target_bpp: float | None = None) -> bytes:
         """Pillow image -> bytes of an .aec file, with the image's ICC, Exif and XMP."""
         return self.encode_picture(read_picture(image), quality=quality, target_bpp=target_bpp).data
 
@@ -119,7 +113,8 @@ class Codec:
     ) -> Encoded:
         """At a quality, or at the highest one whose file stays within a rate or a size in bytes.
 
-        check: decode every tile again and compare its latents; BitstreamError if one differs. Raises TargetUnreachableError if even quality 0 is larger than asked.
+        check: decode every tile again and compare its latents; BitstreamError if one differs.
+        Raises TargetUnreachableError if even quality 0 is larger than asked.
         """
         height, width = picture.pixels.shape[:2]
         latents = self._analyse(picture.pixels)
@@ -144,33 +139,26 @@ class Codec:
         stride, margin = self._model.stride, self._model.context * self._model.stride
         padded = pad_to_multiple(pixels, self._model.alignment)
         height, width = padded.shape[:2]
-        latents: torch.Tensor | None = None
-        for top, left, bottom, right in _tiles(height, width, TILE):
-            t, l, b, r = max(top - margin, 0), max(left - margin, 0), min(bottom + margin, height), min(right + margin, width)
-            x = self._to_tensor(padded[t:b, l:r])
+        channels = self._model.code_shapes(1, 1)[0][0]
+        latents = torch.empty((1, channels, height // stride, width // stride))
+        for tile in tiles(height, width, TILE):
+            window = tile.grown(margin, height, width)
             with self._transforms():
-                y = self._model.analyse(x).float().cpu()
-            if latents is None:
-                latents = torch.empty((1, y.shape[1], height // stride, width // stride))
-            inner = y[..., (top - t) // stride : (bottom - t) // stride, (left - l) // stride : (right - l) // stride]
-            latents[..., top // stride : bottom // stride, left // stride : right // stride] = inner
-        if latents is None:
-            raise UsageError("a picture has at least one pixel")
+                y = self._model.analyse(self._to_tensor(padded[window.slices])).float().cpu()
+            latents[(..., *tile.divided(stride).slices)] = y[(..., *tile.within(window).divided(stride).slices)]
         return latents
 
     def _write(self, latents: torch.Tensor, picture: Picture, step: int, check: bool) -> bytes:
         """Latents of the whole picture -> a file at a quality step."""
-        stride = self._model.stride
-        tiles = []
-        for top, left, bottom, right in _tiles(latents.shape[2] * stride, latents.shape[3] * stride, TILE):
-            y = latents[..., top // stride : bottom // stride, left // stride : right // stride]
-            code = self._model.quantise(y.to(self.device), step)
-            tiles.append(self._model.encode_tile(code))
-            if check and not _same(code, self._model.decode_tile(tiles[-1], step, *y.shape[2:])):
-                raise BitstreamError(f"the tile at ({left}, {top}) does not decode to the latents it was made from")
+        payloads = []
+        for place in tiles(latents.shape[2], latents.shape[3], TILE // self._model.stride):
+            code = self._model.quantise(latents[(..., *place.slices)].to(self.device), step)
+            payloads.append(self._model.encode_tile(code))
+            if check and not _same(code, self._model.decode_tile(payloads[-1], step, *place.size)):
+                raise BitstreamError(f"the tile at latent {place.top}, {place.left} does not decode to what it was")
         height, width = picture.pixels.shape[:2]
         header = Header(width, height, picture.channels, step, self.name, self.fingerprint, TILE)
-        return container.write(header, tiles, picture.metadata)
+        return container.write(header, payloads, picture.metadata)
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
@@ -217,90 +205,40 @@ class Codec:
     def _read_latents(self, parsed: Container) -> torch.Tensor:
         """y_hat of the whole padded picture, (1, N, H', W') float32 on the CPU."""
         stride, header = self._model.stride, parsed.header
-        height, width = self._padded(header)
-        latents: torch.Tensor | None = None
-        for payload, (top, left, bottom, right) in zip(parsed.tiles, _tiles(height, width, header.tile), strict=True):
-            size = (bottom - top) // stride, (right - left) // stride
-            code = self._model.decode_tile(payload, header.quality, *size)
-            y_hat = self._model.dequantise(code).cpu()
-            if latents is None:
-                latents = torch.empty((1, y_hat.shape[1], height // stride, width // stride))
-            latents[..., top // stride : bottom // stride, left // stride : right // stride] = y_hat
-        if latents is None:
-            raise BitstreamError("the file holds no tile")
+        height, width = (side // stride for side in self._padded(header))
+        latents = torch.empty((1, self._model.code_shapes(1, 1)[0][0], height, width))
+        for payload, place in zip(parsed.tiles, tiles(height, width, header.tile // stride), strict=True):
+            code = self._model.decode_tile(payload, header.quality, *place.size)
+            latents[(..., *place.slices)] = self._model.dequantise(code).cpu()
         return latents
 
     def _padded(self, header: Header) -> tuple[int, int]:
+        """Sides of the picture raised to the model's alignment: (height, width)."""
         multiple = self._model.alignment
         return -(-header.height // multiple) * multiple, -(-header.width // multiple) * multiple
 
     def _synthesise(self, latents: torch.Tensor, header: Header) -> np.ndarray:
         """Latents of the padded picture -> its pixels, window by window; each sees its neighbours' latents."""
-        stride, margin = self._model.stride, self._model.context
-        height, width = self._padded(header)
-        shape = (height, width) if header.channels == 1 else (height, width, 3)
-        pixels = np.empty(shape, np.uint8)
-        for top, left, bottom, right in _tiles(height, width, header.tile):
-            t, l = max(top // stride - margin, 0), max(left // stride - margin, 0)
-            b, r = bottom // stride + margin, right // stride + margin
-            window = latents[..., t:b, l:r].to(self.device).contiguous(memory_format=torch.channels_last)
+        stride, grey = self._model.stride, header.channels == 1
+        height, width = latents.shape[2], latents.shape[3]
+        sides = height * stride, width * stride
+        pixels = np.empty(sides if grey else (*sides, 3), np.uint8)
+        for place in tiles(height, width, header.tile // stride):
+            window = place.grown(self._model.context, height, width)
+            y_hat = latents[(..., *window.slices)].to(self.device).contiguous(memory_format=torch.channels_last)
             with self._transforms():
-                x_hat = self._model.synthesise(window, header.quality).float()
-            x_hat = x_hat[0, :, top - t * stride : bottom - t * stride, left - l * stride : right - l * stride]
-            if header.channels == 1:
+                x_hat = self._model.synthesise(y_hat, header.quality).float()[0]
+            x_hat = x_hat[(..., *place.within(window).times(stride).slices)]
+            if grey:
                 x_hat = x_hat.mean(dim=0, keepdim=True)
             levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            pixels[top:bottom, left:right] = levels[..., 0] if header.channels == 1 else levels
+            pixels[place.times(stride).slices] = levels[..., 0] if grey else levels
         return pixels
 
 
 def _same(a: LatentCode, b: LatentCode) -> bool:
     hyper = a.z is b.z if a.z is None or b.z is None else np.array_equal(a.z, b.z)
     return hyper and np.array_equal(a.y, b.y)
-
-
-def _tiles(height: int, width: int, tile: int) -> Iterator[tuple[int, int, int, int]]:
-    """(top, left, bottom, right) of the tiles of a picture, in raster order."""
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            yield top, left, min(top + tile, height), min(left + tile, width)
-
-
-def search_target(encode: Callable[[int], bytes], size: int) -> tuple[bytes, int, int]:
-    """The largest file within ``size`` bytes -> (data, quality step, number of encodes).
-
-    log(size) is nearly linear in the quality step, so the search interpolates between the best file that
-    fits and the smallest that does not; it ends within TARGET_TOLERANCE below or after TARGET_ENCODES.
-    Raises TargetUnreachableError if the smallest file is too large.
-    """
-    if size < 1:
-        raise UsageError(f"the target size is a positive number of bytes, got {size}")
-    low, high = (-1, 0.0), (QUALITY_STEPS + 1, math.inf)
-    best: tuple[bytes, int] | None = None
-    step, slope, smallest = QUALITY_STEPS // 2, TYPICAL_SLOPE, 0
-    for count in range(1, TARGET_ENCODES + 1):
-        data = encode(step)
-        logarithm = math.log(len(data))
-        if len(data) <= size:
-            best, low = (data, step), (step, logarithm)
-            if len(data) >= size * (1.0 - TARGET_TOLERANCE) or step == QUALITY_STEPS:
-                return data, step, count
-        else:
-            high, smallest = (step, logarithm), len(data)
-            if step == 0:
-                break
-        if low[0] >= 0 and high[0] <= QUALITY_STEPS:
-            slope = max((high[1] - low[1]) / (high[0] - low[0]), 1e-5)
-        if high[0] - low[0] <= 1:
-            break
-        # Aim a third of the tolerance below the target, and stay strictly inside the bracket.
-        guess = step + (math.log(size) - TARGET_TOLERANCE / 3.0 - logarithm) / slope
-        step = int(min(max(math.floor(guess), low[0] + 1, 0), high[0] - 1, QUALITY_STEPS))
-        if count == TARGET_ENCODES - 1 and best is None:
-            step = 0
-    if best is None:
-        raise TargetUnreachableError(f"{size} bytes cannot be met: the smallest file has {smallest} bytes")
-    return best[0], best[1], count
 
 
 # -- files ---------------------------------------------------------------------------------------

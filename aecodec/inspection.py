@@ -38,9 +38,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "tiles": len(parsed.tiles),
         "payload_bytes": payload,
         "metadata": {kind: len(content) for kind, content in parsed.metadata.items()},
-        "chunks": [
-            {"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks
-        ],
+        "chunks": [{"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks],
     }
 
 

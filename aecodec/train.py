@@ -105,7 +105,7 @@ def fit(
             interrupted = _loop(run, _module(run, world), session)
             save_state(run, folder, world)
             if world.rank == 0:
-                export(run, folder / CHECKPOINT_FILE, len(pack), world.device)
+                export(run, folder / CHECKPOINT_FILE, pack, world.device)
         finally:
             if curve is not None:
                 curve.close()
@@ -140,8 +140,7 @@ def _module(run: Run, world: World) -> nn.Module:
         for child in run.model.children():
             child.compile()
     if world.size > 1:
-        # Buffers hold frozen integers only, which nothing changes while training.
-        module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+        module = nn.parallel.DistributedDataParallel(module)
     return module
 
 
@@ -236,17 +235,29 @@ def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
     return pictures
 
 
-def export(run: Run, path: Path, pictures: int, device: torch.device) -> bytes:
+def export(run: Run, path: Path, pack: PhotoPack, device: torch.device) -> bytes:
     """Write the EMA weights as a checkpoint with a card of how they were made. Returns the fingerprint."""
     cuda = device.type == "cuda"
     card = {
         "steps": run.progress.step,
         "seconds": round(run.progress.elapsed),
         "device": torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads",
-        "pictures": pictures,
+        "pictures": len(pack),
         "training": run.config.model_dump(),
     }
-    frozen = copy.deepcopy(run.ema).cpu()
     return checkpoint.save(
-        frozen, path, name=run.config.name, family_name=run.config.family, card=card, half=run.config.half
+        copy.deepcopy(run.ema).cpu(),
+        path,
+        name=run.config.name,
+        family_name=run.config.family,
+        card=card,
+        half=run.config.half,
+        calibration=_calibration(run.config, pack),
     )
+
+
+def _calibration(config: TrainConfig, pack: PhotoPack) -> list[torch.Tensor]:
+    """The same random crops at every export, so that exporting changes nothing in the run."""
+    rng = torch.Generator(device=pack.pixels.device).manual_seed(config.seed)
+    side = config.late_crop or config.crop
+    return [pack.crops(1, side, rng, config.downscale).cpu() for _ in range(config.calibration)]

@@ -54,6 +54,7 @@ class TrainConfig(BaseModel):
     evaluate_every: int = Field(2000, ge=1)
     save_every: int = Field(1000, ge=1)
     half: bool = False
+    calibration: int = Field(64, ge=0, description="training crops to which the exported tables are refitted")
 
     @field_validator("name")
     @classmethod

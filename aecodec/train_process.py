@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -54,10 +55,14 @@ def join_processes(device_name: str) -> Iterator[World]:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield World(device, dist.get_rank(), size)
-    finally:
-        dist.destroy_process_group()
+    # A process that fails leaves without taking the group down, which would wait for siblings that are
+    # themselves waiting for it; its exit status makes torchrun end them.
+    yield World(device, dist.get_rank(), size)
+    # Nobody leaves before the first process has written its files, and the distributed module, which sits
+    # in a reference cycle, goes before the group whose threads it uses.
+    dist.barrier()
+    gc.collect()
+    dist.destroy_process_group()
 
 
 @contextlib.contextmanager

@@ -74,7 +74,9 @@ def closest(image: Image.Image, encode: Callable[[Image.Image, int], bytes], siz
     return min(tried.values(), key=lambda data: abs(len(data) - size))
 
 
-def measure(name: str, image: Image.Image, encode: Callable[[], bytes], decode: Callable[[bytes], Image.Image]) -> Result:
+def measure(
+    name: str, image: Image.Image, encode: Callable[[], bytes], decode: Callable[[bytes], Image.Image]
+) -> Result:
     """Run a codec both ways and compare."""
     begin = time.perf_counter()
     data = encode()
@@ -83,7 +85,9 @@ def measure(name: str, image: Image.Image, encode: Callable[[], bytes], decode: 
     end = time.perf_counter()
     original = np.asarray(image)
     bpp = 8.0 * len(data) / (image.width * image.height)
-    return Result(name, len(data), bpp, psnr(original, back), ms_ssim(original, back), middle - begin, end - middle, back)
+    return Result(
+        name, len(data), bpp, psnr(original, back), ms_ssim(original, back), middle - begin, end - middle, back
+    )
 
 
 def decode_with_pillow(data: bytes) -> Image.Image:
@@ -120,7 +124,9 @@ def busiest_corner(pixels: np.ndarray) -> tuple[int, int]:
     energy = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
     rows = range(0, energy.shape[0] - CROP, CROP // 4)
     columns = range(0, energy.shape[1] - CROP, CROP // 4)
-    return max(((r, c) for r in rows for c in columns), key=lambda p: energy[p[0] : p[0] + CROP, p[1] : p[1] + CROP].sum())
+    return max(
+        ((r, c) for r in rows for c in columns), key=lambda p: energy[p[0] : p[0] + CROP, p[1] : p[1] + CROP].sum()
+    )
 
 
 def sheet(rows: list[tuple[np.ndarray, int, list[Result]]]) -> Image.Image:
@@ -138,7 +144,9 @@ def sheet(rows: list[tuple[np.ndarray, int, list[Result]]]) -> Image.Image:
         y = MARGIN + row * (side + CAPTION + MARGIN)
         for column, (pixels, name, numbers) in enumerate(panels):
             x = MARGIN + column * (side + MARGIN)
-            crop = Image.fromarray(pixels[top : top + CROP, left : left + CROP]).resize((side, side), Image.Resampling.NEAREST)
+            crop = Image.fromarray(pixels[top : top + CROP, left : left + CROP]).resize(
+                (side, side), Image.Resampling.NEAREST
+            )
             canvas.paste(crop, (x, y + CAPTION))
             draw.text((x, y + 2), name, fill=(20, 20, 20), font=font)
             draw.text((x, y + 21), numbers, fill=(95, 95, 95), font=font)

@@ -17,9 +17,10 @@ from aecodec.data.photos import open_photos
 @click.option("--smallest", default=256, show_default=True, help="Leave out pictures with a smaller side.")
 def main(folder: Path, pack: Path, hold_out: int, smallest: int) -> None:
     """FOLDER -> PACK (.npz)."""
-    photos = open_photos(folder, torch.device("cpu"), hold_out, smallest)
-    photos[0].save(pack)
-    click.echo(f"{pack}: {len(photos[0])} pictures, {pack.stat().st_size / 1e6:.0f} MB")
+    photos, held = open_photos(folder, torch.device("cpu"), hold_out, smallest)
+    photos.save(pack, held)
+    aside = len(held) if held is not None else 0
+    click.echo(f"{pack}: {len(photos)} pictures, {aside} kept aside, {pack.stat().st_size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

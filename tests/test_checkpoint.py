@@ -66,8 +66,9 @@ def test_half_precision_is_smaller_and_codes_as_itself(tmp_path):
     save(model, half, half=True)
     saved_bytes = full.stat().st_size - half.stat().st_size
     assert saved_bytes == pytest.approx(2 * sum(p.numel() for p in model.parameters()), rel=0.01)
+    loaded = checkpoint.load(half).codec.state_dict()
     for key, value in model.state_dict().items():
-        assert torch.equal(value, checkpoint.load(half).codec.state_dict()[key]), key
+        assert torch.equal(value, loaded[key]), key
 
 
 def test_the_fingerprint_changes_with_every_tensor_and_the_config(model_file):

@@ -9,7 +9,7 @@ from PIL import Image
 
 import aecodec
 from aecodec import codec as codec_module
-from aecodec.codec import Codec, search_target
+from aecodec.codec import Codec
 from aecodec.coding import container
 from aecodec.contracts import (
     BitstreamError,
@@ -20,6 +20,7 @@ from aecodec.contracts import (
 )
 from aecodec.data.images import Picture
 from aecodec.metrics.psnr import psnr
+from aecodec.rate_search import search_target
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,11 @@ headers = st.builds(
 )
 
 
-@given(header=headers, metadata=st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), st.binary(max_size=300)), data=st.data())
+@given(
+    header=headers,
+    metadata=st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), st.binary(max_size=300)),
+    data=st.data(),
+)
 def test_parse_inverts_write(header, metadata, data):
     rows, columns = header.grid()
     tiles = [data.draw(st.binary(max_size=20)) for _ in range(rows * columns)]

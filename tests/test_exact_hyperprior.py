@@ -161,3 +161,22 @@ def test_a_tile_of_the_wrong_size_or_quality_is_noticed_or_harmless(model, laten
         except BitstreamError:
             continue
         assert code.y.shape == (32, height, width)
+
+
+def test_calibrated_tables_code_the_calibration_pictures_in_fewer_bits(picture):
+    """Refitting to some pictures cannot make those pictures longer, and leaves their latents alone."""
+    model = small_flagship().eval()
+    model.freeze()
+    batch = as_batch(picture)
+
+    def coded() -> tuple[int, list[np.ndarray]]:
+        y = model.analyse(batch)
+        codes = [model.quantise(y, quality) for quality in (100, 500, 900)]
+        return sum(len(model.encode_tile(code)) for code in codes), [code.y for code in codes]
+
+    with torch.no_grad():
+        before, latents = coded()
+        model.calibrate([batch] * 4)
+        after, same_latents = coded()
+    assert after < before
+    assert all(np.array_equal(a, b) for a, b in zip(latents, same_latents, strict=True))

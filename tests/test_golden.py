@@ -12,7 +12,9 @@ from aecodec.coding import container
 from aecodec.golden import golden_digest
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = [(record.parent, name) for record in sorted(GOLDEN.glob("v*/record.json")) for name in json.loads(record.read_text())]
+CASES = [
+    (record.parent, name) for record in sorted(GOLDEN.glob("v*/record.json")) for name in json.loads(record.read_text())
+]
 
 
 @pytest.mark.parametrize(("folder", "name"), CASES, ids=[f"{f.name}-{n}" for f, n in CASES])

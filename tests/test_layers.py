@@ -51,6 +51,7 @@ TOGETHER = {
     "train_curve": "train",
     "train_process": "train",
     "train_state": "train",
+    "rate_search": "codec",
     "import_compressai": "imports",
     "import_weights": "imports",
 }

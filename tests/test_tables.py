@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aecodec.coding.tables import TOTAL, freeze_pmfs, freeze_symmetric, quantise_pmf
+from aecodec.coding.tables import TOTAL, TableCounts, freeze_pmfs, freeze_symmetric, quantise_pmf
 
 pmfs = arrays(np.float64, st.integers(1, 300), elements=st.floats(0, 1)).filter(lambda pmf: pmf.sum() > 0)
 
@@ -75,3 +75,30 @@ def test_an_escaped_symbol_costs_its_escape_and_sixteen_bits():
     tables = freeze_pmfs([np.array([0.5, 0.25])], [0], escape=True)
     for symbol in (-1, -300, 2, 300):
         assert tables.bits(np.array([symbol]), np.array([0])) == pytest.approx(2 + 16, abs=1e-4)
+
+
+def test_refitting_moves_tables_towards_what_was_counted():
+    """With many observations the refitted table's code length is the empirical entropy."""
+    rng = np.random.default_rng(3)
+    tables = freeze_symmetric([np.array([0.4, 0.2, 0.1]), np.array([0.9, 0.04, 0.01])])
+    symbols = rng.choice([-1, 0, 1], 40_000, p=[0.1, 0.8, 0.1])
+    counts = TableCounts(tables)
+    counts.add(symbols, np.zeros(len(symbols), np.int64))
+    fitted = counts.refit(symmetric=True)
+    entropy = -(0.8 * np.log2(0.8) + 0.2 * np.log2(0.1))
+    assert fitted.bits(symbols, np.zeros(len(symbols), np.int64)) / len(symbols) == pytest.approx(entropy, rel=0.01)
+    assert np.array_equal(fitted.row(0)[:5], fitted.row(0)[4::-1])
+    assert (fitted.frequencies.sum(axis=1) == TOTAL).all()
+
+
+def test_refitting_without_observations_changes_next_to_nothing():
+    tables = freeze_symmetric([np.array([0.4, 0.2, 0.1]), np.array([0.9, 0.04, 0.01])])
+    fitted = TableCounts(tables).refit(symmetric=False)
+    assert np.abs(fitted.frequencies.astype(int) - tables.frequencies.astype(int)).max() <= 8
+
+
+def test_symbols_outside_a_table_are_counted_as_escapes():
+    tables = freeze_symmetric([np.array([0.5, 0.2, 0.05])])
+    counts = TableCounts(tables)
+    counts.add(np.full(1000, 99), np.zeros(1000, np.int64))
+    assert counts.refit(symmetric=True).row(0)[-1] > 0.9 * TOTAL

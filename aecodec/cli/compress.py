@@ -73,9 +73,7 @@ def compress(quality: float, target_bpp: float | None, target_size: str | None, 
         picture = read_picture(raw, job.source).without(kinds)
         for message in picture.notices:
             notice(message)
-        encoded = codec.encode_picture(
-            picture, quality=quality, target_bpp=target_bpp, target_size=size, check=check
-        )
+        encoded = codec.encode_picture(picture, quality=quality, target_bpp=target_bpp, target_size=size, check=check)
         _deliver(encoded.data, job.target, batch["force"])
         return {
             "input": job.source, "output": job.target, "input_bytes": len(raw), "bytes": len(encoded.data),

@@ -82,7 +82,13 @@ class _Display:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = ("training", BarColumn(), "{task.percentage:5.1f} %", TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+            columns = (
+                "training",
+                BarColumn(),
+                "{task.percentage:5.1f} %",
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("training", total=1.0, text="")
             self._bar.start()

@@ -80,3 +80,39 @@ def freeze_symmetric(half_pmfs: Sequence[np.ndarray]) -> TableSet:
     """half_pmfs[t][k] = P(|symbol| = k side) for k = 0 ... reach, mirrored to -reach ... reach, with escape."""
     pmfs = [np.concatenate([half[:0:-1], half]) for half in half_pmfs]
     return freeze_pmfs(pmfs, offsets=[1 - len(half) for half in half_pmfs], escape=True)
+
+
+#: How many observations the parametric table counts for when it is refitted to real symbols.
+PRIOR_OBSERVATIONS = 48.0
+
+
+class TableCounts:
+    """Counts of the symbols that each table of a set really coded, to refit the set to them."""
+
+    def __init__(self, tables: TableSet) -> None:
+        self._tables = tables
+        self._counts = np.zeros(tables.frequencies.shape, np.int64)
+
+    def add(self, symbols: np.ndarray, which: np.ndarray) -> None:
+        """symbols, which: (n,) integers; a symbol outside its table counts for the escape."""
+        which = np.asarray(which, np.int64)
+        slots = np.asarray(symbols, np.int64) - self._tables.offsets[which]
+        last = self._tables.lengths[which] - 1
+        slots = np.where((slots < 0) | (slots > last), last, slots)
+        flat = np.bincount(which * self._counts.shape[1] + slots, minlength=self._counts.size)
+        self._counts += flat.reshape(self._counts.shape)
+
+    def refit(self, symmetric: bool) -> TableSet:
+        """Tables in proportion to counts + PRIOR_OBSERVATIONS * old probability (a Dirichlet prior).
+
+        symmetric: give a symbol and its negative the same frequency, in tables that are centred on 0.
+        """
+        frequencies = np.zeros_like(self._tables.frequencies)
+        for number in range(len(self._tables)):
+            old = self._tables.row(number)
+            count = self._counts[number, : len(old)].astype(np.float64)
+            if symmetric:
+                body = slice(0, len(old) - (1 if self._tables.escape else 0))
+                count[body] = (count[body] + count[body][::-1]) / 2.0
+            frequencies[number, : len(old)] = quantise_pmf(count + PRIOR_OBSERVATIONS * old / TOTAL)
+        return TableSet(frequencies, self._tables.lengths, self._tables.offsets, self._tables.escape)

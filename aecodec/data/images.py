@@ -81,8 +81,9 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, name: str = "ima
 
 def _convert(image: Image.Image, name: str) -> Picture:
     notices = []
-    if getattr(image, "n_frames", 1) > 1:
-        notices.append(f"{name}: only the first of {image.n_frames} frames is used")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notices.append(f"{name}: only the first of {frames} frames is used")
     metadata = _metadata(image)
     upright = ImageOps.exif_transpose(image)
     if upright is not image and "exif" in metadata:
@@ -90,7 +91,7 @@ def _convert(image: Image.Image, name: str) -> Picture:
     mode = upright.mode
     if "A" in upright.getbands() or "transparency" in upright.info:
         alpha = upright.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
+        if int(np.asarray(alpha).min(initial=255)) < 255:
             raise ImageReadError(f"{name}: transparency is not supported yet; flatten the picture first")
         notices.append(f"{name}: an alpha channel without any transparency was left out")
     if mode.startswith("I") or mode == "F":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
-from ..coding.tables import TableSet
+from ..coding.tables import TableCounts, TableSet
 from ..contracts import (
     QUALITY_KNOT,
     QUALITY_KNOTS,
+    QUALITY_STEPS,
     CheckpointError,
     LatentCode,
     Loss,
@@ -210,6 +211,22 @@ class ExactHyperprior(nn.Module):
         """Make the integer forms that files depend on: scale net, offsets, probability tables."""
         self.scale_net.freeze()
         self.tables = {"y": self.mixture.freeze(), "z": self.hyper_prior.freeze()}
+
+    @torch.no_grad()
+    def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
+        """Fit the frozen tables to the integers that pictures really give, at every knot.
+
+        Training sees noise in place of rounding, so the densities it learns are not quite those of the
+        rounded latents. pictures: (1, 3, H, W) float32 in [0, 1] each, sides multiples of ``alignment``.
+        """
+        counts = {name: TableCounts(tables) for name, tables in self.tables.items()}
+        for picture in pictures:
+            y = self.analyse(picture)
+            for quality in range(0, QUALITY_STEPS + 1, QUALITY_KNOT):
+                planes = self.symbol_planes(self.quantise(y, quality))
+                for name, (plane, _) in zip(("z", "y"), planes, strict=True):
+                    counts[name].add(plane.symbols, plane.tables)
+        self.tables = {"y": counts["y"].refit(symmetric=True), "z": counts["z"].refit(symmetric=False)}
 
     def prove_exact(self) -> None:
         """Raise CheckpointError unless no input can take the scale net beyond exact arithmetic."""

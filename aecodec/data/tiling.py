@@ -1,0 +1,54 @@
+"""Rectangles of a picture: its tiles in raster order, their margins, and the slices that cut them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows top ... bottom - 1 and columns left ... right - 1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the whole that the window covers."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def grown(self, margin: int, height: int, width: int) -> Window:
+        """The window with a margin on every side, as far as a whole of (height, width) goes."""
+        return Window(
+            max(self.top - margin, 0),
+            max(self.left - margin, 0),
+            min(self.bottom + margin, height),
+            min(self.right + margin, width),
+        )
+
+    def within(self, outer: Window) -> Window:
+        """The same rectangle in the coordinates of a window around it."""
+        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def divided(self, stride: int) -> Window:
+        """The same rectangle in units of ``stride``, which divides its sides."""
+        return Window(self.top // stride, self.left // stride, self.bottom // stride, self.right // stride)
+
+    def times(self, stride: int) -> Window:
+        """The inverse of `divided`."""
+        return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
+
+
+def tiles(height: int, width: int, side: int) -> Iterator[Window]:
+    """The tiles of a whole of (height, width), in raster order; the last of a row or column are narrower."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Window(top, left, min(top + side, height), min(left + side, width))

@@ -1,0 +1,32 @@
+"""Tiles cover a picture once, and windows cut out what they say."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aecodec.data.tiling import Window, tiles
+
+sides = st.integers(1, 70)
+
+
+@given(height=sides, width=sides, side=st.integers(1, 40))
+def test_tiles_cover_every_pixel_exactly_once(height, width, side):
+    covered = np.zeros((height, width), int)
+    for window in tiles(height, width, side):
+        covered[window.slices] += 1
+        assert max(window.size) <= side
+    assert (covered == 1).all()
+
+
+@given(height=sides, width=sides, side=st.integers(1, 40), margin=st.integers(0, 20))
+def test_a_window_within_its_grown_self_is_the_same_rectangle(height, width, side, margin):
+    whole = np.arange(height * width).reshape(height, width)
+    for window in tiles(height, width, side):
+        grown = window.grown(margin, height, width)
+        assert np.array_equal(whole[grown.slices][window.within(grown).slices], whole[window.slices])
+
+
+def test_units_can_be_changed_and_changed_back():
+    window = Window(16, 32, 64, 48)
+    assert window.divided(16) == Window(1, 2, 4, 3)
+    assert window.divided(16).times(16) == window
