@@ -41,6 +41,9 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
         click.option("-m", "--model", metavar="NAME|PATH", help="Model of the zoo, the cache, or a checkpoint file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
+        click.option(
+            "--precision", default="auto", show_default=True, help="Of the transforms: auto, float32, bfloat16."
+        ),
         click.option("--threads", type=click.IntRange(1), help="CPU threads."),
         click.option("--json", "as_json", is_flag=True, help="One JSON line per file on stdout."),
     ]
@@ -66,7 +69,7 @@ def compress(quality: float, target_bpp: float | None, target_size: str | None, 
     jobs = plan(batch, AEC, PHOTO_SUFFIXES)
     if batch["dry_run"]:
         return announce(jobs)
-    codec = _load_codec(batch["model"], batch["device"], batch["threads"])
+    codec = _load_codec(batch)
 
     def work(job: Job) -> dict[str, Any]:
         raw = sys.stdin.buffer.read() if job.source == "-" else read_bytes(Path(job.source))
@@ -111,7 +114,7 @@ def decompress(suffix: str, **batch: Any) -> int:
         parsed = container.parse(data)
         key = parsed.header.fingerprint
         if key not in loaded:
-            loaded[key] = codec_for(data, batch["model"], batch["device"])
+            loaded[key] = codec_for(data, batch["model"], batch["device"], batch["precision"])
         picture = loaded[key].decode_container(parsed)
         ending = Path(job.target).suffix if job.target != "-" else f".{suffix.lstrip('.')}"
         content = encode_picture(picture, ending)
@@ -256,8 +259,8 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _load_codec(model: str | None, device: str, threads: int | None) -> Any:
+def _load_codec(batch: dict[str, Any]) -> Any:
     from ..codec import Codec
 
-    _set_threads(threads)
-    return Codec.from_pretrained(model, device=device)
+    _set_threads(batch["threads"])
+    return Codec.from_pretrained(batch["model"], device=batch["device"], precision=batch["precision"])
