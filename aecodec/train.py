@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from . import checkpoint
-from .contracts import Model, OutputError
-from .data.files import write_atomic
+from .contracts import Model
+from .data.files import make_folder, write_atomic
 from .data.photos import PhotoPack, open_photos
 from .optimise import rate_factor
 from .train_config import TrainConfig
@@ -94,7 +94,7 @@ def fit(
             load_state(run, resume, world)
         curve = None
         if world.rank == 0:
-            _make_folder(folder)
+            make_folder(folder)
             write_atomic(folder / CONFIG_FILE, config.to_yaml().encode(), overwrite=True)
             curve = Curve(folder, run.progress.step, (config.log_every, config.evaluate_every))
         pictures = centres(held) if held is not None and world.rank == 0 else []
@@ -110,13 +110,6 @@ def fit(
             if curve is not None:
                 curve.close()
         return Outcome(folder / CHECKPOINT_FILE, run.progress.step, run.progress.elapsed, interrupted, run.finished())
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made a folder ({error.strerror or error})") from error
 
 
 class _LossOf(nn.Module):

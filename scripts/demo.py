@@ -108,7 +108,8 @@ def run_photo(codec: Codec, image: Image.Image, quality: float) -> list[Result]:
 
 
 def add_rows(table: Table, name: str, original: int, quality: float, results: list[Result]) -> None:
-    best = max(result.psnr for result in results)
+    # A peer that cannot make a file as small is shown, but does not compete.
+    best = max(result.psnr for result in results if result.size <= 1.05 * results[0].size)
     for number, result in enumerate(results):
         similarity = "-" if math.isnan(result.ms_ssim) else f"{result.ms_ssim:.4f}"
         decibel = f"{result.psnr:.2f}" + ("*" if result.psnr == best else " ")
