@@ -16,9 +16,9 @@ _EXPORTS = {
     "OutputExistsError": "contracts",
     "TargetUnreachableError": "contracts",
     "Codec": "codec",
-    "compress": "codec",
-    "decompress": "codec",
-    "verify": "codec",
+    "compress": "transcode",
+    "decompress": "transcode",
+    "verify": "transcode",
     "info": "inspection",
     "list_models": "inspection",
 }

@@ -1,4 +1,4 @@
-"""Image file <-> .aec file: windows, tiles, targets and the public functions over them."""
+"""Pictures <-> bytes of .aec files: windows, tiles and targets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .contracts import (
     ModelMismatchError,
     UsageError,
 )
-from .data.files import write_atomic
-from .data.images import Picture, pad_to_multiple, read_bytes, read_picture, to_image, write_picture
-from .data.tiling import tiles
+from .data.images import Picture, pack_alpha, pad_to_multiple, read_picture, to_image, unpack_alpha
+from .data.tiling import Window, covering, tiles
 from .device import has_bfloat16, pick_device
-from .rate_search import search_target
-from .registry import find_fingerprint, find_model
+from .metrics.psnr import psnr
+from .rate_search import Target, search
+from .registry import find_model
 
 TILE = 1024
 DEFAULT_QUALITY = 50.0
@@ -36,7 +36,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Encoded:
-    """A finished file. quality: step used; header_bytes: header, chunk frames and metadata."""
+    """A finished file. quality: the step used; encodes: how often the latents were coded to find it."""
 
     data: bytes
     quality: int
@@ -100,7 +100,7 @@ class Codec:
     # -- encoding --------------------------------------------------------------------------------
 
     def encode(self, image: Image.Image, *, quality: float = DEFAULT_QUALITY, target_bpp: float | None = None) -> bytes:
-        """Pillow image -> bytes of an .aec file, with the image's ICC, Exif and XMP."""
+        """Pillow image -> bytes of an .aec file, with the image's alpha, ICC, Exif and XMP."""
         return self.encode_picture(read_picture(image), quality=quality, target_bpp=target_bpp).data
 
     @torch.inference_mode()
@@ -111,30 +111,43 @@ class Codec:
         quality: float = DEFAULT_QUALITY,
         target_bpp: float | None = None,
         target_size: int | None = None,
+        target_psnr: float | None = None,
         check: bool = False,
     ) -> Encoded:
-        """At a quality, or at the highest one whose file stays within a rate or a size in bytes.
+        """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
 
-        check: decode every tile again and compare its latents; BitstreamError if one differs.
-        Raises TargetUnreachableError if even quality 0 is larger than asked.
+        check: decode every tile again and compare its latents; BitstreamError if one differs. The analysis
+        transform runs once whatever the target. Raises TargetUnreachableError if quality 0 exceeds the target.
         """
         height, width = picture.pixels.shape[:2]
+        target = self._target(height * width, target_bpp, target_size, target_psnr)
         latents = self._analyse(picture.pixels)
-
-        def at(step: int) -> bytes:
-            return self._write(latents, picture, step, check)
-
-        if target_bpp is not None:
-            if not (math.isfinite(target_bpp) and target_bpp > 0):
-                raise UsageError(f"the target rate is a positive number of bits per pixel, got {target_bpp:g}")
-            target_size = int(target_bpp * width * height / 8.0)
-        if target_size is not None and not self.variable_rate:
-            raise UsageError(f"{self.name} has a single rate; a target needs a model of variable rate")
-        if target_size is None:
+        if target is None:
             step = quality_step(quality)
-            return Encoded(at(step), step, width, height)
-        data, step, encodes = search_target(at, target_size)
-        return Encoded(data, step, width, height, encodes)
+            return Encoded(self._write(latents, picture, step, check), step, width, height)
+
+        def trial(step: int) -> tuple[float, bytes]:
+            data = self._write(latents, picture, step, check)
+            if target_psnr is None:
+                return math.log(len(data)), data
+            return psnr(picture.pixels, self.decode_picture(data).pixels), data
+
+        found = search(trial, target)
+        return Encoded(found.result, found.step, width, height, found.trials)
+
+    def _target(self, pixels: int, bpp: float | None, size: int | None, decibel: float | None) -> Target | None:
+        """At most one of the three -> what to search for. Raises UsageError."""
+        if sum(value is not None for value in (bpp, size, decibel)) > 1:
+            raise UsageError("targets of rate, size and PSNR exclude each other")
+        if bpp is not None:
+            if not (math.isfinite(bpp) and bpp > 0):
+                raise UsageError(f"the target rate is a positive number of bits per pixel, got {bpp:g}")
+            size = max(int(bpp * pixels / 8.0), 1)
+        if size is None and decibel is None:
+            return None
+        if not self.variable_rate:
+            raise UsageError(f"{self.name} has a single rate; a target needs a model of variable rate")
+        return Target.size(size) if size is not None else Target.psnr(float(decibel or 0.0))
 
     def _analyse(self, pixels: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> y of the whole padded picture, (1, N, H', W') float32 on the CPU."""
@@ -160,7 +173,8 @@ class Codec:
                 raise BitstreamError(f"the tile at latent {place.top}, {place.left} does not decode to what it was")
         height, width = picture.pixels.shape[:2]
         header = Header(width, height, picture.channels, step, self.name, self.fingerprint, TILE)
-        return container.write(header, payloads, picture.metadata)
+        alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
+        return container.write(header, payloads, picture.metadata, alpha)
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
@@ -184,13 +198,24 @@ class Codec:
         return self.decode_container(container.parse(data))
 
     @torch.inference_mode()
-    def decode_container(self, parsed: Container) -> Picture:
-        """A parsed file -> pixels and metadata. Raises BitstreamError or ModelMismatchError."""
+    def decode_container(self, parsed: Container, crop: Window | None = None) -> Picture:
+        """A parsed file -> pixels, alpha and metadata. Raises BitstreamError or ModelMismatchError.
+
+        crop: the part wanted, in pixels; only the tiles that it needs are decoded, and the result equals that
+        part of the whole. Raises UsageError if it is not inside the picture.
+        """
         header = parsed.header
         self._check(header)
-        latents = self._read_latents(parsed)
-        pixels = self._synthesise(latents, header)
-        return Picture(pixels[: header.height, : header.width], parsed.metadata)
+        whole = Window(0, 0, header.height, header.width)
+        crop = crop or whole
+        if crop != crop.clipped(header.height, header.width) or min(crop.size) < 1:
+            raise UsageError(f"the crop is not inside the picture of {header.width} x {header.height} pixels")
+        stride, (height, width) = self._model.stride, self._padded(header)
+        area = covering(crop, height, width, header.tile).divided(stride)
+        latents = self._read_latents(parsed, area.grown(self._model.context, height // stride, width // stride))
+        pixels = self._synthesise(latents, header, area)[crop.within(area.times(stride)).slices]
+        alpha = None if parsed.alpha is None else unpack_alpha(parsed.alpha, header.height, header.width)[crop.slices]
+        return Picture(pixels, parsed.metadata, alpha=alpha)
 
     def _check(self, header: Header) -> None:
         if header.fingerprint != self.fingerprint:
@@ -204,14 +229,15 @@ class Codec:
         if header.tile % self._model.alignment:
             raise BitstreamError(f"tiles of {header.tile} pixels do not fit the model's alignment")
 
-    def _read_latents(self, parsed: Container) -> torch.Tensor:
-        """y_hat of the whole padded picture, (1, N, H', W') float32 on the CPU."""
+    def _read_latents(self, parsed: Container, region: Window) -> torch.Tensor:
+        """y_hat of the padded picture, (1, N, H', W') float32 on the CPU; only tiles that touch a region are filled."""
         stride, header = self._model.stride, parsed.header
         height, width = (side // stride for side in self._padded(header))
         latents = torch.empty((1, self._model.code_shapes(1, 1)[0][0], height, width))
         for payload, place in zip(parsed.tiles, tiles(height, width, header.tile // stride), strict=True):
-            code = self._model.decode_tile(payload, header.quality, *place.size)
-            latents[(..., *place.slices)] = self._model.dequantise(code).cpu()
+            if place.touches(region):
+                code = self._model.decode_tile(payload, header.quality, *place.size)
+                latents[(..., *place.slices)] = self._model.dequantise(code).cpu()
         return latents
 
     def _padded(self, header: Header) -> tuple[int, int]:
@@ -219,110 +245,29 @@ class Codec:
         multiple = self._model.alignment
         return -(-header.height // multiple) * multiple, -(-header.width // multiple) * multiple
 
-    def _synthesise(self, latents: torch.Tensor, header: Header) -> np.ndarray:
-        """Latents of the padded picture -> its pixels, window by window; each sees its neighbours' latents."""
-        stride, grey = self._model.stride, header.channels == 1
-        height, width = latents.shape[2], latents.shape[3]
-        sides = height * stride, width * stride
-        pixels = np.empty(sides if grey else (*sides, 3), np.uint8)
+    def _synthesise(self, latents: torch.Tensor, header: Header, area: Window) -> np.ndarray:
+        """Latents of the padded picture -> pixels of an area of whole tiles, (h, w[, 3]) uint8.
+
+        Tile by tile; each window sees its neighbours' latents as far as the transform looks.
+        """
+        stride, (height, width) = self._model.stride, latents.shape[2:]
+        sides = area.times(stride).size
+        pixels = np.empty(sides if header.grey else (*sides, 3), np.uint8)
         for place in tiles(height, width, header.tile // stride):
+            if not place.touches(area):
+                continue
             window = place.grown(self._model.context, height, width)
             y_hat = latents[(..., *window.slices)].to(self.device).contiguous(memory_format=torch.channels_last)
             with self._transforms(encoding=False):
                 x_hat = self._model.synthesise(y_hat, header.quality).float()[0]
             x_hat = x_hat[(..., *place.within(window).times(stride).slices)]
-            if grey:
+            if header.grey:
                 x_hat = x_hat.mean(dim=0, keepdim=True)
             levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            pixels[place.times(stride).slices] = levels[..., 0] if grey else levels
+            pixels[place.within(area).times(stride).slices] = levels[..., 0] if header.grey else levels
         return pixels
 
 
 def _same(a: LatentCode, b: LatentCode) -> bool:
     hyper = a.z is b.z if a.z is None or b.z is None else np.array_equal(a.z, b.z)
     return hyper and np.array_equal(a.y, b.y)
-
-
-# -- files ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """What `compress` did. quality: step / 10; input_bytes: of the original file; bpp: of the new one."""
-
-    output: Path
-    input_bytes: int
-    output_bytes: int
-    width: int
-    height: int
-    quality: float
-    bpp: float
-    notices: tuple[str, ...] = ()
-
-
-def compress(
-    source: str | Path,
-    target: str | Path | None = None,
-    *,
-    quality: float = DEFAULT_QUALITY,
-    target_bpp: float | None = None,
-    target_size: int | None = None,
-    model: str | Path | None = None,
-    strip: set[str] | frozenset[str] = frozenset(),
-    overwrite: bool = False,
-    device: str = "cpu",
-    codec: Codec | None = None,
-) -> Compressed:
-    """A picture file -> an .aec file beside it (or at ``target``), written atomically.
-
-    codec: an already loaded one, instead of ``model`` and ``device``. Raises ImageReadError, OutputExistsError,
-    OutputError, UnknownName, TargetUnreachableError.
-    """
-    source = Path(source)
-    output = Path(target) if target is not None else source.with_suffix(".aec")
-    raw = read_bytes(source)
-    picture = read_picture(raw, str(source)).without(set(strip))
-    codec = codec or Codec.from_pretrained(model, device=device)
-    encoded = codec.encode_picture(picture, quality=quality, target_bpp=target_bpp, target_size=target_size)
-    write_atomic(output, encoded.data, overwrite=overwrite)
-    return Compressed(
-        output, len(raw), len(encoded.data), encoded.width, encoded.height,
-        100.0 * encoded.quality / QUALITY_STEPS, encoded.bpp, picture.notices,
-    )  # fmt: skip
-
-
-def codec_for(data: bytes, model: str | Path | None = None, device: str = "cpu", precision: str = "auto") -> Codec:
-    """The codec that a file was written with, found by fingerprint. Raises ModelMismatchError."""
-    header, _ = container.parse_header(data)
-    extra = find_model(model) if model is not None else None
-    path = find_fingerprint(header.fingerprint, header.model, extra)
-    return Codec(checkpoint.load(path, pick_device(device)), precision)
-
-
-def decompress(
-    source: str | Path,
-    target: str | Path | None = None,
-    *,
-    model: str | Path | None = None,
-    overwrite: bool = False,
-    device: str = "cpu",
-    codec: Codec | None = None,
-) -> Path:
-    """An .aec file -> a picture beside it (PNG, or the format of ``target``'s suffix), written atomically."""
-    source = Path(source)
-    output = Path(target) if target is not None else source.with_suffix(".png")
-    data = read_bytes(source)
-    parsed = container.parse(data)
-    if codec is None or codec.fingerprint != parsed.header.fingerprint:
-        codec = codec_for(data, model, device)
-    write_picture(codec.decode_container(parsed), output, overwrite=overwrite)
-    return output
-
-
-def verify(source: str | Path, *, full: bool = False, model: str | Path | None = None, device: str = "cpu") -> Header:
-    """Check every checksum of a file; with ``full``, decode it as well. Raises BitstreamError and its kin."""
-    data = read_bytes(Path(source))
-    parsed = container.parse(data)
-    if full:
-        codec_for(data, model, device).decode_container(parsed)
-    return parsed.header

@@ -10,7 +10,7 @@ from .contracts import QUALITY_STEPS
 from .data.images import read_bytes
 from .registry import model_paths, read_header
 
-COLOURS = {1: "grey", 3: "RGB"}
+COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 
 def info(source: str | Path) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "tile": header.tile,
         "tiles": len(parsed.tiles),
         "payload_bytes": payload,
+        "alpha_bytes": len(parsed.alpha or b""),
         "metadata": {kind: len(content) for kind, content in parsed.metadata.items()},
         "chunks": [{"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks],
     }

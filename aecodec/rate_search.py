@@ -1,51 +1,95 @@
-"""The search for the quality whose file just fits a size."""
+"""The search for the quality whose file just meets a target."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from .contracts import QUALITY_STEPS, TargetUnreachableError, UsageError
 
-#: A target is met when the file is at most this much smaller than asked.
-TARGET_TOLERANCE = 0.01
-TARGET_ENCODES = 8
-#: Typical growth of log(file size) per quality step, to start the search for a target.
-TYPICAL_SLOPE = 0.0045
+T = TypeVar("T")
+#: A target is met by a file that is at most this much smaller, or this many decibels worse, than asked.
+SIZE_TOLERANCE = 0.01
+PSNR_TOLERANCE = 0.05
+MAX_ENCODES = 8
 
 
-def search_target(encode: Callable[[int], bytes], size: int) -> tuple[bytes, int, int]:
-    """The largest file within ``size`` bytes -> (data, quality step, number of encodes).
+@dataclass(frozen=True)
+class Target:
+    """What is not to be exceeded. value: log of bytes, or dB; both grow nearly linearly with the quality step.
 
-    log(size) is nearly linear in the quality step, so the search interpolates between the best file that
-    fits and the smallest that does not; it ends within TARGET_TOLERANCE below or after TARGET_ENCODES.
-    Raises TargetUnreachableError if the smallest file is too large.
+    tolerance: how far below the value is near enough. slope: typical growth per step, to start with.
     """
-    if size < 1:
-        raise UsageError(f"the target size is a positive number of bytes, got {size}")
-    low, high = (-1, 0.0), (QUALITY_STEPS + 1, math.inf)
-    best: tuple[bytes, int] | None = None
-    step, slope, smallest = QUALITY_STEPS // 2, TYPICAL_SLOPE, 0
-    for count in range(1, TARGET_ENCODES + 1):
-        data = encode(step)
-        logarithm = math.log(len(data))
-        if len(data) <= size:
-            best, low = (data, step), (step, logarithm)
-            if len(data) >= size * (1.0 - TARGET_TOLERANCE) or step == QUALITY_STEPS:
-                return data, step, count
+
+    value: float
+    tolerance: float
+    slope: float
+    text: str
+
+    @classmethod
+    def size(cls, size: int) -> Target:
+        """At most ``size`` bytes. Raises UsageError below 1."""
+        if size < 1:
+            raise UsageError(f"the target size is a positive number of bytes, got {size}")
+        return cls(math.log(size), -math.log1p(-SIZE_TOLERANCE), 0.0045, f"{size} bytes")
+
+    @classmethod
+    def psnr(cls, decibel: float) -> Target:
+        """At most ``decibel`` dB of PSNR. Raises UsageError unless finite and positive."""
+        if not (math.isfinite(decibel) and decibel > 0):
+            raise UsageError(f"the target PSNR is a positive number of decibels, got {decibel:g}")
+        return cls(decibel, PSNR_TOLERANCE, 0.012, f"{decibel:g} dB")
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """The best trial. step: its quality step; trials: how many were made."""
+
+    result: T
+    step: int
+    trials: int
+
+
+def search(trial: Callable[[int], tuple[float, T]], target: Target) -> Found[T]:
+    """trial(step) -> (value, result); the result of the highest value that does not exceed the target.
+
+    A secant search, kept inside the bracket of trials that fit and trials that do not; the bracket is halved
+    whenever the same end has moved twice. It ends within the tolerance or after MAX_ENCODES trials. Raises
+    TargetUnreachableError if quality 0 exceeds the target already.
+    """
+    below, above = (-1, -math.inf), (QUALITY_STEPS + 1, math.inf)
+    best: Found[T] | None = None
+    last: tuple[int, float] | None = None
+    step, slope, run = QUALITY_STEPS // 2, target.slope, 0
+    for count in range(1, MAX_ENCODES + 1):
+        value, result = trial(step)
+        if value <= target.value:
+            best, below, run = Found(result, step, count), (step, value), max(run, 0) + 1
+            if value >= target.value - target.tolerance or step == QUALITY_STEPS:
+                break
         else:
-            high, smallest = (step, logarithm), len(data)
+            above, run = (step, value), min(run, 0) - 1
             if step == 0:
                 break
-        if low[0] >= 0 and high[0] <= QUALITY_STEPS:
-            slope = max((high[1] - low[1]) / (high[0] - low[0]), 1e-5)
-        if high[0] - low[0] <= 1:
+        if above[0] - below[0] <= 1:
             break
-        # Aim a third of the tolerance below the target, and stay strictly inside the bracket.
-        guess = step + (math.log(size) - TARGET_TOLERANCE / 3.0 - logarithm) / slope
-        step = int(min(max(math.floor(guess), low[0] + 1, 0), high[0] - 1, QUALITY_STEPS))
-        if count == TARGET_ENCODES - 1 and best is None:
+        bracketed = best is not None and above[0] <= QUALITY_STEPS
+        if bracketed:
+            slope = (above[1] - below[1]) / (above[0] - below[0])
+        elif last is not None:
+            slope = (value - last[1]) / (step - last[0])
+        last = (step, value)
+        if bracketed and abs(run) >= 2:
+            guess = (below[0] + above[0]) // 2
+        else:
+            # Aim a third of the tolerance below the target.
+            guess = math.floor(step + (target.value - target.tolerance / 3.0 - value) / max(slope, 1e-4))
+        step = min(max(guess, below[0] + 1, 0), above[0] - 1, QUALITY_STEPS)
+        if count == MAX_ENCODES - 1 and best is None:
+            # Nothing fitted so far: the last trial decides whether anything does.
             step = 0
     if best is None:
-        raise TargetUnreachableError(f"{size} bytes cannot be met: the smallest file has {smallest} bytes")
-    return best[0], best[1], count
+        raise TargetUnreachableError(f"{target.text} cannot be met: the smallest quality exceeds it")
+    return Found(best.result, best.step, count)

@@ -45,6 +45,16 @@ def test_in_out_pairs_and_formats(photo):
     assert Image.open(folder / "a.bmp").size == (90, 60)
 
 
+def test_crop_and_target_psnr(photo, capsys):
+    aec, part = str(photo.with_suffix(".aec")), str(photo.parent / "part.png")
+    assert run(["compress", str(photo), "--target-psnr", "33"]) == 0
+    assert run(["decompress", aec, part, "--crop", "10,20,30,15"]) == 0
+    assert Image.open(part).size == (30, 15)
+    assert run(["decompress", aec, "-o", str(photo.parent / "x.png"), "--crop", "80,0,30,15"]) == 2
+    assert run(["decompress", aec, "-o", str(photo.parent / "x.png"), "--crop", "80,0"]) == 2
+    assert run(["compress", str(photo), "-f", "--target-psnr", "28", "--target-bpp", "1"]) == 2
+
+
 def test_compare_reads_aec_files(photo, capsys):
     run(["compress", str(photo)])
     assert run(["compare", str(photo), str(photo.with_suffix(".aec"))]) == 0

@@ -1,6 +1,7 @@
 """The file codec with the embedded model: sizes, tiles, targets, metadata, exactness of latents."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from aecodec.contracts import (
     TargetUnreachableError,
     UsageError,
 )
-from aecodec.data.images import Picture
+from aecodec.data.images import Picture, pack_alpha
+from aecodec.data.tiling import Window
 from aecodec.metrics.psnr import psnr
-from aecodec.rate_search import search_target
+from aecodec.rate_search import Target, search
+from aecodec.transcode import codec_for, crop_window
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec, monkeypatch):
     data = codec.encode_picture(Picture(pixels), quality=60).data
     parsed = container.parse(data)
     with torch.inference_mode():
-        latents = codec._read_latents(parsed)
+        latents = codec._read_latents(parsed, Window(0, 0, 20, 40))
         whole = codec._model.synthesise(latents, parsed.header.quality)[0, :, :300, :600]
     levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
     difference = np.abs(levels - codec.decode_picture(data).pixels.astype(int))
@@ -121,17 +124,77 @@ def test_unreachable_target_is_named(codec):
 
 
 @pytest.mark.parametrize("size", [10_000, 23_456, 99_000])
-def test_search_ends_within_eight_encodes(size):
+def test_search_ends_within_eight_trials(size):
     calls = []
 
-    def encode(step: int) -> bytes:
-        calls.append(step)
-        return bytes(int(900 * np.exp(0.0052 * step)))
+    def length(step: int) -> int:
+        return int(900 * np.exp(0.0052 * step))
 
-    data, step, count = search_target(encode, size)
-    assert len(data) <= size
-    assert len(data) >= 0.99 * size or len(encode(step + 1)) > size
-    assert count == len(set(calls[:count])) <= 8
+    def trial(step: int) -> tuple[float, int]:
+        calls.append(step)
+        return np.log(length(step)), length(step)
+
+    found = search(trial, Target.size(size))
+    assert found.result == length(found.step) <= size
+    assert found.result >= 0.99 * size or length(found.step + 1) > size
+    assert found.trials == len(calls) == len(set(calls)) <= 8
+
+
+@pytest.mark.parametrize("decibel", [26.8, 28.0, 29.0])
+def test_target_psnr_is_met_without_going_over(codec, decibel):
+    pixels = scene(256, 384)
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
+    encoded = codec.encode_picture(Picture(noisy), target_psnr=decibel)
+    found = psnr(noisy, codec.decode_picture(encoded.data).pixels)
+    assert encoded.encodes <= 8
+    assert decibel - 0.05 <= found <= decibel
+
+
+@pytest.mark.parametrize("box", [(0, 0, 1, 1), (250, 100, 20, 60), (511, 0, 89, 300), (0, 0, 600, 300)])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_crop_is_that_part_of_the_whole_exactly(codec, monkeypatch, box, grey):
+    monkeypatch.setattr(codec_module, "TILE", 256)
+    alpha = scene(300, 600, grey=True)
+    parsed = container.parse(codec.encode_picture(Picture(scene(300, 600, grey), alpha=alpha), quality=60).data)
+    window = crop_window(box)
+    part, whole = codec.decode_container(parsed, window), codec.decode_container(parsed)
+    assert np.array_equal(part.pixels, whole.pixels[window.slices])
+    assert np.array_equal(part.alpha, alpha[window.slices])
+
+
+def test_a_crop_decodes_only_the_tiles_it_needs(codec, monkeypatch):
+    monkeypatch.setattr(codec_module, "TILE", 256)
+    parsed = container.parse(codec.encode_picture(Picture(scene(256, 1280)), quality=40).data)
+    broken = replace(parsed, tiles=[*parsed.tiles[:3], b"", b"broken"])
+    part = codec.decode_container(broken, Window(0, 0, 256, 500)).pixels
+    assert np.array_equal(part, codec.decode_container(parsed).pixels[:, :500])
+    with pytest.raises(BitstreamError):
+        codec.decode_container(broken)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (-1, 0, 5, 5), (30, 0, 5, 5), (0, 0, 31, 1)])
+def test_a_crop_outside_the_picture_is_a_usage_error(codec, box):
+    parsed = container.parse(codec.encode_picture(Picture(scene(20, 30))).data)
+    with pytest.raises(UsageError, match="crop"):
+        codec.decode_container(parsed, crop_window(box))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_kept_exactly(codec, mode):
+    image = Image.fromarray(scene(50, 70, grey=mode == "LA"))
+    alpha = scene(50, 70, grey=True)
+    image.putalpha(Image.fromarray(alpha))
+    back = codec.decode(codec.encode(image, quality=70))
+    assert back.mode == mode
+    assert np.array_equal(np.asarray(back.getchannel("A")), alpha)
+
+
+def test_a_damaged_alpha_plane_is_named(codec):
+    header = container.Header(64, 64, 4, 500, codec.name, codec.fingerprint)
+    tile = container.parse(codec.encode_picture(Picture(scene(64, 64))).data).tiles[0]
+    for plane in (b"", b"no picture", pack_alpha(np.zeros((3, 3), np.uint8))):
+        with pytest.raises(BitstreamError, match="alpha"):
+            codec.decode_picture(container.write(header, [tile], alpha=plane))
 
 
 def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):
@@ -209,7 +272,7 @@ def test_another_model_is_refused(codec):
     with pytest.raises(ModelMismatchError, match="other"):
         codec.decode_picture(data)
     with pytest.raises(ModelMismatchError, match=b"another!".hex()):
-        codec_module.codec_for(data)
+        codec_for(data)
 
 
 def test_a_payload_of_another_tile_is_refused(codec):

@@ -18,11 +18,17 @@ HEADER = Header(5, 3, 3, 421, "photo-tiny", bytes(range(8)))
 TILE = bytes(range(40))
 SMALL = container.write(HEADER, [TILE], {"icc": b"profile" * 9})
 
+
+def chunk(kind: bytes, data: bytes, number: int = 0, header: Header = HEADER) -> bytes:
+    """A chunk with the right checksum for a file of that header."""
+    return container._pack_chunk(kind, data, int.from_bytes(header.pack()[-4:], "little"), number)
+
+
 headers = st.builds(
     Header,
     width=st.integers(1, 4000),
     height=st.integers(1, 4000),
-    channels=st.sampled_from([1, 3]),
+    channels=st.sampled_from([1, 2, 3, 4]),
     quality=st.integers(0, 1000),
     model=st.text("abcXYZ019-_.", min_size=1, max_size=16),
     fingerprint=st.binary(min_size=8, max_size=8),
@@ -38,8 +44,9 @@ headers = st.builds(
 def test_parse_inverts_write(header, metadata, data):
     rows, columns = header.grid()
     tiles = [data.draw(st.binary(max_size=20)) for _ in range(rows * columns)]
-    parsed = container.parse(container.write(header, tiles, metadata))
-    assert (parsed.header, parsed.tiles, parsed.metadata) == (header, tiles, metadata)
+    alpha = data.draw(st.binary(max_size=50)) if header.alpha else None
+    parsed = container.parse(container.write(header, tiles, metadata, alpha))
+    assert (parsed.header, parsed.tiles, parsed.metadata, parsed.alpha) == (header, tiles, metadata, alpha)
 
 
 @given(header=headers)
@@ -109,7 +116,8 @@ def _header_bytes(**changes) -> bytes:
         {"height": 0},
         {"width": 2**32 - 1},
         {"height": (1 << 20) + 1},
-        {"channels": 2},
+        {"channels": 0},
+        {"channels": 5},
         {"depth": 9},
         {"quality": 1001},
         {"tile": 3},
@@ -142,30 +150,54 @@ def test_a_forged_size_costs_neither_time_nor_memory():
 
 def test_a_metadata_bomb_is_refused_without_being_inflated():
     header = HEADER.pack()
-    bomb = container._pack_chunk(b"i", zlib.compress(bytes(256 << 20), 9))
+    bomb = chunk(b"i", zlib.compress(bytes(256 << 20), 9))
     tracemalloc.start()
     with pytest.raises(BitstreamError):
-        container.parse(header + bomb + container._pack_chunk(b"T", TILE))
+        container.parse(header + bomb + chunk(b"T", TILE))
     assert tracemalloc.get_traced_memory()[1] < 100 << 20
     tracemalloc.stop()
 
 
 def test_unknown_optional_chunks_are_skipped_and_critical_ones_refused():
-    head, tile = HEADER.pack(), container._pack_chunk(b"T", TILE)
-    assert container.parse(head + container._pack_chunk(b"q", b"?") + tile).tiles == [TILE]
+    head, tile = HEADER.pack(), chunk(b"T", TILE)
+    assert container.parse(head + chunk(b"q", b"?") + tile).tiles == [TILE]
     with pytest.raises(UnsupportedVersionError):
-        container.parse(head + container._pack_chunk(b"Q", b"?") + tile)
+        container.parse(head + chunk(b"Q", b"?") + tile)
 
 
 def test_too_few_and_too_many_tiles_are_refused():
-    head, tile = HEADER.pack(), container._pack_chunk(b"T", TILE)
+    head, tile = HEADER.pack(), chunk(b"T", TILE)
     with pytest.raises(TruncatedError):
-        container.parse(head + container._pack_chunk(b"q", b"filler" * 9))
+        container.parse(head + chunk(b"q", b"filler" * 9))
     with pytest.raises(BitstreamError):
-        container.parse(head + tile + tile)
+        container.parse(head + tile + chunk(b"T", TILE, 1))
 
 
-GOLDEN = "414543000101080a020100000300000066696e6765727072f401016d8bd0567354020000007879b78901c9"
+def test_a_chunk_belongs_to_its_file_and_its_place():
+    """Tiles swapped within a file, or taken from another, are refused though each is whole."""
+    wide = Header(2000, 3, 3, 421, "photo-tiny", bytes(8))
+    first, second = chunk(b"T", b"one", 0, wide), chunk(b"T", b"two", 1, wide)
+    assert container.parse(wide.pack() + first + second).tiles == [b"one", b"two"]
+    foreign = chunk(b"T", b"two", 1, Header(2000, 4, 3, 421, "photo-tiny", bytes(8)))
+    for tiles in (second + first, first + first, first + foreign):
+        with pytest.raises(BitstreamError):
+            container.parse(wide.pack() + tiles)
+
+
+def test_an_alpha_plane_is_there_exactly_when_it_is_declared():
+    tile = b"T"
+    with_alpha = Header(5, 3, 4, 421, "photo-tiny", bytes(8))
+    with pytest.raises(ValueError, match="alpha"):
+        container.write(with_alpha, [tile])
+    with pytest.raises(ValueError, match="alpha"):
+        container.write(HEADER, [tile], alpha=b"plane")
+    with pytest.raises(BitstreamError, match="alpha"):
+        container.parse(with_alpha.pack() + chunk(b"T", tile, 0, with_alpha))
+    with pytest.raises(BitstreamError, match="alpha"):
+        container.parse(HEADER.pack() + chunk(b"A", b"plane") + chunk(b"T", tile))
+
+
+GOLDEN = "414543000101080a020100000300000066696e6765727072f401016d8bd0567354020000007879bc9c0e4d"
 
 
 def test_the_layout_is_the_one_on_record():

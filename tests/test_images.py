@@ -36,12 +36,25 @@ def test_sixteen_bits_are_reduced_with_a_notice():
     assert picture.notices
 
 
-def test_used_transparency_is_refused_and_unused_is_dropped():
-    image = gradient("RGBA")
-    assert read_picture(image).channels == 3
-    image.putpixel((1, 1), (0, 0, 0, 0))
-    with pytest.raises(ImageReadError, match="transparency"):
-        read_picture(image)
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_kept_where_it_is_used_and_dropped_where_it_is_not(mode):
+    image = gradient(mode)
+    assert read_picture(image).alpha is None
+    image.putalpha(gradient("L"))
+    picture = read_picture(encoded(image))
+    assert picture.channels == len(mode)
+    assert np.array_equal(picture.alpha, np.asarray(gradient("L")))
+    back = read_picture(encode_picture(picture, ".png"))
+    assert np.array_equal(back.alpha, picture.alpha)
+    with pytest.raises(UsageError, match="transparency"):
+        encode_picture(picture, ".jpg")
+
+
+def test_palette_transparency_becomes_alpha():
+    image = gradient("P")
+    picture = read_picture(encoded(image, transparency=int(np.asarray(image)[0, 0])))
+    assert picture.channels == 4
+    assert picture.alpha[0, 0] == 0
 
 
 def test_orientation_is_applied_and_forgotten():

@@ -57,13 +57,21 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-q", "--quality", type=click.FloatRange(0, 100), default=50.0, show_default=True, help="0 to 100.")
 @click.option("--target-bpp", type=click.FloatRange(0, min_open=True), help="Bits per pixel not to exceed.")
 @click.option("--target-size", metavar="BYTES", help="File size not to exceed: 60000, 60k, 1.5M.")
+@click.option("--target-psnr", type=click.FloatRange(0, min_open=True), help="PSNR in dB not to exceed.")
 @click.option("--strip", type=click.Choice(["all", "exif", "xmp", "icc"]), multiple=True, help="Metadata to leave out.")
 @click.option("--verify", "check", is_flag=True, help="Decode the latents of each file again before it is written.")
-def compress(quality: float, target_bpp: float | None, target_size: str | None, strip: tuple[str, ...],
-             check: bool, **batch: Any) -> int:  # fmt: skip
+def compress(
+    quality: float,
+    target_bpp: float | None,
+    target_size: str | None,
+    target_psnr: float | None,
+    strip: tuple[str, ...],
+    check: bool,
+    **batch: Any,
+) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
-    if target_bpp is not None and target_size is not None:
-        raise UsageError("--target-bpp and --target-size exclude each other")
+    if sum(target is not None for target in (target_bpp, target_size, target_psnr)) > 1:
+        raise UsageError("--target-bpp, --target-size and --target-psnr exclude each other")
     size = parse_size(target_size) if target_size else None
     kinds = {"exif", "xmp", "icc"} if "all" in strip else set(strip)
     jobs = plan(batch, AEC, PHOTO_SUFFIXES)
@@ -76,7 +84,9 @@ def compress(quality: float, target_bpp: float | None, target_size: str | None, 
         picture = read_picture(raw, job.source).without(kinds)
         for message in picture.notices:
             notice(message)
-        encoded = codec.encode_picture(picture, quality=quality, target_bpp=target_bpp, target_size=size, check=check)
+        encoded = codec.encode_picture(
+            picture, quality=quality, target_bpp=target_bpp, target_size=size, target_psnr=target_psnr, check=check
+        )
         _deliver(encoded.data, job.target, batch["force"])
         return {
             "input": job.source, "output": job.target, "input_bytes": len(raw), "bytes": len(encoded.data),
@@ -97,10 +107,13 @@ def compress(quality: float, target_bpp: float | None, target_size: str | None, 
 @click.command()
 @batch_options
 @click.option("--format", "suffix", default="png", show_default=True, help="Format where the output names none.")
-def decompress(suffix: str, **batch: Any) -> int:
+@click.option("--crop", metavar="X,Y,W,H", help="Only this part, in pixels; decodes only the tiles it needs.")
+def decompress(suffix: str, crop: str | None, **batch: Any) -> int:
     """Decompress .aec files: photo.aec becomes photo.png, or the format of OUT's suffix."""
-    from ..codec import Codec, codec_for
+    from ..codec import Codec
+    from ..transcode import codec_for, crop_window
 
+    part = crop_window(parse_crop(crop))
     jobs = plan(batch, f".{suffix.lstrip('.')}", {AEC})
     if batch["dry_run"]:
         return announce(jobs)
@@ -115,13 +128,13 @@ def decompress(suffix: str, **batch: Any) -> int:
         key = parsed.header.fingerprint
         if key not in loaded:
             loaded[key] = codec_for(data, batch["model"], batch["device"], batch["precision"])
-        picture = loaded[key].decode_container(parsed)
+        picture = loaded[key].decode_container(parsed, part)
         ending = Path(job.target).suffix if job.target != "-" else f".{suffix.lstrip('.')}"
         content = encode_picture(picture, ending)
         _deliver(content, job.target, batch["force"])
-        header = parsed.header
+        height, width = picture.pixels.shape[:2]
         return {"input": job.source, "output": job.target, "input_bytes": len(data), "bytes": len(content),
-                "width": header.width, "height": header.height}  # fmt: skip
+                "width": width, "height": height}  # fmt: skip
 
     def say(record: dict[str, Any]) -> str:
         return f"{record['output']}: {record['width']} x {record['height']}, {size_text(record['bytes'])}"
@@ -141,6 +154,17 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise UsageError(f"a target size is at least one byte, got {text!r}")
     return size
+
+
+def parse_crop(text: str | None) -> tuple[int, int, int, int] | None:
+    """Text as in 10,20,300,200 -> (x, y, width, height). Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--crop takes X,Y,W,H in pixels, got {text!r}") from None
+    return x, y, width, height
 
 
 def plan(batch: dict[str, Any], suffix: str, walked: set[str]) -> list[Job]:

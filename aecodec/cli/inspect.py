@@ -76,7 +76,7 @@ def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | Non
 
 def _verify_one(path: str, full: bool, model: str | None) -> None:
     if full:
-        from ..codec import verify as verify_file
+        from ..transcode import verify as verify_file
 
         verify_file(path, full=True, model=model)
     else:
@@ -136,7 +136,7 @@ def _pixels(path: str) -> Any:
     from ..data.images import read_bytes, read_picture
 
     if path.endswith(".aec"):
-        from ..codec import codec_for
+        from ..transcode import codec_for
 
         data = read_bytes(Path(path))
         return codec_for(data).decode_picture(data).pixels

@@ -5,7 +5,7 @@ All integers are little-endian and unsigned.
     header                                    (at most 47 bytes)
       0   4   magic           41 45 43 00, that is "AEC" and a zero byte
       4   1   version         1
-      5   1   channels        1 grey, 3 RGB
+      5   1   channels        1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
       6   1   bit depth       8
       7   1   tile            log2 of the tile side in pixels, 8 ... 14
       8   4   width           pixels, 1 ... 2^20
@@ -20,11 +20,14 @@ All integers are little-endian and unsigned.
       0   1   type            ASCII letter: a capital is critical, a small letter may be skipped
       1   4   length          m, bytes of data
       5   m   data
-     5+m  4   CRC-32 of type, length and data
+     5+m  4   CRC-32 of: the header's CRC-32, the number of the tile (0 for other chunks; both as 4 bytes),
+              then type, length and data. A chunk thus belongs to its file and its place: one moved to
+              another file or another tile is as wrong as a damaged one.
 
 Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
-'i' ICC profile, 'e' Exif, 'x' XMP (each at most once, before the first tile, zlib-compressed). The picture is
-cut into square tiles from its upper left corner; the last ones of a row or column are narrower.
+'A' the alpha plane as a greyscale PNG, exactly once if channels is 2 or 4; 'i' ICC profile, 'e' Exif, 'x' XMP,
+zlib-compressed, each at most once. All of these come before the first tile. The picture is cut into square
+tiles from its upper left corner; the last ones of a row or column are narrower.
 The header's place and its CRC are the same in every version to come, so that any version can tell
 damage (checksum wrong) from a newer file (checksum right, version unknown).
 """
@@ -44,6 +47,7 @@ VERSION = 1
 MAX_SIDE = 1 << 20
 MAX_NAME = 16
 TILE = b"T"
+ALPHA = b"A"
 METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
 MAX_METADATA = 16 << 20
 
@@ -67,6 +71,16 @@ class Header:
     tile: int = 1024
     bit_depth: int = 8
     version: int = VERSION
+
+    @property
+    def grey(self) -> bool:
+        """Whether the picture has one colour channel."""
+        return self.channels < 3
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the picture has an alpha channel."""
+        return self.channels % 2 == 0
 
     def grid(self) -> tuple[int, int]:
         """Tiles down and across."""
@@ -97,11 +111,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Container:
-    """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes."""
+    """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes;
+    alpha: a PNG, or None."""
 
     header: Header
     tiles: list[bytes]
     metadata: dict[str, bytes] = field(default_factory=dict)
+    alpha: bytes | None = None
     chunks: list[Chunk] = field(default_factory=list)
 
 
@@ -115,7 +131,7 @@ def _check_fields(header: Header, tile_log2: int) -> None:
     checks = (
         ("width", 1 <= header.width <= MAX_SIDE, header.width),
         ("height", 1 <= header.height <= MAX_SIDE, header.height),
-        ("channels", header.channels in (1, 3), header.channels),
+        ("channels", header.channels in (1, 2, 3, 4), header.channels),
         ("bit depth", header.bit_depth == 8, header.bit_depth),
         ("quality", 0 <= header.quality <= QUALITY_STEPS, header.quality),
         ("tile", 8 <= tile_log2 <= 14 and header.tile == 1 << tile_log2, header.tile),
@@ -126,19 +142,33 @@ def _check_fields(header: Header, tile_log2: int) -> None:
             raise ValueError(f"{name} is out of range: {value!r}")
 
 
-def _pack_chunk(kind: bytes, data: bytes) -> bytes:
-    head = _CHUNK.pack(kind, len(data))
-    return head + data + _CRC.pack(zlib.crc32(data, zlib.crc32(head)))
+def _checksum(binding: int, number: int, content: bytes) -> int:
+    """CRC-32 of a chunk's type, length and data, bound to the file (its header's CRC) and to the tile's number."""
+    return zlib.crc32(content, zlib.crc32(struct.pack("<II", binding, number)))
 
 
-def write(header: Header, tiles: Iterable[bytes], metadata: dict[str, bytes] | None = None) -> bytes:
-    """The bytes of a file. Raises ValueError for fields out of range or a wrong number of tiles."""
-    parts = [header.pack()]
+def _pack_chunk(kind: bytes, data: bytes, binding: int, number: int = 0) -> bytes:
+    content = _CHUNK.pack(kind, len(data)) + data
+    return content + _CRC.pack(_checksum(binding, number, content))
+
+
+def write(
+    header: Header, tiles: Iterable[bytes], metadata: dict[str, bytes] | None = None, alpha: bytes | None = None
+) -> bytes:
+    """The bytes of a file. Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane
+    where the header has none (or the other way round)."""
+    head = header.pack()
+    binding = _CRC.unpack(head[-_CRC.size :])[0]
+    parts = [head]
+    if (alpha is not None) != header.alpha:
+        raise ValueError(f"{header.channels} channels do not go with {'an' if alpha is not None else 'no'} alpha plane")
+    if alpha is not None:
+        parts.append(_pack_chunk(ALPHA, alpha, binding))
     for kind, content in sorted((metadata or {}).items()):
         if len(content) > MAX_METADATA:
             raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
-        parts.append(_pack_chunk(METADATA[kind], zlib.compress(content, 9)))
-    payloads = [_pack_chunk(TILE, tile) for tile in tiles]
+        parts.append(_pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
+    payloads = [_pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
     rows, columns = header.grid()
     if len(payloads) != rows * columns:
         raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
@@ -178,7 +208,10 @@ def parse_header(data: bytes) -> tuple[Header, int]:
 
 
 def _read_chunks(data: bytes, position: int) -> list[Chunk]:
-    chunks = []
+    """All chunks from a position behind the header on, every checksum verified."""
+    binding = _CRC.unpack_from(data, position - _CRC.size)[0]
+    chunks: list[Chunk] = []
+    tile = 0
     while position < len(data):
         if len(data) - position < MIN_CHUNK:
             raise TruncatedError(f"the file ends inside the chunk at byte {position}")
@@ -186,11 +219,13 @@ def _read_chunks(data: bytes, position: int) -> list[Chunk]:
         end = position + _CHUNK.size + length
         if end + _CRC.size > len(data):
             raise TruncatedError(f"the chunk at byte {position} declares {length} bytes, beyond the file's end")
-        if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[position:end]):
-            raise BitstreamError(f"the chunk at byte {position} is damaged (checksum mismatch)")
+        number = tile if kind == TILE else 0
+        if _CRC.unpack_from(data, end)[0] != _checksum(binding, number, data[position:end]):
+            raise BitstreamError(f"the chunk at byte {position} is damaged or out of place (checksum mismatch)")
         if not kind.isalpha():
             raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
         chunks.append(Chunk(kind, data[position + _CHUNK.size : end], position))
+        tile += kind == TILE
         position = end + _CRC.size
     return chunks
 
@@ -220,21 +255,35 @@ def parse(data: bytes) -> Container:
             f"the {len(data) - position} bytes after the header cannot hold them"
         )
     chunks = _read_chunks(data, position)
-    kinds = {code: kind for kind, code in METADATA.items()}
-    tiles: list[bytes] = []
-    metadata: dict[str, bytes] = {}
-    for chunk in chunks:
-        if chunk.type == TILE:
-            tiles.append(chunk.data)
-        elif chunk.type in kinds:
-            kind = kinds[chunk.type]
-            if kind in metadata or tiles:
-                raise BitstreamError(f"the {kind} chunk at byte {chunk.offset} is repeated or out of place")
-            metadata[kind] = _inflate(kind, chunk.data)
-        elif chunk.type.isupper():
-            raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
+    tiles = [chunk.data for chunk in chunks if chunk.type == TILE]
+    metadata, alpha = _side_chunks(chunks)
+    if header.alpha != (alpha is not None):
+        raise BitstreamError(f"{header.channels} channels, but {'an' if alpha is not None else 'no'} alpha plane")
     if len(tiles) < rows * columns:
         raise TruncatedError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
     if len(tiles) > rows * columns:
         raise BitstreamError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    return Container(header, tiles, metadata, chunks)
+    return Container(header, tiles, metadata, alpha, chunks)
+
+
+def _side_chunks(chunks: list[Chunk]) -> tuple[dict[str, bytes], bytes | None]:
+    """(metadata, alpha plane) of the chunks that are no tiles. Raises for what is repeated, misplaced or unknown."""
+    kinds = {code: kind for kind, code in METADATA.items()}
+    metadata: dict[str, bytes] = {}
+    alpha = None
+    tiles_begun = False
+    for chunk in chunks:
+        if chunk.type == TILE:
+            tiles_begun = True
+            continue
+        known = chunk.type == ALPHA or chunk.type in kinds
+        repeated = (chunk.type == ALPHA and alpha is not None) or kinds.get(chunk.type) in metadata
+        if known and (repeated or tiles_begun):
+            raise BitstreamError(f"the {chunk.type!r} chunk at byte {chunk.offset} is repeated or out of place")
+        if chunk.type == ALPHA:
+            alpha = chunk.data
+        elif known:
+            metadata[kinds[chunk.type]] = _inflate(kinds[chunk.type], chunk.data)
+        elif chunk.type.isupper():
+            raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
+    return metadata, alpha

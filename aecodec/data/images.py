@@ -13,25 +13,29 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..contracts import ImageReadError, OutputError, UsageError
+from ..contracts import BitstreamError, ImageReadError, OutputError, UsageError
 from .files import write_atomic
 
 #: What is taken for a picture when a folder is walked.
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+_WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}
 _METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: (H, W) grey or (H, W, 3) RGB uint8. metadata: icc, exif, xmp as raw bytes. notices: for the user."""
+    """pixels: (H, W) grey or (H, W, 3) RGB uint8. alpha: (H, W) uint8, 0 transparent, or None. metadata: icc,
+    exif, xmp as raw bytes. notices: for the user."""
 
     pixels: np.ndarray
     metadata: dict[str, bytes] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    alpha: np.ndarray | None = None
 
     @property
     def channels(self) -> int:
-        return 1 if self.pixels.ndim == 2 else 3
+        """Colour channels, and one more for alpha."""
+        return (1 if self.pixels.ndim == 2 else 3) + (self.alpha is not None)
 
     def without(self, kinds: set[str]) -> Picture:
         """The same picture less some kinds of metadata."""
@@ -56,8 +60,8 @@ def read_bytes(path: Path) -> bytes:
 def read_picture(source: Path | bytes | BinaryIO | Image.Image, name: str = "image") -> Picture:
     """Any Pillow picture -> Picture, turned upright by its Exif orientation. Raises ImageReadError.
 
-    Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something.
-    Transparency that is really used is refused, because it could not be given back.
+    Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something. Alpha is
+    kept if any pixel is not opaque.
     """
     if isinstance(source, Image.Image):
         return _convert(source, name)
@@ -89,23 +93,48 @@ def _convert(image: Image.Image, name: str) -> Picture:
     if upright is not image and "exif" in metadata:
         metadata["exif"] = upright.getexif().tobytes()
     mode = upright.mode
-    if "A" in upright.getbands() or "transparency" in upright.info:
-        alpha = upright.convert("RGBA").getchannel("A")
-        if int(np.asarray(alpha).min(initial=255)) < 255:
-            raise ImageReadError(f"{name}: transparency is not supported yet; flatten the picture first")
-        notices.append(f"{name}: an alpha channel without any transparency was left out")
+    alpha = _alpha(upright)
     if mode.startswith("I") or mode == "F":
         grey = np.asarray(upright, np.float64)
         top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0
         notices.append(f"{name}: {mode} samples were reduced to 8 bits")
         return Picture(np.clip(np.rint(grey / top * 255.0), 0, 255).astype(np.uint8), metadata, tuple(notices))
     if mode in ("L", "LA", "1"):
-        return Picture(np.asarray(upright.convert("L")), metadata, tuple(notices))
+        return Picture(np.asarray(upright.convert("L")), metadata, tuple(notices), alpha)
     if mode not in ("RGB", "RGBA", "P", "PA", "RGBX"):
         notices.append(f"{name}: {mode} was converted to RGB")
     if mode == "CMYK":
         metadata.pop("icc", None)
-    return Picture(np.asarray(upright.convert("RGB")), metadata, tuple(notices))
+    return Picture(np.asarray(upright.convert("RGB")), metadata, tuple(notices), alpha)
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """(H, W) uint8, or None where there is no alpha channel or every pixel is opaque."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return alpha if int(alpha.min(initial=255)) < 255 else None
+
+
+def pack_alpha(alpha: np.ndarray) -> bytes:
+    """(H, W) uint8 -> a greyscale PNG, lossless."""
+    buffer = io.BytesIO()
+    Image.fromarray(alpha).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def unpack_alpha(data: bytes, height: int, width: int) -> np.ndarray:
+    """The inverse of `pack_alpha`. Raises BitstreamError if it is no PNG or of another size."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.size != (width, height) or image.mode != "L":
+                raise BitstreamError(
+                    f"the alpha plane is {image.mode} of {image.size}, expected L of {(width, height)}"
+                )
+            image.load()
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise BitstreamError(f"the alpha plane is damaged ({error})") from error
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
@@ -122,6 +151,8 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
 def to_image(picture: Picture) -> Image.Image:
     """Picture -> Pillow image, metadata in its ``info``."""
     image = Image.fromarray(picture.pixels)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
     for kind, value in picture.metadata.items():
         image.info[_METADATA_KEYS[kind]] = value
     return image
@@ -133,6 +164,8 @@ def encode_picture(picture: Picture, suffix: str) -> bytes:
     name = formats.get(suffix.lower())
     if name is None or name not in Image.SAVE:
         raise UsageError(f"{suffix or 'a file without suffix'}: no picture format that can be written")
+    if picture.alpha is not None and name in _WITHOUT_ALPHA:
+        raise UsageError(f"{name} cannot hold the picture's transparency; choose PNG, WebP, AVIF or TIFF")
     options: dict[str, object] = {}
     if "icc" in picture.metadata:
         options["icc_profile"] = picture.metadata["icc"]

@@ -27,16 +27,21 @@ class Window:
 
     def grown(self, margin: int, height: int, width: int) -> Window:
         """The window with a margin on every side, as far as a whole of (height, width) goes."""
-        return Window(
-            max(self.top - margin, 0),
-            max(self.left - margin, 0),
-            min(self.bottom + margin, height),
-            min(self.right + margin, width),
-        )
+        grown = Window(self.top - margin, self.left - margin, self.bottom + margin, self.right + margin)
+        return grown.clipped(height, width)
+
+    def clipped(self, height: int, width: int) -> Window:
+        """The part of the window that lies in a whole of (height, width)."""
+        return Window(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
 
     def within(self, outer: Window) -> Window:
         """The same rectangle in the coordinates of a window around it."""
         return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def touches(self, other: Window) -> bool:
+        """Whether two rectangles have a pixel in common."""
+        rows = self.top < other.bottom and other.top < self.bottom
+        return rows and self.left < other.right and other.left < self.right
 
     def divided(self, stride: int) -> Window:
         """The same rectangle in units of ``stride``, which divides its sides."""
@@ -45,6 +50,16 @@ class Window:
     def times(self, stride: int) -> Window:
         """The inverse of `divided`."""
         return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
+
+
+def covering(window: Window, height: int, width: int, side: int) -> Window:
+    """The rectangle of whole tiles that covers a window of a whole of (height, width)."""
+    return Window(
+        window.top // side * side,
+        window.left // side * side,
+        min(-(-window.bottom // side) * side, height),
+        min(-(-window.right // side) * side, width),
+    )
 
 
 def tiles(height: int, width: int, side: int) -> Iterator[Window]:

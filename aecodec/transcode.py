@@ -1,0 +1,114 @@
+"""Picture files to .aec files and back: the functions that the package exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import checkpoint
+from .codec import DEFAULT_QUALITY, Codec
+from .coding import container
+from .coding.container import Header
+from .contracts import QUALITY_STEPS
+from .data.files import write_atomic
+from .data.images import read_bytes, read_picture, write_picture
+from .data.tiling import Window
+from .device import pick_device
+from .registry import find_fingerprint, find_model
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What `compress` did. quality: step / 10; input_bytes: of the original file; bpp: of the new one."""
+
+    output: Path
+    input_bytes: int
+    output_bytes: int
+    width: int
+    height: int
+    quality: float
+    bpp: float
+    notices: tuple[str, ...] = ()
+
+
+def compress(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    quality: float = DEFAULT_QUALITY,
+    target_bpp: float | None = None,
+    target_size: int | None = None,
+    target_psnr: float | None = None,
+    model: str | Path | None = None,
+    strip: set[str] | frozenset[str] = frozenset(),
+    overwrite: bool = False,
+    device: str = "cpu",
+    codec: Codec | None = None,
+) -> Compressed:
+    """A picture file -> an .aec file beside it (or at ``target``), written atomically.
+
+    codec: an already loaded one, instead of ``model`` and ``device``. Raises ImageReadError, OutputExistsError,
+    OutputError, UnknownName, TargetUnreachableError.
+    """
+    source = Path(source)
+    output = Path(target) if target is not None else source.with_suffix(".aec")
+    raw = read_bytes(source)
+    picture = read_picture(raw, str(source)).without(set(strip))
+    codec = codec or Codec.from_pretrained(model, device=device)
+    encoded = codec.encode_picture(
+        picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr
+    )
+    write_atomic(output, encoded.data, overwrite=overwrite)
+    return Compressed(
+        output, len(raw), len(encoded.data), encoded.width, encoded.height,
+        100.0 * encoded.quality / QUALITY_STEPS, encoded.bpp, picture.notices,
+    )  # fmt: skip
+
+
+def codec_for(data: bytes, model: str | Path | None = None, device: str = "cpu", precision: str = "auto") -> Codec:
+    """The codec that a file was written with, found by fingerprint. Raises ModelMismatchError."""
+    header, _ = container.parse_header(data)
+    extra = find_model(model) if model is not None else None
+    path = find_fingerprint(header.fingerprint, header.model, extra)
+    return Codec(checkpoint.load(path, pick_device(device)), precision)
+
+
+def decompress(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    crop: tuple[int, int, int, int] | None = None,
+    model: str | Path | None = None,
+    overwrite: bool = False,
+    device: str = "cpu",
+    codec: Codec | None = None,
+) -> Path:
+    """An .aec file -> a picture beside it (PNG, or the format of ``target``'s suffix), written atomically.
+
+    crop: (x, y, width, height) in pixels of the part wanted; only the tiles that it needs are decoded.
+    """
+    source = Path(source)
+    output = Path(target) if target is not None else source.with_suffix(".png")
+    data = read_bytes(source)
+    parsed = container.parse(data)
+    if codec is None or codec.fingerprint != parsed.header.fingerprint:
+        codec = codec_for(data, model, device)
+    write_picture(codec.decode_container(parsed, crop_window(crop)), output, overwrite=overwrite)
+    return output
+
+
+def crop_window(crop: tuple[int, int, int, int] | None) -> Window | None:
+    """(x, y, width, height) -> the rectangle."""
+    if crop is None:
+        return None
+    x, y, width, height = crop
+    return Window(y, x, y + height, x + width)
+
+
+def verify(source: str | Path, *, full: bool = False, model: str | Path | None = None, device: str = "cpu") -> Header:
+    """Check every checksum of a file; with ``full``, decode it as well. Raises BitstreamError and its kin."""
+    data = read_bytes(Path(source))
+    parsed = container.parse(data)
+    if full:
+        codec_for(data, model, device).decode_container(parsed)
+    return parsed.header
