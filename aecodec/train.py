@@ -73,13 +73,15 @@ def fit(
     data: Path,
     folder: Path,
     *,
+    evaluation: Path | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
     report: Report | None = None,
 ) -> Outcome:
     """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
 
-    data: a folder of pictures or a pack of them. resume: a state file to continue from.
+    data: a folder of pictures or a pack of them. evaluation: another one to evaluate on, instead of the
+    ``hold_out`` pictures of ``data``. resume: a state file to continue from.
     max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
     the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
     as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
@@ -88,7 +90,10 @@ def fit(
     with stop_on_signal() as stopped, join_processes(config.device) as world:
         if config.threads:
             torch.set_num_threads(config.threads)
-        pack, held = open_photos(data, world.device, config.hold_out, max(config.crop, config.late_crop or 0))
+        hold_out = config.hold_out if evaluation is None else 0
+        pack, held = open_photos(data, world.device, hold_out, max(config.crop, config.late_crop or 0))
+        if evaluation is not None:
+            held = open_photos(evaluation, world.device, 0, smallest=1)[0]
         run = start_run(config, pack, world, initialise=resume is None)
         if resume is not None:
             load_state(run, resume, world)

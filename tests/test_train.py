@@ -18,8 +18,10 @@ from conftest import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint, train
 from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError
+from aecodec.data.photos import list_photos
 from aecodec.models.exact_hyperprior import ExactHyperprior
 from aecodec.optimise import make_optimizer, rate_factor
+from aecodec.registry import read_header
 from aecodec.train_config import TrainConfig, resolve
 
 BASE = {
@@ -27,6 +29,7 @@ BASE = {
     "model": {**SMALL, "quantise_from": 0.5},
     "device": "cpu",
     "steps": 6,
+    "calibration": 1,
     "batch": 2,
     "crop": 64,
     "hold_out": 1,
@@ -130,6 +133,18 @@ def test_report_and_curve_hold_the_figures(tmp_path, photo_folder):
         assert means["images_per_second"] > 0
     assert "eval_bpp" in reports[-1][1]
     assert [row["step"] for row in read_curve(tmp_path)] == ["2", "4"]
+
+
+def test_evaluation_can_use_a_folder_of_its_own(tmp_path, photo_folder):
+    """All of the data is trained on, and the held-out figures are those of the other folder."""
+    reports: list[dict[str, float]] = []
+    train.fit(
+        config(steps=1, hold_out=1), photo_folder, tmp_path / "run",
+        evaluation=photo_folder, report=lambda run, means: reports.append(means),
+    )  # fmt: skip
+    card = read_header(tmp_path / "run" / train.CHECKPOINT_FILE)["card"]
+    assert card["pictures"] == len(list_photos(photo_folder))
+    assert reports[-1]["eval_loss"] > 0
 
 
 def test_a_full_disk_leaves_the_old_state(tmp_path, photo_folder, monkeypatch):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("family")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of pictures, or a pack.")
+@click.option(
+    "--eval-data", type=click.Path(path_type=Path), help="Folder or pack to evaluate on; part of --data else."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 def train(
     family: str,
     data: Path | None,
+    eval_data: Path | None,
     out: Path | None,
     config_file: Path | None,
     settings: tuple[str, ...],
@@ -65,7 +69,9 @@ def train(
     elif (out / STATE_FILE).exists():
         raise UsageError(f"{out} holds a run already; use --resume auto to go on with it, or another folder")
     with _Display() as display:
-        outcome = fit(config, data, out, resume=state, max_seconds=max_seconds, report=display.report)
+        outcome = fit(
+            config, data, out, evaluation=eval_data, resume=state, max_seconds=max_seconds, report=display.report
+        )
     if outcome.checkpoint is not None:
         click.echo(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")
     return INTERRUPTED if outcome.interrupted else 0
