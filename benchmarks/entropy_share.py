@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import provenance
-from file_codecs import FileCodec, Stopwatch, open_ours, watching
-from measurements import pictures_in, read_rgb
 
+from aecodec.bench import provenance
+from aecodec.bench.codecs import FileCodec, Stopwatch, open_ours, watching
+from aecodec.bench.measurements import pictures_in, read_rgb
 from aecodec.contracts import AecodecError
 
 

@@ -8,18 +8,18 @@ from), and over all codecs of the folder summary.csv, agreement.md, bd_rate.md, 
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
-import provenance
-from file_codecs import OUR_QUALITIES, PEERS, FileCodec, open_ours
-from measurements import Measurement, append_row, measure, pictures_in, read_rgb, read_rows, write_rows
-from rd_plot import Line, draw
-from rd_tables import (
+
+from aecodec.bench.codecs import OUR_QUALITIES, PEERS
+from aecodec.bench.measurements import holds_rows, pictures_in, read_rows
+from aecodec.bench.plot import Line, draw
+from aecodec.bench.results import LABELS
+from aecodec.bench.runs import Order, Runner
+from aecodec.bench.tables import (
     KODAK,
     PUBLISHED,
     Point,
@@ -28,89 +28,18 @@ from rd_tables import (
     bd_table,
     curve,
     load_anchors,
+    ratio_decibels,
     summarise,
     write_summary,
 )
-
 from aecodec.contracts import AecodecError
 from aecodec.metrics import BjontegaardMissingError, Curve
 
-#: What a codec may raise on one picture without ending the run.
-_PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
-_LABELS = {
-    "avif": "AVIF (aom, 4:4:4)",
-    "jpeg2000": "JPEG 2000",
-    "webp": "WebP",
-    "jpeg444": "JPEG 4:4:4",
-    "jpeg420": "JPEG 4:2:0",
-}
 _DRAWN_PUBLISHED = ("vtm", "bpg_444_x265_ycbcr")
-#: CSV files of the results folder that are no codec's rows.
-_NOT_CODECS = ("summary.csv", "entropy_share.csv")
 
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-# -- measuring -----------------------------------------------------------------------------------
-
-
-def _kept_rows(path: Path, codec: FileCodec, resume: bool) -> list[Measurement]:
-    """Rows of an earlier run that may stand: of the same codec in the same version."""
-    if not resume or not path.exists():
-        return []
-    return [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
-
-
-def _keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, pictures: Path) -> None:
-    """The sidecar: what the codec is, and every run that measured some of the rows."""
-    runs: list[dict[str, Any]] = []
-    if not first and path.exists():
-        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    if new_rows or not runs:
-        runs.append(provenance.collect(pictures=pictures.name, rows=new_rows))
-    content = {"codec": codec.name, "settings": codec.settings, "version": codec.version, "runs": runs}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def run_codec(codec: FileCodec, pictures: list[Path], out: Path, *, resume: bool) -> int:
-    """Measure every quality and picture that is not measured yet -> the number of failures, each said on stderr."""
-    path = out / f"{codec.name}.csv"
-    rows = _kept_rows(path, codec, resume)
-    kept, failures = len(rows), 0
-    done = {row.key for row in rows}
-    write_rows(path, rows)
-    wanted = [
-        (quality, picture)
-        for quality in codec.qualities
-        for picture in pictures
-        if (codec.name, codec.version, float(quality), picture.stem) not in done
-    ]
-    if wanted:
-        _warm_up(codec, pictures[0])
-    for number, (quality, picture) in enumerate(wanted, 1):
-        try:
-            row = measure(codec, picture, quality)
-        except _PICTURE_ERRORS as error:
-            failures += 1
-            _say(f"{codec.name} quality {quality:g}, {picture.name}: FAILED: {error}")
-            continue
-        rows.append(row)
-        append_row(path, row)
-        if number == len(wanted) or wanted[number][0] != quality:
-            _say(f"{codec.name} quality {quality:g}: {number} of {len(wanted)} done")
-    write_rows(path, rows)
-    _keep_provenance(path.with_suffix(".json"), codec, len(rows) - kept, kept == 0, pictures[0].parent)
-    return failures
-
-
-def _warm_up(codec: FileCodec, picture: Path) -> None:
-    """Once without a clock: the first call pays for lazy imports and allocations that later ones do not."""
-    try:
-        codec.decode(codec.encode(read_rgb(picture), codec.qualities[0]))
-    except _PICTURE_ERRORS as error:
-        _say(f"{codec.name}: warming up on {picture.name} failed: {error}")
 
 
 # -- reporting -----------------------------------------------------------------------------------
@@ -119,7 +48,7 @@ def _warm_up(codec: FileCodec, picture: Path) -> None:
 def read_results(out: Path, pictures: list[Path]) -> dict[str, list[Point]]:
     """Points of every codec in the folder over these pictures, less those that no codec could take; ours first."""
     names = {picture.stem for picture in pictures}
-    rows = {path.stem: read_rows(path) for path in sorted(out.glob("*.csv")) if path.name not in _NOT_CODECS}
+    rows = {path.stem: read_rows(path) for path in sorted(out.glob("*.csv")) if holds_rows(path)}
     rows = {name: [row for row in group if row.image in names] for name, group in rows.items()}
     measured = {row.image for group in rows.values() for row in group}
     found = {}
@@ -131,7 +60,7 @@ def read_results(out: Path, pictures: list[Path]) -> dict[str, list[Point]]:
         missing = sorted({row.quality for row in group} - {point.quality for point in found[name]})
         if missing:
             _say(f"{name}: qualities {missing} lack pictures and are left out of the tables")
-    order = [*sorted(name for name in found if name not in PEERS), *(name for name in _LABELS if name in found)]
+    order = [*sorted(name for name in found if name not in PEERS), *(name for name in LABELS if name in found)]
     return {name: found[name] for name in order}
 
 
@@ -174,7 +103,7 @@ def _publish(path: Path, text: str) -> None:
 def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, Curve], of: str) -> None:
     def line(name: str, points: list[Point], quality: list[float]) -> Line:
         kind = "peer" if name in PEERS else "ours"
-        return Line(name, _LABELS.get(name, name), kind, [p.bpp for p in points], quality)
+        return Line(name, LABELS.get(name, name), kind, [p.bpp for p in points], quality)
 
     lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
     for key in _DRAWN_PUBLISHED:
@@ -185,7 +114,7 @@ def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, C
     similar = []
     for name, points in results.items():
         known_points = [p for p in points if not math.isnan(p.ms_ssim)]
-        similar.append(line(name, known_points, [-10 * math.log10(max(1 - p.ms_ssim, 1e-9)) for p in known_points]))
+        similar.append(line(name, known_points, [ratio_decibels(p.ms_ssim) for p in known_points]))
     label = "MS-SSIM as $-10\\,\\log_{10}(1 - x)$ (dB)"
     draw(out / "rd_ms_ssim.png", similar, title=f"Rate and structural similarity, {of}", quality_label=label)
 
@@ -243,11 +172,16 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no pictures in it")
     out.mkdir(parents=True, exist_ok=True)
+    ours = [f"aec:{model}" if model else "aec" for model in models or (None,)] if "aec" in codecs else []
+    orders = [Order(name, device, qualities) for name in ours]
+    orders += [Order(name) for name in codecs if name in PEERS]
     failures = 0
+    runner = Runner(out, resume=resume, jobs=1, say=_say, advance=lambda count: None)
     try:
-        opened = [open_ours(model, device, qualities) for model in models or (None,)] if "aec" in codecs else []
-        for codec in [*opened, *(PEERS[name]() for name in codecs if name in PEERS)]:
-            failures += run_codec(codec, found, out, resume=resume)
+        for order in orders:
+            codec = order.open()
+            failures += runner.run(order, codec, found)
+            _say(f"{codec.name}: done")
         agrees = report(out, found, anchors)
     except (AecodecError, BjontegaardMissingError) as error:
         raise click.ClickException(str(error)) from error

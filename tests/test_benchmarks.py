@@ -19,7 +19,7 @@ from PIL import Image
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COLUMNS = [
     "codec", "version", "quality", "image", "width", "height", "bytes", "bpp", "psnr", "ms_ssim",
-    "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s",
+    "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s", "peak_mib",
 ]  # fmt: skip
 QUALITIES = ["5", "10", "15", "20", "30", "45", "60", "75", "85"]
 
@@ -78,8 +78,8 @@ def test_a_quick_run_keeps_rows_provenance_tables_and_plots(module: Any, picture
 
 
 def test_bytes_are_those_of_a_real_file(module: Any, pictures: Path) -> None:
-    codec = module("file_codecs").PEERS["jpeg420"]()
-    row = module("measurements").measure(codec, pictures / "one.png", 75)
+    codec = module("aecodec.bench.codecs").PEERS["jpeg420"]()
+    row = module("aecodec.bench.measurements").measure(codec, pictures / "one.png", 75)
     with Image.open(pictures / "one.png") as image:
         image.save(pictures / "one.out", "JPEG", quality=75, subsampling="4:2:0", optimize=True)
     assert row.bytes == (pictures / "one.out").stat().st_size
@@ -128,7 +128,7 @@ def test_wrong_arguments_are_usage_errors(
 
 
 def test_agreement_flags_a_deviation(module: Any) -> None:
-    tables = module("rd_tables")
+    tables = module("aecodec.bench.tables")
     base = tables.Point("webp", 30.0, 24, 0.5, 31.0, 0.96, *([0.01] * 4), math.nan)
     points = [base, replace(base, quality=50.0, bpp=0.7, psnr=33.0)]
 
@@ -146,8 +146,8 @@ def test_agreement_flags_a_deviation(module: Any) -> None:
 
 
 def test_points_that_lack_pictures_are_left_out(module: Any, pictures: Path) -> None:
-    measurements, tables = module("measurements"), module("rd_tables")
-    codec = module("file_codecs").PEERS["jpeg420"]()
+    measurements, tables = module("aecodec.bench.measurements"), module("aecodec.bench.tables")
+    codec = module("aecodec.bench.codecs").PEERS["jpeg420"]()
     rows = [measurements.measure(codec, path, q) for q in (20, 60) for path in measurements.pictures_in(pictures)]
     points = tables.summarise(rows[:-1])
     assert [(p.quality, p.images) for p in points] == [(20.0, 2)]
@@ -155,7 +155,7 @@ def test_points_that_lack_pictures_are_left_out(module: Any, pictures: Path) -> 
 
 
 def test_bd_table_names_why_a_cell_is_empty(module: Any) -> None:
-    tables = module("rd_tables")
+    tables = module("aecodec.bench.tables")
     rates, decibels = [0.1, 0.2, 0.4, 0.8], [28.0, 30.0, 33.0, 36.0]
     reference, better = tables.Curve(rates, decibels), tables.Curve([0.8 * r for r in rates], decibels)
     text = tables.bd_table({"ours": better}, {"same shape": reference, "far": tables.Curve(rates, [50, 51, 52, 53])})

@@ -37,11 +37,12 @@ FLOORS: list[dict[str, set[str]]] = [
     {"checkpoint": {"models", "coding", "data", "golden", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
-        "codec": {"checkpoint", "coding", "data", "device", "registry", "contracts"},
+        "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},
         "search": {"checkpoint", "models", "index", "data", "device", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
+    {"bench": {"codec", "metrics", "data", "registry", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}
 #: Top-level modules that make up one room.
@@ -52,6 +53,7 @@ TOGETHER = {
     "train_process": "train",
     "train_state": "train",
     "rate_search": "codec",
+    "transcode": "codec",
     "import_compressai": "imports",
     "import_weights": "imports",
 }

@@ -21,6 +21,8 @@ COMMANDS = {
     "compare": ("inspect", "compare", "PSNR and MS-SSIM between two pictures."),
     "models": ("models", "models", "List, show, locate and import models."),
     "train": ("train", "train", "Train a model of any family."),
+    "bench": ("bench", "bench", "Rate-distortion curves of codecs over a folder of pictures."),
+    "report": ("bench", "report", "A page, table or plot of benchmark runs."),
     "doctor": ("doctor", "doctor", "Check this machine: packages, devices, exactness."),
 }
 INTERRUPTED = 130

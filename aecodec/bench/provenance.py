@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import features
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("aecodec", "pillow", "numpy", "torch", "constriction", "bjontegaard")
 _PILLOW_LIBRARIES = {
     "libjpeg-turbo": "libjpeg_turbo",

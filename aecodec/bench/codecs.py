@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ class FileCodec:
     qualities: the points of its curve, from few bits to many. encode: (RGB picture, quality) -> a whole file.
     decode: a whole file -> RGB picture. anchor: key of the same settings among the classical anchors, if any.
     tile_codec: the object whose `decode_tile` is the entropy decoder, if the codec gives access to it.
+    scale: what quality means: "quality" is the codec's own 0 to 100, anything else is a unit of its own.
+    whole: whether only whole numbers are qualities. learned: whether it is a network, whose arithmetic is counted.
     """
 
     name: str
@@ -34,11 +37,14 @@ class FileCodec:
     decode: Callable[[bytes], Image.Image]
     anchor: str | None = None
     tile_codec: Any = None
+    scale: str = "quality"
+    whole: bool = True
+    learned: bool = False
 
 
 @dataclass
 class Stopwatch:
-    """Wall-clock and CPU seconds; CPU seconds count every thread and do not suffer from other programs."""
+    """Wall-clock and CPU seconds; CPU seconds count every thread and every finished child process."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -46,12 +52,17 @@ class Stopwatch:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Add the duration of the block."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), _cpu_seconds()
         try:
             yield
         finally:
             self.wall += time.perf_counter() - wall
-            self.cpu += time.process_time() - cpu
+            self.cpu += _cpu_seconds() - cpu
+
+
+def _cpu_seconds() -> float:
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 @dataclass
@@ -161,15 +172,17 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         _jpeg2000,
         decode_with_pillow,
         "jpeg2000",
+        scale="bpp",
+        whole=False,
     ),
 }
 
 
 def open_ours(model: str | None, device: str, qualities: tuple[float, ...]) -> FileCodec:
     """Our codec with a model by name or path (None: the built-in default). Raises AecodecError."""
-    import aecodec  # here, so that the peers can be measured without torch
+    from ..codec import Codec  # here, so that the peers can be measured without torch
 
-    codec = aecodec.Codec.from_pretrained(model, device=device)
+    codec = Codec.from_pretrained(model, device=device)
     return FileCodec(
         f"aec-{codec.name}",
         f"aecodec, model {codec.name}, device {device}",
@@ -178,4 +191,6 @@ def open_ours(model: str | None, device: str, qualities: tuple[float, ...]) -> F
         lambda image, quality: codec.encode(image, quality=quality),
         lambda data: codec.decode(data).convert("RGB"),
         tile_codec=codec.frozen.codec,
+        whole=False,
+        learned=True,
     )

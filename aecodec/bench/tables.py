@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,9 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from measurements import Measurement
-
-from aecodec.metrics import BdRateError, Curve, bd_rate, common_range
+from ..metrics import BdRateError, Curve, bd_rate, common_range
+from .measurements import Measurement
 
 #: Largest differences from the anchors at which a measurement still counts as the same.
 BPP_TOLERANCE = 0.005
@@ -162,3 +162,24 @@ def bd_table(tested: Mapping[str, Curve], references: Mapping[str, Curve]) -> st
         cells = ["same" if own == label else _bd_cell(reference, curve) for own, curve in tested.items()]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+# -- other scales --------------------------------------------------------------------------------
+
+
+def pooled_psnr_of(rows: Iterable[Measurement]) -> float:
+    """PSNR of several pictures as if they were one, from their own: `metrics.pooled_psnr` without the pictures.
+
+    A picture's mean squared error is 255^2 10^(-PSNR/10), weighted by its pixels. Decibels, `inf` if all are equal.
+    """
+    rows = list(rows)
+    error = sum(10 ** (-row.psnr / 10) * row.width * row.height for row in rows)
+    pixels = sum(row.width * row.height for row in rows)
+    return 10 * math.log10(pixels / error) if error else math.inf
+
+
+def ratio_decibels(ms_ssim: float) -> float:
+    """MS-SSIM on a scale that spreads good pictures: -10 log10(1 - x) (Ballé et al. 2018, appendix), `inf` at 1."""
+    if math.isnan(ms_ssim):
+        return math.nan
+    return -10 * math.log10(1 - ms_ssim) if ms_ssim < 1 else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
@@ -11,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from file_codecs import FileCodec, Stopwatch, watching
 from PIL import Image
 
-from aecodec.metrics import ms_ssim, psnr
+from ..contracts import AecodecError
+from ..metrics import ms_ssim, psnr
+from .codecs import FileCodec, Stopwatch, watching
 
 PICTURE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg"}
+
+
+class RunError(AecodecError):
+    """A folder holds no run, or one of its files is damaged."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Measurement:
     version: the codec's library versions, or the model's fingerprint. bytes: length of the whole file, header
     included. bpp: 8 bytes / (width height). psnr: RGB, decibels. ms_ssim: NaN below 161 pixels. *_s: wall-clock
     seconds; *_cpu_s: CPU seconds of all threads. entropy_decode_s: wall-clock seconds of decode_s spent in the
-    entropy decoder, NaN where the codec does not tell.
+    entropy decoder, NaN where the codec does not tell. peak_mib: the most memory that the measuring process held
+    while encoding and decoding, its libraries and weights included; NaN where the system does not tell.
     """
 
     codec: str
@@ -44,6 +51,7 @@ class Measurement:
     encode_cpu_s: float
     decode_cpu_s: float
     entropy_decode_s: float
+    peak_mib: float = math.nan
 
     @property
     def key(self) -> tuple[str, str, float, str]:
@@ -52,6 +60,9 @@ class Measurement:
 
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
+#: Columns that older result files lack.
+LATER_COLUMNS = ("peak_mib",)
+_EARLIER = COLUMNS[: -len(LATER_COLUMNS)]
 _TEXT = {"codec", "version", "image"}
 _WHOLE = {"width", "height", "bytes"}
 
@@ -68,10 +79,29 @@ def read_rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def measure(codec: FileCodec, path: Path, quality: float) -> Measurement:
+def forget_peak() -> None:
+    """Start the system's record of this process's peak memory anew, where it can be done (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib() -> float:
+    """The most resident memory of this process since `forget_peak`, MiB; NaN where the system does not tell."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return math.nan
+    for line in text.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return math.nan
+
+
+def measure(codec: FileCodec, path: Path, quality: float, *, with_ms_ssim: bool = True) -> Measurement:
     """Encode to real bytes, decode them, compare. Raises what the codec raises, ValueError if it changed the size."""
     original = read_rgb(path)
     encoding, decoding, entropy_s = Stopwatch(), Stopwatch(), math.nan
+    forget_peak()
     with encoding.running():
         data = codec.encode(original, quality)
     if codec.tile_codec is None:
@@ -81,6 +111,7 @@ def measure(codec: FileCodec, path: Path, quality: float) -> Measurement:
         with watching(codec.tile_codec) as watch, decoding.running():
             decoded = codec.decode(data)
         entropy_s = watch.stopwatch.wall
+    peak = peak_mib()
     a, b = np.asarray(original), np.asarray(decoded)
     return Measurement(
         codec=codec.name,
@@ -92,18 +123,21 @@ def measure(codec: FileCodec, path: Path, quality: float) -> Measurement:
         bytes=len(data),
         bpp=8 * len(data) / (original.width * original.height),
         psnr=psnr(a, b),
-        ms_ssim=ms_ssim(a, b),
+        ms_ssim=ms_ssim(a, b) if with_ms_ssim else math.nan,
         encode_s=encoding.wall,
         decode_s=decoding.wall,
         encode_cpu_s=encoding.cpu,
         decode_cpu_s=decoding.cpu,
         entropy_decode_s=entropy_s,
+        peak_mib=peak,
     )
 
 
 def _to_text(name: str, value: object) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}" if name.endswith(("_s", "quality")) else f"{value:.8g}"
+        return (
+            "" if math.isnan(value) else f"{value:.6g}" if name.endswith(("_s", "quality", "_mib")) else f"{value:.8g}"
+        )
     return str(value)
 
 
@@ -133,13 +167,29 @@ def append_row(path: Path, row: Measurement) -> None:
 
 
 def read_rows(path: Path) -> list[Measurement]:
-    """The rows of a result file. Raises ValueError if its columns are others; a torn last line is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(file))
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {lines[0] if lines else 'no line'}")
-    return [
-        Measurement(**{name: _from_text(name, text) for name, text in zip(COLUMNS, line, strict=True)})
-        for line in lines[1:]
-        if len(line) == len(COLUMNS)
-    ]
+    """The rows of a result file. Raises RunError if its columns are others; a torn last line is left out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+    if not lines or tuple(lines[0]) not in (COLUMNS, _EARLIER):
+        found = ", ".join(lines[0]) if lines else "no line"
+        raise RunError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found}")
+    try:
+        return [
+            Measurement(**{name: _from_text(name, text) for name, text in zip(lines[0], line, strict=True)})
+            for line in lines[1:]
+            if len(line) == len(lines[0])
+        ]
+    except ValueError as error:
+        raise RunError(f"{path}: not numbers where numbers are expected ({error})") from error
+
+
+def holds_rows(path: Path) -> bool:
+    """Whether a CSV file is a codec's rows, judged by its first line: reports may lie beside them."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline().startswith(",".join(COLUMNS[:4]) + ",")
+    except OSError:
+        return False

@@ -1,0 +1,145 @@
+"""What one or several runs hold, read back: rows, points, provenance and crops, over the pictures all codecs have."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..contracts import UnknownName, UsageError
+from ..metrics import Curve
+from .measurements import Measurement, RunError, holds_rows, read_rows
+from .tables import Point, summarise
+
+#: Written by a run, read by a report.
+RUN_FILE = "run.json"
+LABELS = {
+    "avif": "AVIF (aom, 4:4:4)",
+    "jpeg2000": "JPEG 2000",
+    "webp": "WebP",
+    "jpeg444": "JPEG 4:4:4",
+    "jpeg420": "JPEG 4:2:0",
+    "jxl": "JPEG XL",
+    "cjxl": "JPEG XL (cjxl)",
+    "avifenc": "AVIF (avifenc)",
+    "mozjpeg": "mozjpeg",
+    "heif-enc": "HEIC",
+}
+
+
+@dataclass(frozen=True)
+class CodecResult:
+    """One codec of a run. learned: a network, ours or another. sidecar: its provenance as kept."""
+
+    name: str
+    rows: list[Measurement]
+    points: list[Point]
+    sidecar: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name for people."""
+        return LABELS.get(self.name, self.name)
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is a network."""
+        return bool(self.sidecar.get("learned", self.name not in LABELS))
+
+    @property
+    def kmac(self) -> dict[str, float]:
+        """kMAC per pixel as last counted, {} if nobody did."""
+        counts = [run["kmac_per_pixel"] for run in self.sidecar.get("runs", []) if run.get("kmac_per_pixel")]
+        return counts[-1] if counts else {}
+
+    def curve(self, rows: Iterable[Measurement] | None = None) -> Curve:
+        """bpp against PSNR: of the means, or of these rows."""
+        taken: list[Any] = list(self.points if rows is None else rows)
+        return Curve([t.bpp for t in taken], [t.psnr for t in taken])
+
+
+@dataclass(frozen=True)
+class Results:
+    """Codecs over the same pictures, networks first, and what else the runs say. crops: crops.json's, with paths."""
+
+    codecs: list[CodecResult]
+    pictures: list[str]
+    data: str
+    anchor: str
+    crops: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def reference(self) -> CodecResult:
+        """The anchor."""
+        return next(codec for codec in self.codecs if codec.name == self.anchor)
+
+
+def read_runs(folders: Sequence[Path], anchor: str | None = None) -> Results:
+    """Everything of these runs, over the pictures that every codec has.
+
+    anchor: a codec; None is the first run's own, or the last codec. Raises RunError, or UnknownName for an anchor that
+    was not measured.
+    """
+    codecs: dict[str, CodecResult] = {}
+    data, crops, chosen = "", [], anchor
+    for folder in folders:
+        settings = _json(folder / RUN_FILE)
+        data = data or settings.get("data", folder.name)
+        chosen = chosen or settings.get("anchor")
+        crops.extend(_crops(folder / "crops"))
+        for path in _row_files(folder):
+            sidecar = path.with_suffix(".json")
+            name = path.stem if path.stem not in codecs else f"{path.stem} ({folder.name})"
+            codecs[name] = CodecResult(name, read_rows(path), [], _json(sidecar))
+    codecs = {name: codec for name, codec in codecs.items() if codec.rows}
+    if not codecs:
+        raise RunError(f"{', '.join(map(str, folders))}: no measurements in it")
+    common = set.intersection(*({row.image for row in codec.rows} for codec in codecs.values()))
+    if not common:
+        raise RunError("the codecs have no picture in common")
+    found = [_restricted(codec, common) for codec in codecs.values()]
+    found.sort(key=lambda codec: (not codec.learned, _best_first(codec)))
+    names = [codec.name for codec in found]
+    if chosen and chosen not in names:
+        raise UnknownName(f"no anchor {chosen!r} in the run; there are: {', '.join(names)}")
+    return Results(found, sorted(common), data, chosen or names[-1], crops)
+
+
+def _restricted(codec: CodecResult, pictures: set[str]) -> CodecResult:
+    rows = [row for row in codec.rows if row.image in pictures]
+    return CodecResult(codec.name, rows, summarise(rows), codec.sidecar)
+
+
+def _best_first(codec: CodecResult) -> float:
+    """A rough order for lists: lower is better. The rate in bpp of the point nearest to 32 dB."""
+    return min((abs(p.psnr - 32), p.bpp) for p in codec.points)[1] if codec.points else math.inf
+
+
+def _row_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such run")
+    return [path for path in sorted(folder.glob("*.csv")) if holds_rows(path)]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected an object, found {type(content).__name__}")
+    return content
+
+
+def _crops(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(folder.glob("*/crops.json")):
+        content = _json(path)
+        content["folder"] = path.parent
+        found.append(content)
+    return found

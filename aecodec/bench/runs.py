@@ -1,0 +1,232 @@
+"""A run: every picture through every codec at every quality, kept row by row so that it can be interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ..contracts import AecodecError, OutputExistsError, UnknownName, UsageError
+from ..data.files import make_folder
+from . import provenance
+from .codecs import FileCodec
+from .measurements import Measurement, append_row, holds_rows, measure, pictures_in, read_rgb, read_rows, write_rows
+from .opening import kmac_per_pixel, open_codec
+
+#: What a codec may raise on one picture without ending the run.
+PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
+#: Name on the command line -> column.
+METRICS = {"psnr": "psnr", "ms-ssim": "ms_ssim"}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One codec of a run, as plain values that another process can open again."""
+
+    name: str
+    device: str = "cpu"
+    qualities: tuple[float, ...] | None = None
+    named: bool = True
+    with_ms_ssim: bool = True
+
+    def open(self) -> FileCodec:
+        """Raises what `open_codec` raises."""
+        return open_codec(self.name, device=self.device, qualities=self.qualities, named=self.named)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one picture at one quality: a row, or why there is none."""
+
+    quality: float
+    picture: Path
+    row: Measurement | None
+    error: str = ""
+
+
+def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
+    """Metric names as they are. Raises UnknownName, or UsageError without psnr, which every table needs."""
+    names = tuple(names)
+    for name in names:
+        if name not in METRICS:
+            raise UnknownName(f"no metric {name!r}; there are: {', '.join(METRICS)}")
+    if "psnr" not in names:
+        raise UsageError("the metrics must include psnr: BD-rates and tables are made of it")
+    return names
+
+
+def start(out: Path, *, resume: bool) -> None:
+    """Make the run's folder. Raises OutputExistsError if it holds results and resuming was not asked for."""
+    make_folder(out)
+    if not resume and any(holds_rows(path) for path in out.glob("*.csv")):
+        raise OutputExistsError(f"{out}: holds results already (use --resume to go on with them)")
+
+
+def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
+    """The pictures of a folder, by name. Raises UsageError if there is no folder, or none in it."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    found = pictures_in(folder, limit)
+    if not found:
+        raise UsageError(f"{folder}: no pictures in it")
+    stems = [path.stem for path in found]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise UsageError(f"{folder}: several pictures are called {', '.join(twice)}; rows could not be told apart")
+    return found
+
+
+def kept_rows(path: Path, codec: FileCodec, resume: bool) -> list[Measurement]:
+    """Rows of an earlier run that may stand: of the same codec in the same version."""
+    if not resume or not path.exists():
+        return []
+    return [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
+
+
+def keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, folder: Path, **more: Any) -> None:
+    """The sidecar: what the codec is, and every run that measured some of the rows."""
+    runs: list[dict[str, Any]] = []
+    if not first and path.exists():
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    if new_rows or not runs:
+        runs.append(provenance.collect(pictures=folder.name, rows=new_rows, **more))
+    content = {
+        "codec": codec.name,
+        "settings": codec.settings,
+        "version": codec.version,
+        "learned": codec.learned,
+        "runs": runs,
+    }
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_lines(path: Path, rows: Iterable[Measurement]) -> None:
+    """The rows as JSON Lines; what is not known is null, and so is the PSNR of a picture that came back equal."""
+    lines = []
+    for row in sorted(rows, key=lambda row: (row.quality, row.image)):
+        values = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in asdict(row).items()}
+        lines.append(json.dumps({"schema_version": 1, **values}, ensure_ascii=False))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def warm_up(codec: FileCodec, picture: Path) -> None:
+    """Once without a clock: the first call pays for lazy imports and allocations that later ones do not."""
+    codec.decode(codec.encode(read_rgb(picture), codec.qualities[0]))
+
+
+def wanted(codec: FileCodec, pictures: list[Path], rows: Iterable[Measurement]) -> list[tuple[float, Path]]:
+    """(quality, picture) of what is not measured yet."""
+    done = {row.key for row in rows}
+    return [
+        (quality, picture)
+        for quality in codec.qualities
+        for picture in pictures
+        if (codec.name, codec.version, float(quality), picture.stem) not in done
+    ]
+
+
+class Runner:
+    """Measures orders one after the other with one or several processes.
+
+    jobs: processes; with more than one, each network runs on one thread, and times are those of a machine that does
+    other things at once. advance: called with 1 whenever a measurement is over, failed or not.
+    """
+
+    def __init__(self, out: Path, *, resume: bool, jobs: int, say: Say, advance: Callable[[int], None]) -> None:
+        self.out, self.resume, self.jobs = out, resume, jobs
+        self.say, self.advance = say, advance
+
+    def run(self, order: Order, codec: FileCodec, pictures: list[Path]) -> int:
+        """Measure what is missing of a codec -> the number of failures, each said."""
+        path = self.out / f"{codec.name}.csv"
+        rows = kept_rows(path, codec, self.resume)
+        kept, failures = len(rows), 0
+        todo = wanted(codec, pictures, rows)
+        self.advance(len(pictures) * len(codec.qualities) - len(todo))
+        write_rows(path, rows)
+        for result in self._results(order, codec, todo):
+            self.advance(1)
+            if result.row is None:
+                failures += 1
+                self.say(f"{codec.name} quality {result.quality:g}, {result.picture.name}: FAILED: {result.error}")
+                continue
+            rows.append(result.row)
+            append_row(path, result.row)
+        write_rows(path, rows)
+        write_lines(path.with_suffix(".jsonl"), rows)
+        more: dict[str, Any] = {"jobs": self.jobs}
+        if codec.learned and len(rows) > kept:
+            more["kmac_per_pixel"] = kmac_per_pixel(codec, read_rgb(_named(pictures, rows[-1].image)))
+        keep_provenance(path.with_suffix(".json"), codec, len(rows) - kept, kept == 0, pictures[0].parent, **more)
+        return failures
+
+    def _results(self, order: Order, codec: FileCodec, todo: list[tuple[float, Path]]) -> Iterator[Result]:
+        if self.jobs == 1 or len(todo) < 2:
+            for number, (quality, picture) in enumerate(todo):
+                if number == 0:
+                    _try_warm_up(codec, picture)
+                yield _measure(codec, quality, picture, order.with_ms_ssim)
+            return
+        # A fresh interpreter for each process: a fork would share torch's threads and the parent's memory peak.
+        with ProcessPoolExecutor(self.jobs, get_context("spawn"), _one_thread) as pool:
+            futures: dict[Future[Result], tuple[float, Path]] = {}
+            try:
+                for quality, picture in todo:
+                    futures[pool.submit(_measure_order, order, quality, picture)] = quality, picture
+                for future in as_completed(futures):
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        yield Result(*futures[future], None, "the process that measured it died")
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+def _named(pictures: list[Path], stem: str) -> Path:
+    return next(path for path in pictures if path.stem == stem)
+
+
+def _measure(codec: FileCodec, quality: float, picture: Path, with_ms_ssim: bool) -> Result:
+    try:
+        return Result(quality, picture, measure(codec, picture, quality, with_ms_ssim=with_ms_ssim))
+    except PICTURE_ERRORS as error:
+        return Result(quality, picture, None, " ".join(str(error).split()) or type(error).__name__)
+
+
+def _try_warm_up(codec: FileCodec, picture: Path) -> None:
+    try:
+        warm_up(codec, picture)
+    except PICTURE_ERRORS:
+        return  # the measurement itself says why
+
+
+# -- in a process of the pool ------------------------------------------------------------------------
+
+
+def _one_thread() -> None:
+    # Before torch or a BLAS is loaded: each process has a core, not all of them.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+
+@lru_cache(maxsize=2)
+def _opened(order: Order) -> FileCodec:
+    return order.open()
+
+
+def _measure_order(order: Order, quality: float, picture: Path) -> Result:
+    fresh = _opened.cache_info().misses
+    codec = _opened(order)
+    if _opened.cache_info().misses != fresh:
+        _try_warm_up(codec, picture)
+    return _measure(codec, quality, picture, order.with_ms_ssim)

@@ -1,0 +1,62 @@
+"""The beginning and the end of `aecodec bench`: what is to be run, and the tables a run leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..contracts import MissingDependencyError, UnknownName
+from ..metrics import BjontegaardMissingError
+from .codecs import FileCodec
+from .results import RUN_FILE, Results, read_runs
+from .runs import Order
+from .tables import bd_table, write_summary
+
+
+def make_orders(
+    names: list[str], qualities: dict[str, tuple[float, ...]], device: str, with_ms_ssim: bool
+) -> list[Order]:
+    """Codec names -> orders. qualities: by codec name, "" for every codec whose scale is 0 to 100."""
+    return [
+        Order(name, device, qualities.get(name, qualities.get("")), name in qualities, with_ms_ssim) for name in names
+    ]
+
+
+def check_anchor(anchor: str | None, names: list[str], opened: list[FileCodec]) -> str:
+    """The anchor as results call it; None is the last codec. Raises UnknownName if it is not among the codecs."""
+    known = {asked: codec.name for asked, codec in zip(names, opened, strict=True)}
+    known.update({codec.name: codec.name for codec in opened})
+    if anchor is None:
+        return opened[-1].name
+    if anchor not in known:
+        raise UnknownName(f"the anchor {anchor!r} is not among the codecs; there are: {', '.join(names)}")
+    return known[anchor]
+
+
+def keep_settings(out: Path, data: Path, anchor: str) -> None:
+    """run.json: what a report needs to know besides the rows."""
+    content = {"schema_version": 1, "data": data.resolve().name, "anchor": anchor}
+    (out / RUN_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def summarise_run(out: Path) -> str:
+    """Write summary.csv and bd_rate.md of a run -> the BD-rate table as Markdown. Raises RunError."""
+    results = read_runs([out])
+    write_summary(out / "summary.csv", [point for codec in results.codecs for point in codec.points])
+    text = bd_text(results)
+    (out / "bd_rate.md").write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def bd_text(results: Results) -> str:
+    """Markdown: every codec against every codec. Raises MissingDependencyError without the package bjontegaard."""
+    curves = {codec.name: codec.curve() for codec in results.codecs}
+    try:
+        table = bd_table(curves, curves)
+    except BjontegaardMissingError as error:
+        raise MissingDependencyError(str(error)) from error
+    return (
+        f"## BD-rate\n\nPSNR-based, means over {len(results.pictures)} pictures of {results.data}, piecewise cubic "
+        "(PCHIP), over the range of PSNR that both curves reach. Negative: the column's codec needs fewer bits than "
+        f"the row's. The anchor is {results.anchor}.\n\n{table}"
+    )

@@ -1,0 +1,105 @@
+"""``aecodec bench`` and ``aecodec report``: curves of real files, and the page that shows them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ..contracts import UsageError
+from .output import notice
+
+
+def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """["20,50", "jpeg2000=0.1,0.5"] -> {"": (20, 50), "jpeg2000": (0.1, 0.5)}. Raises UsageError."""
+    found: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        try:
+            found[name] = tuple(sorted({float(part) for part in numbers.split(",")}))
+        except ValueError:
+            raise UsageError(f"qualities are numbers separated by commas, got {text!r}") from None
+    return found
+
+
+@contextmanager
+def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left on a terminal's stderr; elsewhere nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("measuring", BarColumn(), MofNCompleteColumn(), "left", TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--codecs", default="aec,jpeg420,webp,avif", show_default=True, help="Names, with commas.")
+@click.option("--qualities", multiple=True, metavar="[CODEC=]Q,Q,...",
+              help="Points of every codec of a 0 to 100 scale, or of one codec; may be repeated.")  # fmt: skip
+@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Names, with commas.")
+@click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run; measures only what is missing.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
+@click.option("--crops", type=click.IntRange(min=0), default=2, show_default=True, help="Pictures to keep crops of.")
+@click.option("--device", default="cpu", show_default=True, help="Where our models run.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def bench(data: Path, out: Path, codecs: str, qualities: tuple[str, ...], metrics: str, anchor: str | None, jobs: int,
+          resume: bool, limit: int | None, crops: int, device: str, quiet: bool) -> int:  # fmt: skip
+    """Rate against distortion of codecs over the pictures of the folder DATA, from real files.
+
+    Codecs: aec (the default model), aec:NAME_OR_PATH, jpeg420, jpeg444, webp, avif, jpeg2000; jxl with the package
+    imagecodecs; compressai:ARCHITECTURE:PATH (a checkpoint, or a folder of them, a point each); cjxl, avifenc,
+    mozjpeg, heif-enc when the program is on PATH.
+
+    RUN holds for each codec CODEC.csv and CODEC.jsonl (a row per picture and quality) and CODEC.json (where they come
+    from), and summary.csv, bd_rate.md and crops; `aecodec report RUN` shows it.
+    """
+    from ..bench import crops as crops_of
+    from ..bench import runs, summary
+
+    asked = parse_qualities(qualities)
+    names = list(dict.fromkeys(part.strip() for part in codecs.split(",")))
+    stray = sorted(set(asked) - set(names) - {""})
+    if stray:
+        raise UsageError(f"--qualities names {', '.join(stray)}, which is not among the codecs")
+    columns = runs.check_metrics(part.strip() for part in metrics.split(","))
+    pictures = runs.find_pictures(data, limit)
+    orders = summary.make_orders(names, asked, device, "ms-ssim" in columns)
+    opened = [order.open() for order in orders]
+    anchor = summary.check_anchor(anchor, names, opened)
+    runs.start(out, resume=resume)
+    summary.keep_settings(out, data, anchor)
+    total = sum(len(codec.qualities) for codec in opened) * len(pictures)
+    with _bar(total, quiet) as advance:
+        runner = runs.Runner(out, resume=resume, jobs=jobs, say=notice, advance=advance)
+        failures = sum(runner.run(order, codec, pictures) for order, codec in zip(orders, opened, strict=True))
+    crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
+    click.echo(summary.summarise_run(out))
+    if failures:
+        notice(f"{failures} of {total} measurements failed")
+    return 1 if failures else 0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--format", "kind", type=click.Choice(["html", "md", "csv", "png"]),
+              help="What to write; the ending of the file tells unless given.")  # fmt: skip
+@click.option("--anchor", help="Codec that the others are compared with; the run's unless given.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
+def report(runs: tuple[Path, ...], out: Path, kind: str | None, anchor: str | None, force: bool) -> None:
+    """One page, table or plot of one or several runs of `aecodec bench`. The page needs no network."""
+    from ..bench.report import write_report
+
+    write_report(runs, out, kind, anchor=anchor, overwrite=force)
