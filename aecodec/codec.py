@@ -160,14 +160,14 @@ class Codec:
             window = tile.grown(margin, height, width)
             with self._transforms(encoding=True):
                 y = self._model.analyse(self._to_tensor(padded[window.slices])).float().cpu()
-            latents[(..., *tile.divided(stride).slices)] = y[(..., *tile.within(window).divided(stride).slices)]
+            _cut(latents, tile.divided(stride)).copy_(_cut(y, tile.within(window).divided(stride)))
         return latents
 
     def _write(self, latents: torch.Tensor, picture: Picture, step: int, check: bool) -> bytes:
         """Latents of the whole picture -> a file at a quality step."""
         payloads = []
         for place in tiles(latents.shape[2], latents.shape[3], TILE // self._model.stride):
-            code = self._model.quantise(latents[(..., *place.slices)].to(self.device), step)
+            code = self._model.quantise(_cut(latents, place).to(self.device), step)
             payloads.append(self._model.encode_tile(code))
             if check and not _same(code, self._model.decode_tile(payloads[-1], step, *place.size)):
                 raise BitstreamError(f"the tile at latent {place.top}, {place.left} does not decode to what it was")
@@ -237,7 +237,7 @@ class Codec:
         for payload, place in zip(parsed.tiles, tiles(height, width, header.tile // stride), strict=True):
             if place.touches(region):
                 code = self._model.decode_tile(payload, header.quality, *place.size)
-                latents[(..., *place.slices)] = self._model.dequantise(code).cpu()
+                _cut(latents, place).copy_(self._model.dequantise(code))
         return latents
 
     def _padded(self, header: Header) -> tuple[int, int]:
@@ -257,15 +257,21 @@ class Codec:
             if not place.touches(area):
                 continue
             window = place.grown(self._model.context, height, width)
-            y_hat = latents[(..., *window.slices)].to(self.device).contiguous(memory_format=torch.channels_last)
+            y_hat = _cut(latents, window).to(self.device).contiguous(memory_format=torch.channels_last)
             with self._transforms(encoding=False):
                 x_hat = self._model.synthesise(y_hat, header.quality).float()[0]
-            x_hat = x_hat[(..., *place.within(window).times(stride).slices)]
+            x_hat = _cut(x_hat, place.within(window).times(stride))
             if header.grey:
                 x_hat = x_hat.mean(dim=0, keepdim=True)
             levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
             pixels[place.within(area).times(stride).slices] = levels[..., 0] if header.grey else levels
         return pixels
+
+
+def _cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
+    """(..., H, W) -> a view of the window's rows and columns."""
+    rows, columns = window.slices
+    return planes[..., rows, columns]
 
 
 def _same(a: LatentCode, b: LatentCode) -> bool:
