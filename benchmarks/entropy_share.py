@@ -2,14 +2,16 @@
 
     python benchmarks/entropy_share.py PICTURES [--model NAME_OR_PATH] [--qualities 15,45,75] [--out FOLDER]
 
-Entropy decoding is all that `decode_tile` does: the coder itself and the exact arithmetic that picks its tables.
+The coder is what turns bytes into symbols; entropy decoding is all that `decode_tile` does, that is the coder and the
+exact arithmetic that picks its tables. Shares are of CPU seconds, which do not depend on how many cores the transforms
+are spread over, and of wall-clock seconds with the threads at hand.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -17,25 +19,22 @@ import click
 from aecodec.bench import provenance
 from aecodec.bench.codecs import FileCodec, Stopwatch, open_ours, watching
 from aecodec.bench.measurements import pictures_in, read_rgb
+from aecodec.coding.rans import PlaneDecoder
 from aecodec.contracts import AecodecError
 
 
 @dataclass
 class Share:
-    """Sums over the pictures at one quality; seconds are wall-clock, ideal_bits is under the frozen tables."""
+    """Sums over the pictures at one quality; ideal_bits is under the frozen tables."""
 
     quality: float
     pictures: int = 0
-    decode_s: float = 0.0
-    entropy_s: float = 0.0
+    decoding: Stopwatch = field(default_factory=Stopwatch)
+    entropy: Stopwatch = field(default_factory=Stopwatch)
+    coder: Stopwatch = field(default_factory=Stopwatch)
     file_bytes: int = 0
     payload_bytes: int = 0
     ideal_bits: float = 0.0
-
-    @property
-    def of_time(self) -> float:
-        """Share of the decoding time spent in the entropy decoder, in [0, 1]."""
-        return self.entropy_s / self.decode_s
 
     @property
     def payload_excess(self) -> float:
@@ -53,16 +52,19 @@ def measure_share(codec: FileCodec, pictures: list[Path], quality: float) -> Sha
     share = Share(quality)
     for path in pictures:
         data = codec.encode(read_rgb(path), quality)
-        decoding = Stopwatch()
-        with watching(codec.tile_codec) as watch, decoding.running():
+        with watching(codec.tile_codec) as watch, share.decoding.running():
             codec.decode(data)
         share.pictures += 1
-        share.decode_s += decoding.wall
-        share.entropy_s += watch.stopwatch.wall
+        share.entropy.wall += watch.stopwatch.wall
+        share.entropy.cpu += watch.stopwatch.cpu
         share.file_bytes += len(data)
-        for payload_bytes, code in watch.tiles:
-            share.payload_bytes += payload_bytes
+        for payload, code in watch.tiles:
+            share.payload_bytes += len(payload)
             planes = codec.tile_codec.symbol_planes(code)
+            with share.coder.running():
+                decoder = PlaneDecoder(payload)
+                for plane, tables in planes:
+                    decoder.pop(plane.tables, tables)
             share.ideal_bits += sum(tables.bits(plane.symbols, plane.tables) for plane, tables in planes)
     return share
 
@@ -70,18 +72,28 @@ def measure_share(codec: FileCodec, pictures: list[Path], quality: float) -> Sha
 def table(shares: list[Share]) -> str:
     """Markdown, a line for each quality and one over all of them."""
     lines = [
-        "| quality | decode (s / picture) | entropy decoder (s / picture) | share of decoding "
-        "| payload over ideal bits | file over ideal bits |",
-        "|---|---|---|---|---|---|",
+        "| quality | decode (wall / CPU s) | coder (wall / CPU s) | coder's share (wall / CPU) "
+        "| with table choice (wall / CPU) | payload over ideal bits | file over ideal bits |",
+        "|---|---|---|---|---|---|---|",
     ]
     for s in shares:
+        n = s.pictures
         lines.append(
-            f"| {s.quality:g} | {s.decode_s / s.pictures:.4f} | {s.entropy_s / s.pictures:.4f} | {s.of_time:.1%} "
+            f"| {s.quality:g} | {s.decoding.wall / n:.4f} / {s.decoding.cpu / n:.4f} "
+            f"| {s.coder.wall / n:.4f} / {s.coder.cpu / n:.4f} | {_share([s], 'coder')} | {_share([s], 'entropy')} "
             f"| {s.payload_excess:+.3%} | {s.file_excess:+.3%} |"
         )
-    decode, entropy = sum(s.decode_s for s in shares), sum(s.entropy_s for s in shares)
-    lines.append(f"| all | | | {entropy / decode:.1%} | | |")
+    lines.append(f"| all | | | {_share(shares, 'coder')} | {_share(shares, 'entropy')} | | |")
     return "\n".join(lines)
+
+
+def _share(shares: list[Share], part: str) -> str:
+    """A part's share of decoding over some qualities, wall-clock / CPU."""
+    of = [
+        sum(getattr(getattr(s, part), clock) for s in shares) / sum(getattr(s.decoding, clock) for s in shares)
+        for clock in ("wall", "cpu")
+    ]
+    return f"{of[0]:.1%} / {of[1]:.1%}"
 
 
 def keep(folder: Path, codec: FileCodec, shares: list[Share]) -> None:
@@ -89,11 +101,14 @@ def keep(folder: Path, codec: FileCodec, shares: list[Share]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "entropy_share.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["quality", "pictures", "decode_s", "entropy_decode_s", "file_bytes", "payload_bytes",
-                         "ideal_bits"])  # fmt: skip
+        parts = [(part, clock) for part in ("decoding", "entropy", "coder") for clock in ("wall", "cpu")]
+        seconds = [f"{part}_{clock}_s" for part, clock in parts]
+        writer.writerow(["quality", "pictures", *seconds, "file_bytes", "payload_bytes", "ideal_bits"])
         for s in shares:
-            writer.writerow([f"{s.quality:g}", s.pictures, f"{s.decode_s:.6g}", f"{s.entropy_s:.6g}", s.file_bytes,
-                             s.payload_bytes, f"{s.ideal_bits:.1f}"])  # fmt: skip
+            times = [f"{getattr(getattr(s, part), clock):.6g}" for part, clock in parts]
+            writer.writerow(
+                [f"{s.quality:g}", s.pictures, *times, s.file_bytes, s.payload_bytes, f"{s.ideal_bits:.1f}"]
+            )
     content = provenance.collect(codec=codec.name, settings=codec.settings, version=codec.version)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / "entropy_share.json").write_text(text, encoding="utf-8")

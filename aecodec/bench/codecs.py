@@ -67,10 +67,10 @@ def _cpu_seconds() -> float:
 
 @dataclass
 class TileWatch:
-    """What `decode_tile` did. tiles: (payload bytes, the LatentCode they decoded to) of each call."""
+    """What `decode_tile` did. tiles: (payload, the LatentCode it decoded to) of each call."""
 
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    tiles: list[tuple[int, Any]] = field(default_factory=list)
+    tiles: list[tuple[bytes, Any]] = field(default_factory=list)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def watching(tile_codec: Any) -> Iterator[TileWatch]:
     def watched(data: bytes, *args: Any) -> Any:
         with watch.stopwatch.running():
             code = original(data, *args)
-        watch.tiles.append((len(data), code))
+        watch.tiles.append((data, code))
         return code
 
     tile_codec.decode_tile = watched
