@@ -197,7 +197,8 @@ def test_entropy_share_is_a_share_and_files_are_near_their_ideal_size(
     result = _run(module("entropy_share"), pictures, "--model", untrained, "--qualities", "30,90", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     for row in _rows(tmp_path / "entropy_share.csv"):
-        assert 0 < float(row["entropy_decode_s"]) < float(row["decode_s"])
+        assert 0 < float(row["entropy_wall_s"]) < float(row["decoding_wall_s"])
+        assert 0 < float(row["coder_wall_s"]) < float(row["decoding_wall_s"])
         assert float(row["ideal_bits"]) < 8 * int(row["payload_bytes"]) < 8 * int(row["file_bytes"])
         # An entropy coder that wastes more than a few words per tile is broken.
         assert 8 * int(row["payload_bytes"]) < float(row["ideal_bits"]) * 1.01 + 2 * 3 * 32
