@@ -70,8 +70,8 @@ class Codec:
             raise UsageError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.frozen = frozen
         self.precision = precision
-        self.device = next(frozen.codec.parameters()).device
-        self._model = frozen.codec
+        self.device = next(frozen.module.parameters()).device
+        self._model = frozen.module
         if TILE % self._model.alignment:
             raise UsageError(
                 f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {TILE}"

@@ -179,12 +179,34 @@ class TileCodec(Protocol):
         ...
 
 
+@runtime_checkable
+class Scanner(Protocol):
+    """A search through codes of one width: what a Hamming backend is to the index above it.
+
+    Built as ``Backend(codes, **options)``, codes: (N, B) uint8, C-contiguous, perhaps a memory map; rows are numbered
+    from 0. An exact backend returns what the oracle returns, bit for bit: by distance, then by row.
+    """
+
+    exact: bool
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, B) uint8 -> rows (Q, min(k, N)) int64 and distances, the same shape, int32 in [0, 8 B]."""
+        ...
+
+    def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(Q, B) uint8 -> limits (Q + 1,) int64, rows (M,) int64, distances (M,) int32 in [0, radius].
+
+        The hits of query i stand at limits[i] ... limits[i + 1] - 1, by distance, then by row.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class FrozenModel:
-    """A model ready for coding: its name, its fingerprint (8 bytes) and the module in eval mode."""
+    """A checkpoint that was loaded: its name, its fingerprint (8 bytes) and the module in eval mode."""
 
     name: str
     family: str
     fingerprint: bytes
-    codec: Any
+    module: Any
     metadata: dict[str, Any] = field(default_factory=dict)

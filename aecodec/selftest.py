@@ -19,7 +19,7 @@ def check_devices(model: str | None = None) -> list[dict[str, Any]]:
     results = []
     for device in devices:
         frozen = checkpoint.load(find_model(model), device)
-        found, recorded = golden_digest(frozen.codec), frozen.metadata.get("golden")
+        found, recorded = golden_digest(frozen.module), frozen.metadata.get("golden")
         exact = found == recorded
         detail = f"{frozen.name} {found[:16]}" + ("" if exact else f", recorded {str(recorded)[:16]}")
         results.append({"device": device, "exact": exact, "detail": detail})

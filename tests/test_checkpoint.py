@@ -21,16 +21,16 @@ def save(model: torch.nn.Module, path: Path, **changes) -> bytes:
 
 
 def same_codec(a: FrozenModel, b: FrozenModel) -> bool:
-    ours, theirs = a.codec.state_dict(), b.codec.state_dict()
+    ours, theirs = a.module.state_dict(), b.module.state_dict()
     tensors = ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     parts = ("frequencies", "lengths", "offsets")
-    tables = a.codec.tables.keys() == b.codec.tables.keys() and all(
-        np.array_equal(getattr(a.codec.tables[key], part), getattr(b.codec.tables[key], part))
-        and a.codec.tables[key].escape == b.codec.tables[key].escape
-        for key in a.codec.tables
+    tables = a.module.tables.keys() == b.module.tables.keys() and all(
+        np.array_equal(getattr(a.module.tables[key], part), getattr(b.module.tables[key], part))
+        and a.module.tables[key].escape == b.module.tables[key].escape
+        for key in a.module.tables
         for part in parts
     )
-    return a.fingerprint == b.fingerprint and a.codec.config == b.codec.config and tensors and tables
+    return a.fingerprint == b.fingerprint and a.module.config == b.module.config and tensors and tables
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):
@@ -41,21 +41,21 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert (loaded.name, loaded.family, loaded.fingerprint) == ("small", FLAGSHIP, fingerprint)
     assert loaded.metadata["steps"] == 7
     assert loaded.metadata["note"] == "ü"
-    assert loaded.codec.config == model.config
-    assert not loaded.codec.training
-    assert not any(p.requires_grad for p in loaded.codec.parameters())
+    assert loaded.module.config == model.config
+    assert not loaded.module.training
+    assert not any(p.requires_grad for p in loaded.module.parameters())
     for key, value in model.state_dict().items():
-        assert torch.equal(value, loaded.codec.state_dict()[key]), key
+        assert torch.equal(value, loaded.module.state_dict()[key]), key
     for key, tables in model.tables.items():
-        assert np.array_equal(tables.frequencies, loaded.codec.tables[key].frequencies)
-        assert tables.escape == loaded.codec.tables[key].escape
+        assert np.array_equal(tables.frequencies, loaded.module.tables[key].frequencies)
+        assert tables.escape == loaded.module.tables[key].escape
 
 
 def test_saving_is_repeatable(tmp_path):
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     fingerprint = save(small_flagship(), first)
     assert save(small_flagship(), second) == fingerprint
-    assert save(checkpoint.load(first).codec, third) == fingerprint
+    assert save(checkpoint.load(first).module, third) == fingerprint
     assert same_codec(checkpoint.load(first), checkpoint.load(third))
 
 
@@ -66,7 +66,7 @@ def test_half_precision_is_smaller_and_codes_as_itself(tmp_path):
     save(model, half, half=True)
     saved_bytes = full.stat().st_size - half.stat().st_size
     assert saved_bytes == pytest.approx(2 * sum(p.numel() for p in model.parameters()), rel=0.01)
-    loaded = checkpoint.load(half).codec.state_dict()
+    loaded = checkpoint.load(half).module.state_dict()
     for key, value in model.state_dict().items():
         assert torch.equal(value, loaded[key]), key
 
@@ -74,7 +74,7 @@ def test_half_precision_is_smaller_and_codes_as_itself(tmp_path):
 def test_the_fingerprint_changes_with_every_tensor_and_the_config(model_file):
     loaded = checkpoint.load(model_file)
     config = {"a": 1}
-    tensors = dict(loaded.codec.state_dict())
+    tensors = dict(loaded.module.state_dict())
     seen = {checkpoint.fingerprint(FLAGSHIP, config, tensors)}
     for key, value in tensors.items():
         changed = value.clone()
@@ -108,9 +108,9 @@ def test_loading_computes_no_table_and_freezes_nothing(model_file, monkeypatch):
     ):
         monkeypatch.setattr(owner, name, forbidden)
     loaded = checkpoint.load(model_file)
-    assert set(loaded.codec.tables) == {"y", "z"}
-    code = loaded.codec.quantise(loaded.codec.analyse(torch.rand(1, 3, 64, 64)), 500)
-    loaded.codec.encode_tile(code)
+    assert set(loaded.module.tables) == {"y", "z"}
+    code = loaded.module.quantise(loaded.module.analyse(torch.rand(1, 3, 64, 64)), 500)
+    loaded.module.encode_tile(code)
 
 
 def test_missing_truncated_and_foreign_files_are_checkpoint_errors(tmp_path, model_file):

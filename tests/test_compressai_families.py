@@ -72,7 +72,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]
         model = theirs(name)
         torch.save({"epoch": 3, "state_dict": model.state_dict()}, folder / f"{name}.pth.tar")
         imported = import_state_dict(folder / f"{name}.pth.tar", out=folder / f"{name}.safetensors")
-        made[name] = (model, checkpoint.load(imported.path).codec)
+        made[name] = (model, checkpoint.load(imported.path).module)
     return made
 
 
@@ -173,17 +173,17 @@ def test_saving_and_loading_changes_nothing(name: str, half: bool, tmp_path: Pat
     print_ = checkpoint.save(model, tmp_path / "a", name="a", family_name=name, card={}, half=half)
     loaded = checkpoint.load(tmp_path / "a")
     assert loaded.fingerprint == print_
-    assert checkpoint.save(loaded.codec, tmp_path / "b", name="a", family_name=name, card={}, half=half) == print_
+    assert checkpoint.save(loaded.module, tmp_path / "b", name="a", family_name=name, card={}, half=half) == print_
     for key, table in model.tables.items():
         for part in ("frequencies", "lengths", "offsets"):
-            np.testing.assert_array_equal(getattr(table, part), getattr(loaded.codec.tables[key], part))
+            np.testing.assert_array_equal(getattr(table, part), getattr(loaded.module.tables[key], part))
     x = picture(128, 64)
-    codes = [codec.quantise(codec.analyse(x), 10) for codec in (model, loaded.codec)]
+    codes = [codec.quantise(codec.analyse(x), 10) for codec in (model, loaded.module)]
     assert codes[0].quality == codes[1].quality == 10
     np.testing.assert_array_equal(codes[0].y, codes[1].y)
-    assert model.encode_tile(codes[0]) == loaded.codec.encode_tile(codes[1])
-    assert torch.equal(model.dequantise(codes[0]), loaded.codec.dequantise(codes[1]))
-    assert isinstance(loaded.codec, TileCodec)
+    assert model.encode_tile(codes[0]) == loaded.module.encode_tile(codes[1])
+    assert torch.equal(model.dequantise(codes[0]), loaded.module.dequantise(codes[1]))
+    assert isinstance(loaded.module, TileCodec)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

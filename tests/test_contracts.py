@@ -85,19 +85,19 @@ def test_saving_and_loading_is_the_identity(family, saved):
     model, path = saved
     loaded = checkpoint.load(path)
     assert loaded.family == family
-    assert isinstance(loaded.codec, TileCodec)
-    ours, theirs = model.state_dict(), loaded.codec.state_dict()
+    assert isinstance(loaded.module, TileCodec)
+    ours, theirs = model.state_dict(), loaded.module.state_dict()
     assert ours.keys() == theirs.keys()
     for key in ours:
         assert torch.equal(ours[key], theirs[key]), key
     with torch.no_grad():
         x = as_batch(natural_picture(SIDE, SIDE))
-        assert torch.equal(model.analyse(x), loaded.codec.analyse(x))
+        assert torch.equal(model.analyse(x), loaded.module.analyse(x))
 
 
 @pytest.mark.parametrize("quality", [0, 137, QUALITY_STEPS])
 def test_decoding_inverts_encoding(saved, quality):
-    codec = checkpoint.load(saved[1]).codec
+    codec = checkpoint.load(saved[1]).module
     height = width = 2 * codec.alignment
     x = as_batch(natural_picture(height, width))
     y = codec.analyse(x)
@@ -122,6 +122,6 @@ def test_decoding_inverts_encoding(saved, quality):
 
 
 def test_shapes_and_margins_are_sound(saved):
-    codec = checkpoint.load(saved[1]).codec
+    codec = checkpoint.load(saved[1]).module
     assert codec.alignment % codec.stride == 0
     assert codec.context >= 0

@@ -38,7 +38,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager]] = {
 
 @pytest.fixture(scope="module")
 def model(frozen: FrozenModel) -> ExactHyperprior:
-    return frozen.codec
+    return frozen.module
 
 
 @pytest.fixture(scope="module")
