@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from .coding.container import MAX_NAME, is_model_name
 from .coding.tables import TableSet
-from .contracts import CheckpointError, FrozenModel
+from .contracts import CheckpointError, Freezable, FrozenModel, TileCodec
 from .data.files import write_atomic
 from .golden import golden_digest
 from .models import family as find_family
@@ -39,8 +39,10 @@ def build(family_name: str, config: dict[str, Any]) -> Any:
         raise CheckpointError(
             f"{family_name} has no configuration key {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
         )
+    # JSON knows lists only.
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     try:
-        return model_class(config_class(**config))
+        return model_class(config_class(**values))
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{family_name} cannot be built from {config}: {error}") from error
 
@@ -87,7 +89,9 @@ def save(
     half: bool = False,
     calibration: Iterable[torch.Tensor] = (),
 ) -> bytes:
-    """Freeze the model's tables, prove its exactness bound, and write it atomically. Returns the fingerprint.
+    """Freeze the tables and prove the exactness bound of a model that has them, and write it atomically.
+
+    Returns the fingerprint.
 
     calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a family that can
     (``calibrate``) refits its frozen tables. half: store (and first round to) float16 the floating tensors of
@@ -103,8 +107,9 @@ def save(
     for key, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise CheckpointError(f"{path}: not written, {key} holds a value that is not finite")
-    model.freeze()
-    model.prove_exact()
+    if isinstance(model, Freezable):
+        model.freeze()
+        model.prove_exact()
     pictures = list(calibration)
     if pictures and hasattr(model, "calibrate"):
         model.eval().calibrate(pictures)
@@ -112,9 +117,11 @@ def save(
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if half:
         tensors = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in tensors.items()}
-    table_tensors, escapes = _pack_tables(model.tables)
+    table_tensors, escapes = _pack_tables(model.tables if isinstance(model, Freezable) else {})
     tensors.update(table_tensors)
     print_ = fingerprint(family_name, config, tensors)
+    if isinstance(model, TileCodec):
+        card = {**card, "golden": golden_digest(model)}
     header = {
         "format": FORMAT,
         "name": name,
@@ -122,14 +129,14 @@ def save(
         "config": json.dumps(config),
         "escapes": json.dumps(escapes),
         "fingerprint": print_.hex(),
-        "card": json.dumps({**card, "golden": golden_digest(model)}),
+        "card": json.dumps(card),
     }
     write_atomic(path, safetensors_bytes(tensors, header), overwrite=True)
     return print_
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
-    """A model ready for coding. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
+    """A model ready for use. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
     header = read_header(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -154,7 +161,8 @@ def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its tensors do not fit {header['family']}: {error}") from error
-    model.tables = tables
-    model.prove_exact()
+    if isinstance(model, Freezable):
+        model.tables = tables
+        model.prove_exact()
     model.eval().requires_grad_(False).to(device)
     return FrozenModel(header["name"], header["family"], found, model, header["card"])

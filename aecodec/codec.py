@@ -6,6 +6,7 @@ import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from .coding.container import Container, Header
 from .contracts import (
     QUALITY_STEPS,
     BitstreamError,
+    CheckpointError,
     FrozenModel,
     LatentCode,
     ModelMismatchError,
+    TileCodec,
     UsageError,
 )
 from .data.images import Picture, pack_alpha, pad_to_multiple, read_picture, to_image, unpack_alpha
@@ -71,7 +74,9 @@ class Codec:
         self.frozen = frozen
         self.precision = precision
         self.device = next(frozen.module.parameters()).device
-        self._model = frozen.module
+        if not isinstance(frozen.module, TileCodec):
+            raise CheckpointError(f"{frozen.name} is a model of family {frozen.family}, which codes no pictures")
+        self._model: Any = frozen.module
         if TILE % self._model.alignment:
             raise UsageError(
                 f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {TILE}"

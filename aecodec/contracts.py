@@ -132,7 +132,44 @@ class Model(Protocol):
     """What the training loop needs of a family."""
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """batch: (B, 3, H, W) float32 in [0, 1]. progress: share of the training done, in [0, 1]."""
+        """batch: (B, C, H, W) float32 in [0, 1]. progress: share of the training done, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """Where the training loop's batches come from. ``shape``: of one item, (C, H, W) for pictures."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Number of pictures or items that batches are drawn from."""
+        ...
+
+    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+        """A random batch (count, *shape) float32, pictures in [0, 1], on the training device.
+
+        share: share of the training done, in [0, 1]; a source may then draw larger and fewer items.
+        """
+        ...
+
+    def held_out(self) -> list[torch.Tensor]:
+        """Batches kept aside for evaluation, none of them ever drawn."""
+        ...
+
+
+@runtime_checkable
+class Freezable(Protocol):
+    """A model with an exact part: integer tables that are frozen when its checkpoint is written."""
+
+    tables: dict[str, Any]
+
+    def freeze(self) -> None:
+        """Make the tables from the weights."""
+        ...
+
+    def prove_exact(self) -> None:
+        """Raises CheckpointError if the exact part could leave the range in which its arithmetic is exact."""
         ...
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from . import checkpoint
-from .contracts import Model
+from .contracts import BatchSource, Model
+from .data.batches import CropPlan, open_batches
 from .data.files import make_folder, write_atomic
-from .data.photos import PhotoPack, open_photos
 from .optimise import rate_factor
 from .train_config import TrainConfig
 from .train_curve import CURVE_FILE, Curve, Meter
@@ -24,8 +24,6 @@ from .train_state import STATE_FILE, Run, load_state, save_state, start_run
 
 CHECKPOINT_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
-#: Held-out pictures are evaluated on their centre of at most this side.
-EVALUATION_SIDE = 256
 
 __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "CURVE_FILE", "STATE_FILE", "Outcome", "Run", "fit"]
 
@@ -49,8 +47,8 @@ class _Session:
 
     world: World
     folder: Path
-    pack: PhotoPack
-    pictures: list[torch.Tensor]
+    source: BatchSource
+    held: list[torch.Tensor]
     curve: Curve | None
     begin: float
     earlier: float
@@ -70,18 +68,18 @@ class _Session:
 
 def fit(
     config: TrainConfig,
-    data: Path,
+    data: str | Path,
     folder: Path,
     *,
-    evaluation: Path | None = None,
+    evaluation: str | Path | None = None,
     resume: Path | None = None,
     max_seconds: float | None = None,
     report: Report | None = None,
 ) -> Outcome:
     """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
 
-    data: a folder of pictures or a pack of them. evaluation: another one to evaluate on, instead of the
-    ``hold_out`` pictures of ``data``. resume: a state file to continue from.
+    data: a folder of pictures, a pack of them, or an array of an .npz (``FILE.npz:KEY``). evaluation: another
+    one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a state file to continue from.
     max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
     the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
     as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
@@ -90,11 +88,9 @@ def fit(
     with stop_on_signal() as stopped, join_processes(config.device) as world:
         if config.threads:
             torch.set_num_threads(config.threads)
-        hold_out = config.hold_out if evaluation is None else 0
-        pack, held = open_photos(data, world.device, hold_out, max(config.crop, config.late_crop or 0))
-        if evaluation is not None:
-            held = open_photos(evaluation, world.device, 0, smallest=1)[0]
-        run = start_run(config, pack, world, initialise=resume is None)
+        plan = CropPlan(config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out)
+        source = open_batches(data, world.device, plan, evaluation)
+        run = start_run(config, source, world, initialise=resume is None)
         if resume is not None:
             load_state(run, resume, world)
         curve = None
@@ -102,15 +98,15 @@ def fit(
             make_folder(folder)
             write_atomic(folder / CONFIG_FILE, config.to_yaml().encode(), overwrite=True)
             curve = Curve(folder, run.progress.step, (config.log_every, config.evaluate_every))
-        pictures = centres(held) if held is not None and world.rank == 0 else []
+        held = source.held_out() if world.rank == 0 else []
         session = _Session(
-            world, folder, pack, pictures, curve, begin, run.progress.elapsed, max_seconds, stopped, report
+            world, folder, source, held, curve, begin, run.progress.elapsed, max_seconds, stopped, report
         )
         try:
             interrupted = _loop(run, _module(run, world), session)
             save_state(run, folder, world)
             if world.rank == 0:
-                export(run, folder / CHECKPOINT_FILE, pack, world.device)
+                export(run, folder / CHECKPOINT_FILE, source, world.device)
         finally:
             if curve is not None:
                 curve.close()
@@ -148,7 +144,7 @@ def _loop(run: Run, module: nn.Module, session: _Session) -> bool:
     asked, late = session.agree(run)
     run.meter.lap = time.monotonic()
     while not (asked or late or run.finished()):
-        train_step(run, module, session.pack)
+        train_step(run, module, session.source)
         asked, late = session.agree(run)
         ending = asked or late or run.finished()
         if session.curve is not None:
@@ -165,8 +161,8 @@ def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
         return
     means = run.meter.means()
     means["images_per_second"] *= session.world.size
-    if session.pictures and (ending or step % run.config.evaluate_every == 0):
-        means.update(evaluate(run.ema, session.pictures))
+    if session.held and (ending or step % run.config.evaluate_every == 0):
+        means.update(evaluate(run.ema, session.held))
     curve.add(step, run.progress.elapsed, means)
     if session.report is not None:
         session.report(run, means)
@@ -174,16 +170,13 @@ def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
         run.meter = Meter()
 
 
-def train_step(run: Run, module: nn.Module, pack: PhotoPack) -> None:
+def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     """One batch, one optimiser step, one EMA update; the parts of the loss go to the run's meter."""
     config, share = run.config, run.share()
-    late = config.late_crop is not None and share >= config.late_from
-    crop = config.late_crop if late and config.late_crop else config.crop
-    batch_size = max(1, config.batch * config.crop**2 // crop**2)
     factor = rate_factor(config, share, run.progress.step)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * factor
-    batch = pack.crops(batch_size, crop, run.rng, config.downscale)
+    batch = source.draw(config.batch, run.rng, share)
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.autocast):
         total, parts = module(batch, run.rng, share)
     run.optimizer.zero_grad(set_to_none=True)
@@ -195,7 +188,7 @@ def train_step(run: Run, module: nn.Module, pack: PhotoPack) -> None:
         _update_ema(run)
     run.progress.step += 1
     values = {"loss": total.detach(), **parts, "grad_norm": norm}
-    run.meter.add({key: float(value) for key, value in values.items()}, batch_size)
+    run.meter.add({key: float(value) for key, value in values.items()}, len(batch))
 
 
 @torch.no_grad()
@@ -208,39 +201,25 @@ def _update_ema(run: Run) -> None:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, pictures: list[torch.Tensor], seed: int = 0) -> dict[str, float]:
-    """Mean loss and its parts over held-out pictures (each (B, 3, H, W) in [0, 1]), with fixed noise."""
+def evaluate(model: nn.Module, batches: list[torch.Tensor], seed: int = 0) -> dict[str, float]:
+    """Mean loss and its parts over held-out batches (each (B, *shape)), with fixed noise."""
     sums: dict[str, float] = {}
-    for number, picture in enumerate(pictures):
-        rng = torch.Generator(device=picture.device).manual_seed(seed + number)
-        loss = cast(Model, model).loss(picture, rng, 1.0)
+    for number, batch in enumerate(batches):
+        rng = torch.Generator(device=batch.device).manual_seed(seed + number)
+        loss = cast(Model, model).loss(batch, rng, 1.0)
         for key, value in {"loss": loss.total, **loss.parts}.items():
-            sums[key] = sums.get(key, 0.0) + float(value) / len(pictures)
+            sums[key] = sums.get(key, 0.0) + float(value) / len(batches)
     return {f"eval_{k}": v for k, v in sums.items()}
 
 
-def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
-    """The centre of each held-out picture, (8, 3, S, S) float32 in [0, 1], repeated to draw eight qualities for it."""
-    pictures = []
-    for number in range(len(held)):
-        image = held.picture(number)
-        h, w = image.shape[:2]
-        side = min(EVALUATION_SIDE, h, w) // multiple * multiple
-        top, left = (h - side) // 2, (w - side) // 2
-        crop = image[top : top + side, left : left + side].permute(2, 0, 1)[None].float() / 255.0
-        if side:
-            pictures.append(crop.repeat(8, 1, 1, 1))
-    return pictures
-
-
-def export(run: Run, path: Path, pack: PhotoPack, device: torch.device) -> bytes:
+def export(run: Run, path: Path, source: BatchSource, device: torch.device) -> bytes:
     """Write the EMA weights as a checkpoint with a card of how they were made. Returns the fingerprint."""
     cuda = device.type == "cuda"
     card = {
         "steps": run.progress.step,
         "seconds": round(run.progress.elapsed),
         "device": torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads",
-        "pictures": len(pack),
+        "pictures": len(source),
         "training": run.config.model_dump(),
     }
     return checkpoint.save(
@@ -250,12 +229,11 @@ def export(run: Run, path: Path, pack: PhotoPack, device: torch.device) -> bytes
         family_name=run.config.family,
         card=card,
         half=run.config.half,
-        calibration=_calibration(run.config, pack),
+        calibration=_calibration(run.config, source, device) if hasattr(run.ema, "calibrate") else (),
     )
 
 
-def _calibration(config: TrainConfig, pack: PhotoPack) -> list[torch.Tensor]:
-    """The same random crops at every export, so that exporting changes nothing in the run."""
-    rng = torch.Generator(device=pack.pixels.device).manual_seed(config.seed)
-    side = config.late_crop or config.crop
-    return [pack.crops(1, side, rng, config.downscale).cpu() for _ in range(config.calibration)]
+def _calibration(config: TrainConfig, source: BatchSource, device: torch.device) -> list[torch.Tensor]:
+    """The same random items at every export, so that exporting changes nothing in the run."""
+    rng = torch.Generator(device=device).manual_seed(config.seed)
+    return [source.draw(1, rng, 1.0).cpu() for _ in range(config.calibration)]

@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's choice")
     steps: int = Field(100_000, ge=1)
     time_budget: float | None = Field(None, gt=0, description="seconds over which the schedule is stretched instead")
-    batch: int = Field(16, ge=1, description="crops per step and process")
+    batch: int = Field(16, ge=1, description="crops or items per step and process")
     crop: int = Field(128, ge=64, multiple_of=64)
     late_crop: int | None = Field(None, ge=64, multiple_of=64, description="crop size after `late_from`")
     late_from: float = Field(0.85, ge=0, le=1)

@@ -9,12 +9,14 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .contracts import OutputError
 from .data.files import write_atomic
 
 CURVE_FILE = "curve.csv"
+#: Columns that tell of the run, not of the loss: they have no twin on held-out items.
+_OF_THE_RUN = ("grad_norm", "psnr", "skipped", "images_per_second")
 
 
 @dataclass
@@ -56,26 +58,32 @@ class Curve:
 
     period: scheduled steps are multiples of one of these. A run that is stopped elsewhere ends with an
     extra row; on resuming, that row and whatever followed the state resumed from are taken out again.
+    Columns are those of the first row, and the ``eval_`` twin of each part of the loss.
     """
-
-    FIELDS = ("step", "elapsed", "loss", "bpp", "mse", "psnr", "grad_norm", "skipped", "images_per_second",
-              "eval_loss", "eval_bpp", "eval_mse")  # fmt: skip
 
     def __init__(self, folder: Path, resumed_step: int, periods: tuple[int, ...]) -> None:
         self.path = folder / CURVE_FILE
         self.periods = periods
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.FIELDS, extrasaction="ignore", restval="")
-        writer.writeheader()
-        writer.writerows(self._kept_rows(resumed_step))
-        write_atomic(self.path, text.getvalue().encode(), overwrite=True)
-        self._file = open(self.path, "a", newline="")  # noqa: SIM115 (lives as long as the run)
-        self._writer = csv.DictWriter(self._file, self.FIELDS, extrasaction="ignore", restval="")
+        self._kept = self._kept_rows(resumed_step)
+        write_atomic(self.path, b"", overwrite=True)
+        self._file: TextIO | None = None
+        if self._kept:
+            self._open(list(self._kept[0]))
         self._board: Any = None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
+
+    def _open(self, columns: list[str]) -> None:
+        """Write the header and the rows kept from earlier, and stay open for more."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(self._kept)
+        write_atomic(self.path, text.getvalue().encode(), overwrite=True)
+        self._file = open(self.path, "a", newline="")  # noqa: SIM115 (lives as long as the run)
+        self._writer = csv.DictWriter(self._file, columns, extrasaction="ignore", restval="")
 
     def scheduled(self, step: int) -> bool:
         """Whether a row is due after this step in any case."""
@@ -91,8 +99,11 @@ class Curve:
     def add(self, step: int, elapsed: float, values: dict[str, float]) -> None:
         """One row. Raises OutputError."""
         try:
+            if self._file is None:
+                self._open(_columns(values))
             self._writer.writerow({"step": step, "elapsed": round(elapsed, 1), **values})
-            self._file.flush()
+            if self._file is not None:
+                self._file.flush()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
         if self._board is not None:
@@ -100,6 +111,13 @@ class Curve:
                 self._board.add_scalar(key, value, step)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _columns(values: dict[str, float]) -> list[str]:
+    """Of the first row's values -> the columns of the table."""
+    plain = [key for key in values if not key.startswith("eval_")]
+    return ["step", "elapsed", *plain, *(f"eval_{key}" for key in plain if key not in _OF_THE_RUN)]

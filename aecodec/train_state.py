@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import checkpoint
-from .contracts import CheckpointError, UsageError
+from .contracts import BatchSource, CheckpointError, UsageError
 from .data.files import write_atomic
-from .data.photos import PhotoPack
 from .models import family as find_family
 from .optimise import make_optimizer
 from .train_config import TrainConfig
@@ -59,22 +58,29 @@ class Run:
         return self.share() >= 1.0
 
 
-def build_model(config: TrainConfig) -> Any:
-    """The family's named size with the run's own settings on top. Raises UsageError or CheckpointError."""
+def build_model(config: TrainConfig, shape: tuple[int, ...]) -> Any:
+    """The family's named size with the run's own settings on top. Raises UsageError or CheckpointError.
+
+    shape: of one training item; a family whose config has such a field is built for it.
+    """
     entry = find_family(config.family)
     sizes = entry.sizes()
     if config.size not in sizes:
         raise UsageError(f"{config.family} has no size {config.size!r}; there are: {', '.join(sorted(sizes))}")
-    return checkpoint.build(config.family, {**asdict(sizes[config.size]), **config.model})
+    size = sizes[config.size]
+    filled = {"shape": shape} if any(field.name == "shape" for field in fields(size)) else {}
+    return checkpoint.build(config.family, {**asdict(size), **filled, **config.model})
 
 
-def start_run(config: TrainConfig, pack: PhotoPack, world: World, *, initialise: bool = True) -> Run:
+def start_run(config: TrainConfig, source: BatchSource, world: World, *, initialise: bool = True) -> Run:
     """A fresh run: seeded weights, initialised from the data where the family knows how and it is wanted."""
     torch.manual_seed(config.seed)
-    model = build_model(config)
+    model = build_model(config, source.shape)
     if initialise and config.initialise and hasattr(model, "initialise_from_blocks"):
-        model.initialise_from_blocks(_blocks(pack, model.stride, config.seed))
-    model.to(world.device, memory_format=torch.channels_last)
+        model.initialise_from_blocks(_blocks(source, model.stride, world.device, config.seed))
+    model.to(world.device)
+    if len(source.shape) == 3:
+        model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
     rng = torch.Generator(device=world.device).manual_seed(_seed(config, world.rank, 0))
     return Run(config, model, ema, make_optimizer(model, config), rng)
@@ -85,13 +91,12 @@ def _seed(config: TrainConfig, rank: int, step: int) -> int:
     return (config.seed + step) * 1000 + rank
 
 
-def _blocks(pack: PhotoPack, size: int, seed: int, batches: int = 16) -> torch.Tensor:
+def _blocks(source: BatchSource, size: int, device: torch.device, seed: int, batches: int = 16) -> torch.Tensor:
     """Random blocks of the training pictures, (n, 3 * size^2) float64 in [-1/2, 1/2]."""
-    rng = torch.Generator(device=pack.pixels.device).manual_seed(seed)
-    side = min(8, pack.smallest // size) * size
+    rng = torch.Generator(device=device).manual_seed(seed)
     parts = []
     for _ in range(batches):
-        tiles = F.pixel_unshuffle(pack.crops(3 * size, side, rng), size)
+        tiles = F.pixel_unshuffle(source.draw(3 * size, rng), size)
         parts.append(tiles.permute(0, 2, 3, 1).reshape(-1, tiles.shape[1]).double().cpu())
     return torch.cat(parts) - 0.5
 

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("family")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of pictures, or a pack.")
-@click.option(
-    "--eval-data", type=click.Path(path_type=Path), help="Folder or pack to evaluate on; part of --data else."
-)
+@click.option("--data", metavar="SOURCE", help="Folder of pictures, pack, or array of an .npz (FILE.npz:KEY).")
+@click.option("--eval-data", metavar="SOURCE", help="Source of its kind to evaluate on; part of --data else.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and exit.")
 def train(
     family: str,
-    data: Path | None,
-    eval_data: Path | None,
+    data: str | None,
+    eval_data: str | None,
     out: Path | None,
     config_file: Path | None,
     settings: tuple[str, ...],

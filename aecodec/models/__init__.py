@@ -11,12 +11,17 @@ from ..contracts import UnknownName
 
 @dataclass(frozen=True)
 class Family:
-    """Where a family lives: module, model class, config class, and the name of its table of sizes."""
+    """Where a family lives: module, model class and config class (beside a table SIZES), and what it is used for.
+
+    role: "codec" (a TileCodec), "hasher", or "autoencoder" (everything else that learns to reconstruct).
+    A config field named ``shape`` is filled with that of the training items.
+    """
 
     module: str
     model: str
     config: str
     summary: str
+    role: str = "codec"
 
     def load(self) -> tuple[type, type]:
         """Import the family -> (model class, config class)."""

@@ -1,0 +1,109 @@
+"""Small pictures and other items of fixed shape, held whole as one array, and random batches of them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..contracts import ImageReadError
+
+#: Keys of an .npz that are looked for, in this order, where the path names none.
+KEYS = ("x_train", "images", "items")
+#: Held-out items are evaluated together, this many at most.
+EVALUATED = 1024
+
+
+class ArraySet:
+    """Items of one shape: (N, C, H, W) uint8, drawn as float32 in [0, 1], or (N, ...) float32, drawn as they are."""
+
+    def __init__(self, items: torch.Tensor, held: torch.Tensor | None = None) -> None:
+        self.items, self._held = items, held
+        self.shape = tuple(items.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+        """Random items, with replacement -> (count, *shape) float32."""
+        which = torch.randint(len(self.items), (count,), generator=rng, device=self.items.device)
+        return as_float(self.items[which])
+
+    def held_out(self) -> list[torch.Tensor]:
+        """One batch of the items kept aside, if there are any."""
+        return [] if self._held is None else [as_float(self._held[:EVALUATED])]
+
+    @classmethod
+    def load(
+        cls, source: str | Path, device: torch.device, hold_out: int, evaluation: str | Path | None = None
+    ) -> ArraySet:
+        """``FILE.npz`` or ``FILE.npz:KEY``; the first of KEYS unless named. Raises ImageReadError.
+
+        hold_out: so many items, drawn with a fixed seed, are kept aside; an evaluation source takes their place.
+        """
+        items = read_array(source)
+        if evaluation is not None:
+            held = read_array(evaluation)
+            if held.shape[1:] != items.shape[1:]:
+                raise ImageReadError(
+                    f"{evaluation}: items of shape {held.shape[1:]}, those to train on have {items.shape[1:]}"
+                )
+        else:
+            order = np.random.Generator(np.random.PCG64(0)).permutation(len(items))
+            cut = min(hold_out, len(items) - 1)
+            held, items = items[np.sort(order[:cut])], items[np.sort(order[cut:])]
+        kept = torch.from_numpy(held).to(device) if len(held) else None
+        return cls(torch.from_numpy(items).to(device), kept)
+
+
+def as_float(items: torch.Tensor) -> torch.Tensor:
+    """uint8 -> float32 in [0, 1]; any floating type -> float32."""
+    return items.float() / 255.0 if items.dtype == torch.uint8 else items.float()
+
+
+def split_key(source: str | Path) -> tuple[Path, str | None]:
+    """``FILE.npz:KEY`` -> (file, key); without a key, None."""
+    path, mark, key = str(source).rpartition(".npz:")
+    return (Path(f"{path}.npz"), key) if mark else (Path(source), None)
+
+
+def holds_arrays(source: str | Path) -> bool:
+    """Whether the source names an array of an .npz, or an .npz with one of KEYS in it."""
+    path, key = split_key(source)
+    if key is not None:
+        return True
+    try:
+        with zipfile.ZipFile(path) as file:
+            return any(f"{known}.npy" in file.namelist() for known in KEYS)
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_array(source: str | Path) -> np.ndarray:
+    """Grey (N, H, W) and interleaved (N, H, W, 1 or 3) uint8 become (N, C, H, W) uint8; floats stay as they are.
+
+    Raises ImageReadError if the file, the key or items of a usable type are not there.
+    """
+    path, key = split_key(source)
+    try:
+        with np.load(path) as pack:
+            key = key or next((known for known in KEYS if known in pack.files), None)
+            if key not in pack.files:
+                raise ImageReadError(f"{path}: holds {', '.join(pack.files)}; name one as {path.name}:KEY")
+            array = pack[key]
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageReadError(f"{path}: not a readable .npz ({error})") from error
+    if not len(array) or array.ndim < 2:
+        raise ImageReadError(f"{path}: {key} of shape {array.shape} holds no items")
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float32)
+    if array.dtype != np.uint8 or array.ndim not in (3, 4):
+        raise ImageReadError(
+            f"{path}: {key} is {array.dtype} of shape {array.shape}; expected uint8 pictures or floats"
+        )
+    if array.ndim == 3:
+        return array[:, None]
+    return np.ascontiguousarray(array.transpose(0, 3, 1, 2)) if array.shape[3] in (1, 3) else array
