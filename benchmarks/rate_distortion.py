@@ -1,6 +1,8 @@
 """Rate against distortion: our codec and its classical peers over a folder of pictures, from real files.
 
     python benchmarks/rate_distortion.py PICTURES --out benchmarks/results/kodak --anchors ANCHORS
+    python benchmarks/rate_distortion.py PICTURES --out benchmarks/results/kodak --anchors ANCHORS --resume \
+        --codecs jpeg,webp-default,jpeg2000-ffmpeg,jxl,heic,mozjpeg,vvc      # the rest, where they are installed
 
 Leaves in the output folder, for each codec, CODEC.csv (a row per picture and quality) and CODEC.json (where it comes
 from), and over all codecs of the folder summary.csv, agreement.md, bd_rate.md, rd.png and rd_ms_ssim.png.
@@ -14,27 +16,19 @@ from pathlib import Path
 
 import click
 
+from aecodec.bench.anchors import COMPRESSAI, KODAK, PUBLISHED, Anchors, agreement_table, load_anchors
 from aecodec.bench.codecs import OUR_QUALITIES, PEERS
 from aecodec.bench.measurements import holds_rows, pictures_in, read_rows
+from aecodec.bench.opening import codec_names
 from aecodec.bench.plot import Line, draw
 from aecodec.bench.results import LABELS
-from aecodec.bench.runs import Order, Runner
-from aecodec.bench.tables import (
-    KODAK,
-    PUBLISHED,
-    Point,
-    agreement,
-    agreement_table,
-    bd_table,
-    curve,
-    load_anchors,
-    ratio_decibels,
-    summarise,
-    write_summary,
-)
+from aecodec.bench.runs import Order, Runner, check_metrics
+from aecodec.bench.tables import Point, bd_table, curve, ratio_decibels, summarise, write_summary
 from aecodec.contracts import AecodecError
 from aecodec.metrics import BjontegaardMissingError, Curve
 
+#: Codecs of Pillow, which every installation has, less the variants that only repeat another benchmark's settings.
+BUILT_IN = [name for name in PEERS if name not in COMPRESSAI]
 _DRAWN_PUBLISHED = ("vtm", "bpg_444_x265_ycbcr")
 
 
@@ -60,7 +54,7 @@ def read_results(out: Path, pictures: list[Path]) -> dict[str, list[Point]]:
         missing = sorted({row.quality for row in group} - {point.quality for point in found[name]})
         if missing:
             _say(f"{name}: qualities {missing} lack pictures and are left out of the tables")
-    order = [*sorted(name for name in found if name not in PEERS), *(name for name in LABELS if name in found)]
+    order = [*sorted(name for name in found if name not in LABELS), *(name for name in LABELS if name in found)]
     return {name: found[name] for name in order}
 
 
@@ -70,28 +64,24 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
     write_summary(out / "summary.csv", [point for points in results.values() for point in points])
     count = max((point.images for points in results.values() for point in points), default=0)
     is_kodak = {picture.stem for picture in pictures} == KODAK and count == len(KODAK)
-    classical, published = load_anchors(anchors) if anchors and is_kodak else ({}, {})
+    known = load_anchors(anchors) if anchors and is_kodak else Anchors({}, {}, {})
     if anchors and not is_kodak:
         _say("the anchors are of the 24 Kodak pictures: left out")
-    checks = []
-    for name, points in results.items():
-        anchor = PEERS[name]().anchor if name in PEERS else None
-        if anchor in classical:
-            checks.append(agreement(name, points, classical[anchor]))
+    checks = known.checks(results)
     if checks:
-        text = "## agreement\n\nOur points of the classical codecs against those published with the same settings.\n\n"
+        text = "## agreement\n\nOur points against those that others measured with the same settings.\n\n"
         _publish(out / "agreement.md", text + agreement_table(checks))
     curves = {name: curve(points) for name, points in results.items()}
-    ours = {name: curves[name] for name in results if name not in PEERS}
-    peers = {name: curves[name] for name in results if name in PEERS}
-    references = {**peers, **{PUBLISHED[key]: published[key] for key in published}}
+    ours = {name: curves[name] for name in results if name not in LABELS}
+    peers = {name: curves[name] for name in results if name in LABELS}
+    references = {**peers, **{PUBLISHED[key]: curve_ for key, curve_ in known.published.items()}}
     text = (
         f"## BD-rate\n\nPSNR-based, means over {count} pictures, piecewise cubic (PCHIP), over the range of "
         "PSNR that both curves reach. Negative: fewer bits than the row's codec.\n\n"
     )
     # Without a model of ours the peers are compared with each other.
     _publish(out / "bd_rate.md", text + bd_table(ours or peers, references))
-    _draw_all(out, results, published, f"mean over {count} pictures of {pictures[0].parent.name}")
+    _draw_all(out, results, known.published, f"mean over {count} pictures of {pictures[0].parent.name}")
     return all(check.holds for check in checks)
 
 
@@ -102,9 +92,11 @@ def _publish(path: Path, text: str) -> None:
 
 def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, Curve], of: str) -> None:
     def line(name: str, points: list[Point], quality: list[float]) -> Line:
-        kind = "peer" if name in PEERS else "ours"
+        kind = "peer" if name in LABELS else "ours"
         return Line(name, LABELS.get(name, name), kind, [p.bpp for p in points], quality)
 
+    # Variants that only repeat another benchmark's settings would hide the curves beneath them.
+    results = {name: points for name, points in results.items() if name not in COMPRESSAI}
     lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
     for key in _DRAWN_PUBLISHED:
         if key in published:
@@ -131,9 +123,9 @@ def _qualities(_: click.Context, __: click.Parameter, text: str) -> tuple[float,
 
 def _codec_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [name for name in names if name != "aec" and name not in PEERS]
+    unknown = [name for name in names if name not in codec_names()]
     if unknown:
-        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: aec, {', '.join(PEERS)}")
+        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: {', '.join(codec_names())}")
     return names
 
 
@@ -149,13 +141,15 @@ def _codec_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str,
     callback=_qualities,
     help="Quality points of our codec.",
 )
-@click.option("--codecs", default=",".join(["aec", *PEERS]), show_default=True, callback=_codec_names)
+@click.option("--codecs", default=",".join(["aec", *BUILT_IN]), show_default=True, callback=_codec_names)
 @click.option(
     "--anchors",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with kodak_classical.json and kodak_anchors.json.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
+@click.option("--metrics", default="psnr,ms-ssim,ssimulacra2", show_default=True)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Keep what an earlier run measured with the same versions.")
 def main(
     pictures: Path,
@@ -166,17 +160,20 @@ def main(
     codecs: tuple[str, ...],
     anchors: Path | None,
     limit: int | None,
+    metrics: str,
+    jobs: int,
     resume: bool,
 ) -> None:
     found = pictures_in(pictures, limit)
     if not found:
         raise click.UsageError(f"{pictures}: no pictures in it")
     out.mkdir(parents=True, exist_ok=True)
+    columns = check_metrics(part.strip() for part in metrics.split(","))
     ours = [f"aec:{model}" if model else "aec" for model in models or (None,)] if "aec" in codecs else []
-    orders = [Order(name, device, qualities) for name in ours]
-    orders += [Order(name) for name in codecs if name in PEERS]
+    orders = [Order(name, device, qualities, metrics=columns) for name in ours]
+    orders += [Order(name, metrics=columns) for name in codecs if name != "aec"]
     failures = 0
-    runner = Runner(out, resume=resume, jobs=1, say=_say, advance=lambda count: None)
+    runner = Runner(out, resume=resume, jobs=jobs, say=_say, advance=lambda count: None)
     try:
         for order in orders:
             codec = order.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 import shutil
@@ -13,18 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stand_in
 from conftest import natural_picture
 from PIL import Image
 
 from aecodec.bench import runs
+from aecodec.bench.binaries import PROGRAMS
 from aecodec.bench.codecs import PEERS, FileCodec
 from aecodec.bench.crops import detailed_window
 from aecodec.bench.measurements import measure, read_rows
 from aecodec.bench.opening import kmac_per_pixel, open_codec
 from aecodec.bench.tables import pooled_psnr_of, ratio_decibels
+from aecodec.bench.vvc import from_planes, to_planes
 from aecodec.cli import run
 from aecodec.contracts import AecodecError, MissingDependencyError
-from aecodec.metrics import pooled_psnr
+from aecodec.metrics import pooled_psnr, psnr
 
 QUALITIES = "20,50,80,90"
 
@@ -90,11 +94,34 @@ def test_nothing_is_overwritten_and_resume_measures_what_is_missing(
 
 
 def test_several_processes_measure_the_same_files(finished: Path, pictures: Path, tmp_path: Path) -> None:
-    arguments = ("--codecs", "jpeg420,webp", "--qualities", QUALITIES, "--metrics", "psnr", "--crops", 0, "-j", 2)
+    arguments = (
+        "--codecs",
+        "jpeg420,webp",
+        "--qualities",
+        QUALITIES,
+        "--metrics",
+        "psnr,ssimulacra2",
+        "--crops",
+        0,
+        "-j",
+        2,
+    )
     assert _bench(pictures, tmp_path / "rd", *arguments) == 0
     one, two = (read_rows(folder / "webp.csv") for folder in (finished, tmp_path / "rd"))
     assert [(a.key, a.bytes, a.psnr) for a in one] == [(b.key, b.bytes, b.psnr) for b in two]
-    assert all(math.isnan(row.ms_ssim) for row in two)
+    assert all(math.isnan(row.ms_ssim) and row.ssimulacra2 < 100 for row in two)
+    assert all(math.isnan(row.ssimulacra2) for row in one)
+
+
+def test_resuming_measures_again_what_lacks_a_metric_that_is_asked_for(
+    finished: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rd"
+    shutil.copytree(finished, out)
+    arguments = ("--codecs", "webp", "--qualities", QUALITIES, "--crops", 0, "--resume")
+    assert _bench(pictures, out, *arguments, "--metrics", "psnr,ssimulacra2") == 0
+    assert all(row.ssimulacra2 < 100 for row in read_rows(out / "webp.csv"))
+    assert [r["rows"] for r in json.loads((out / "webp.json").read_text())["runs"]] == [8]
 
 
 def test_an_unreadable_picture_is_reported_and_does_not_end_the_run(
@@ -140,22 +167,88 @@ def test_a_bad_folder_is_one_clear_line(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["cjxl", "avifenc", "mozjpeg", "heif-enc"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "vvc"])
 def test_an_absent_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match=f"codec {name} needs the program"):
         open_codec(name)
 
 
-@pytest.mark.parametrize("name", ["cjxl", "avifenc", "mozjpeg", "heif-enc", "jxl"])
-def test_a_program_that_is_here_makes_files_that_decode(pictures: Path, name: str) -> None:
-    try:
-        codec = open_codec(name)
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
-    poor, good = (measure(codec, pictures / "p0.png", quality) for quality in (30, 85))
+def _tools(name: str) -> set[str]:
+    """The programs that a codec calls."""
+    if name == "vvc":
+        return {"vvencapp", "vvdecapp"}
+    program = PROGRAMS[name]
+    return {program.encode[0], *([program.decode[0]] if program.decode else [])}
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "vvc"])
+def test_a_program_is_called_as_it_wants_to_be(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path, name: str
+) -> None:
+    """With stand-ins on PATH: options in order, qualities passed on, real files decoded, the version told."""
+    stand_in.install(tmp_path, *_tools(name))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    codec = open_codec(name)
+    assert "stand-in 1.0" in codec.version
+    poor, good = (measure(codec, pictures / "p0.png", quality) for quality in _poor_and_good(codec))
     assert poor.bytes < good.bytes
     assert 20 < poor.psnr < good.psnr
+
+
+def _poor_and_good(codec: FileCodec) -> tuple[float, float]:
+    ordered = sorted(codec.qualities, reverse=codec.falling)
+    return ordered[len(ordered) // 4], ordered[-1]
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return bool(open_codec(name))
+    except MissingDependencyError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["jxl", *(name for name in ["heic", "vvc", *PROGRAMS] if _is_here(name))])
+def test_what_is_here_makes_files_that_decode(pictures: Path, name: str) -> None:
+    """The real programs and packages of this machine; JPEG XL comes with the test installation."""
+    codec = open_codec(name)
+    poor, good = (measure(codec, pictures / "p0.png", quality) for quality in _poor_and_good(codec))
+    assert poor.bytes < good.bytes
+    assert 20 < poor.psnr < good.psnr
+
+
+def test_a_program_that_fails_or_writes_nothing_is_named(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
+) -> None:
+    stand_in.install(tmp_path, "cjxl", "djxl")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    codec = open_codec("cjxl")
+    (tmp_path / "cjxl").write_text("#!/bin/sh\necho out of colours >&2\nexit 3\n")
+    with pytest.raises(AecodecError, match="cjxl failed with code 3: out of colours"):
+        codec.encode(Image.open(pictures / "p0.png"), 50)
+    (tmp_path / "cjxl").write_text("#!/bin/sh\n")
+    with pytest.raises(AecodecError, match="cjxl failed with code 0"):
+        codec.encode(Image.open(pictures / "p0.png"), 50)
+
+
+@pytest.mark.parametrize(("codec", "module"), [("jxl", "imagecodecs"), ("heic", "pillow_heif")])
+def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch, codec: str, module: str) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == module else found(name, *more))
+    with pytest.raises(MissingDependencyError, match=f"codec {codec} needs the package"):
+        open_codec(codec)
+
+
+def test_colours_survive_the_way_through_ycbcr(pictures: Path) -> None:
+    """4:2:0 at 10 bits loses the detail of chroma alone: a picture without any comes back within a level."""
+    pixels = np.asarray(Image.open(pictures / "p0.png").convert("RGB"))
+    smooth = np.repeat(np.repeat(pixels[:82, :80:], 2, axis=0), 2, axis=1)
+    flat = np.broadcast_to(np.array([200, 30, 90], np.uint8), (16, 20, 3))
+    grey = np.repeat(pixels[..., :1], 3, axis=2)
+    for picture, limit in ((flat, 1), (grey, 1)):
+        back = from_planes(*to_planes(picture))
+        assert np.abs(back.astype(int) - picture).max() <= limit
+    assert psnr(smooth, from_planes(*to_planes(smooth))) > 30
 
 
 def test_bpp_is_of_the_very_bytes_that_were_decoded(pictures: Path) -> None:
@@ -171,7 +264,7 @@ def test_bpp_is_of_the_very_bytes_that_were_decoded(pictures: Path) -> None:
     assert [len(data) for data in seen] == [row.bytes]
     assert row.bpp == 8 * row.bytes / (164 * 176)
     cheat = replace(base, encode=lambda image, quality: base.encode(image, quality)[:-200])
-    result = runs._measure(cheat, 50, pictures / "p0.png", True)
+    result = runs._measure(cheat, 50, pictures / "p0.png", ("psnr",))
     assert result.row is None
     assert result.error
 

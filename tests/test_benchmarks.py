@@ -128,21 +128,21 @@ def test_wrong_arguments_are_usage_errors(
 
 
 def test_agreement_flags_a_deviation(module: Any) -> None:
-    tables = module("aecodec.bench.tables")
+    tables, anchors = module("aecodec.bench.tables"), module("aecodec.bench.anchors")
     base = tables.Point("webp", 30.0, 24, 0.5, 31.0, 0.96, *([0.01] * 4), math.nan)
     points = [base, replace(base, quality=50.0, bpp=0.7, psnr=33.0)]
 
     def check(bpp: float, psnr: float) -> Any:
-        return tables.agreement(
-            "webp", points, [{"q": 30, "bpp": 0.5, "psnr": 31.0}, {"q": 50, "bpp": bpp, "psnr": psnr}]
-        )
+        known = [{"q": 30, "bpp": 0.5, "psnr": 31.0}, {"q": 50, "bpp": bpp, "psnr": psnr}]
+        return anchors.agreement("webp", "others", points, known, anchors.SAME_LIBRARY)
 
     assert check(0.7, 33.0).holds
     assert check(0.7 * 1.004, 33.04).holds
     assert not check(0.7 * 1.006, 33.0).holds
     assert not check(0.7, 33.06).holds
-    assert not tables.agreement("webp", points, [{"q": 99, "bpp": 1.0, "psnr": 40.0}]).holds, "nothing was compared"
-    assert "**NO**" in tables.agreement_table([check(0.8, 33.0)])
+    elsewhere = [{"q": 99, "bpp": 1.0, "psnr": 40.0}]
+    assert not anchors.agreement("webp", "others", points, elsewhere, anchors.SAME_LIBRARY).holds, "nothing compared"
+    assert "**NO**" in anchors.agreement_table([check(0.8, 33.0)])
 
 
 def test_points_that_lack_pictures_are_left_out(module: Any, pictures: Path) -> None:

@@ -28,7 +28,7 @@ class Program:
     encode, decode: argument lists in which {source}, {target} and {quality} are filled in; no decode means that
     Pillow reads the format. version: arguments that make the encoder tell its version, of which the first line is
     kept; mark: what that text must contain, where several projects use one program name. option: what its
-    --help must name, where older releases lack it.
+    --help must name, where older releases lack it. scale, falling: as in `FileCodec`.
     """
 
     settings: str
@@ -40,6 +40,8 @@ class Program:
     source: str = ".png"
     mark: str = ""
     option: str = ""
+    scale: str = "quality"
+    falling: bool = False
 
 
 PROGRAMS: dict[str, Program] = {
@@ -61,8 +63,8 @@ PROGRAMS: dict[str, Program] = {
         option="--qcolor",
     ),
     "mozjpeg": Program(
-        "mozjpeg cjpeg, its defaults (progressive, trellis, 4:2:0)",
-        ("cjpeg", "-quality", "{quality}", "-outfile", "{target}", "{source}"),
+        "mozjpeg cjpeg, 4:2:0, its defaults (progressive, trellis)",
+        ("cjpeg", "-sample", "2x2", "-quality", "{quality}", "-outfile", "{target}", "{source}"),
         None,
         ".jpg",
         ("-version",),
@@ -78,21 +80,30 @@ PROGRAMS: dict[str, Program] = {
         ("--version",),
         (5, 15, 25, 35, 45, 55, 65, 75),
     ),
-}
+    "jpeg2000-ffmpeg": Program(
+        "ffmpeg libopenjpeg, YCbCr 4:4:4, as in CompressAI's benchmark; a point is a compression ratio",
+        ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "-pix_fmt", "yuv444p", "-c:v", "libopenjpeg",
+         "-compression_level", "{quality}", "{target}"),
+        ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "{target}"),
+        ".jp2",
+        ("-version",),
+        tuple(float(ratio) for ratio in range(10, 200, 10)),
+        scale="ratio",
+        falling=True,
+    ),
+}  # fmt: skip
 
 
 def open_program(name: str) -> FileCodec:
     """A codec of PROGRAMS. Raises MissingDependencyError if one of its programs is not on PATH."""
     program = PROGRAMS[name]
     needed = [program.encode[0], *([program.decode[0]] if program.decode else [])]
-    missing = [tool for tool in needed if shutil.which(tool) is None]
-    if missing:
-        raise MissingDependencyError(f"codec {name} needs the program {' and '.join(missing)} on PATH")
-    text = _told(needed[0], program.version)
+    require(name, *needed)
+    text = told(needed[0], program.version)
     if program.mark not in text:
         found = text.splitlines()[0] if text else "nothing"
         raise MissingDependencyError(f"codec {name} needs {program.mark}'s {needed[0]}, found one that says {found!r}")
-    if program.option and program.option not in _told(needed[0], ("--help",)):
+    if program.option and program.option not in told(needed[0], ("--help",)):
         raise MissingDependencyError(f"codec {name} needs a newer {needed[0]}: this one has no option {program.option}")
     version = text.splitlines()[0] if text else "unknown"
     return FileCodec(
@@ -102,12 +113,22 @@ def open_program(name: str) -> FileCodec:
         program.qualities,
         lambda image, quality: _encode(program, image, quality),
         lambda data: _decode(program, data),
+        scale=program.scale,
+        falling=program.falling,
     )
 
 
-def _told(tool: str, arguments: tuple[str, ...]) -> str:
-    told = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=30, check=False)
-    return (told.stdout + told.stderr).strip()
+def require(codec: str, *tools: str) -> None:
+    """Raises MissingDependencyError, naming the programs that are not on PATH."""
+    missing = [tool for tool in dict.fromkeys(tools) if shutil.which(tool) is None]
+    if missing:
+        raise MissingDependencyError(f"codec {codec} needs the program {' and '.join(missing)} on PATH")
+
+
+def told(tool: str, arguments: tuple[str, ...]) -> str:
+    """What a program says of itself."""
+    said = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return (said.stdout + said.stderr).strip()
 
 
 def _encode(program: Program, image: Image.Image, quality: float) -> bytes:
@@ -133,9 +154,13 @@ def _decode(program: Program, data: bytes) -> Image.Image:
 
 
 def _call(arguments: tuple[str, ...], source: Path, target: Path, quality: float) -> None:
-    filled = [part.format(source=source, target=target, quality=int(quality)) for part in arguments]
+    run_program([part.format(source=source, target=target, quality=int(quality)) for part in arguments], target)
+
+
+def run_program(arguments: list[str], target: Path) -> None:
+    """Run a program that writes ``target``. Raises ProgramError if it fails, takes too long or wrote nothing."""
     try:
-        done = subprocess.run(filled, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         raise ProgramError(f"{arguments[0]} took longer than {_TIMEOUT_S} seconds") from None
     if done.returncode or not target.is_file():

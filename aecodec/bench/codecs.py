@@ -22,11 +22,12 @@ class FileCodec:
     """One codec at fixed settings.
 
     name: as in tables and file names. version: what must be the same for two runs to be comparable.
-    qualities: the points of its curve, from few bits to many. encode: (RGB picture, quality) -> a whole file.
-    decode: a whole file -> RGB picture. anchor: key of the same settings among the classical anchors, if any.
+    qualities: the points of its curve. encode: (RGB picture, quality) -> a whole file.
+    decode: a whole file -> RGB picture.
     tile_codec: the object whose `decode_tile` is the entropy decoder, if the codec gives access to it.
     scale: what quality means: "quality" is the codec's own 0 to 100, anything else is a unit of its own.
-    whole: whether only whole numbers are qualities. learned: whether it is a network, whose arithmetic is counted.
+    whole: whether only whole numbers are qualities. falling: whether a larger number means fewer bits.
+    learned: whether it is a network, whose arithmetic is counted.
     """
 
     name: str
@@ -35,11 +36,16 @@ class FileCodec:
     qualities: tuple[float, ...]
     encode: Callable[[Image.Image, float], bytes]
     decode: Callable[[bytes], Image.Image]
-    anchor: str | None = None
     tile_codec: Any = None
     scale: str = "quality"
     whole: bool = True
+    falling: bool = False
     learned: bool = False
+
+    @property
+    def poorest(self) -> float:
+        """The point of fewest bits."""
+        return max(self.qualities) if self.falling else min(self.qualities)
 
 
 @dataclass
@@ -128,6 +134,14 @@ _JPEG_QUALITIES = (5, 10, 15, 20, 30, 45, 60, 75, 85)
 
 #: name -> how to make it; a function, so that nothing is looked up before it is asked for.
 PEERS: dict[str, Callable[[], FileCodec]] = {
+    "jpeg": lambda: FileCodec(
+        "jpeg",
+        "Pillow JPEG, its defaults (4:2:0, standard Huffman tables), as in CompressAI's benchmark",
+        _version("libjpeg-turbo", "libjpeg_turbo"),
+        _JPEG_QUALITIES,
+        _pillow_encoder("JPEG"),
+        decode_with_pillow,
+    ),
     "jpeg420": lambda: FileCodec(
         "jpeg420",
         "Pillow JPEG, 4:2:0, optimize=True, baseline sequential",
@@ -135,7 +149,6 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         _JPEG_QUALITIES,
         _pillow_encoder("JPEG", optimize=True, progressive=False, subsampling="4:2:0"),
         decode_with_pillow,
-        "jpeg420",
     ),
     "jpeg444": lambda: FileCodec(
         "jpeg444",
@@ -144,7 +157,6 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         _JPEG_QUALITIES,
         _pillow_encoder("JPEG", optimize=True, progressive=False, subsampling="4:4:4"),
         decode_with_pillow,
-        "jpeg444",
     ),
     "webp": lambda: FileCodec(
         "webp",
@@ -153,7 +165,14 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         (0, 5, 15, 30, 50, 70, 80, 88, 93),
         _pillow_encoder("WEBP", method=6),
         decode_with_pillow,
-        "webp",
+    ),
+    "webp-default": lambda: FileCodec(
+        "webp-default",
+        "Pillow WebP lossy, its defaults (method 4, 4:2:0), as in CompressAI's benchmark",
+        _version("libwebp", "webp"),
+        (5, 15, 30, 50, 70, 80, 90, 95),
+        _pillow_encoder("WEBP"),
+        decode_with_pillow,
     ),
     "avif": lambda: FileCodec(
         "avif",
@@ -162,7 +181,6 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         (10, 20, 32, 44, 56, 66, 75),
         _pillow_encoder("AVIF", codec="aom", speed=4, subsampling="4:4:4", advanced={"tune": "psnr"}, max_threads=1),
         decode_with_pillow,
-        "avif_s4_444_psnr",
     ),
     "jpeg2000": lambda: FileCodec(
         "jpeg2000",
@@ -171,7 +189,6 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
         (0.1, 0.15, 0.25, 0.4, 0.6, 0.85, 1.15, 1.5),
         _jpeg2000,
         decode_with_pillow,
-        "jpeg2000",
         scale="bpp",
         whole=False,
     ),

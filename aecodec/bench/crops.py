@@ -55,7 +55,10 @@ def detailed_window(pixels: np.ndarray, side: int = SIDE) -> tuple[int, int, int
 
 
 def _at_most(codec: FileCodec, image: Image.Image, target: int) -> tuple[float, bytes]:
-    """The highest quality from the codec's lowest point up whose file is at most `target` bytes, by bisection."""
+    """The best point, from the codec's poorest up, whose file is at most `target` bytes, by bisection."""
+    if codec.falling:
+        sizes = [(point, codec.encode(image, point)) for point in sorted(codec.qualities, reverse=True)]
+        return max((entry for entry in sizes if len(entry[1]) <= target), key=lambda e: len(e[1]), default=sizes[0])
     low = float(min(codec.qualities))
     high = 100.0 if codec.scale == "quality" else float(max(codec.qualities))
     best = low, codec.encode(image, low)
@@ -82,7 +85,7 @@ def make_crops(codecs: list[FileCodec], pictures: list[Path], folder: Path, say:
         smallest = {}
         for codec in codecs:
             try:
-                smallest[codec.name] = len(codec.encode(image, min(codec.qualities)))
+                smallest[codec.name] = len(codec.encode(image, codec.poorest))
             except (AecodecError, OSError, ValueError, RuntimeError) as error:
                 say(f"{codec.name}, crops of {path.name}: left out: {error}")
         if not smallest:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..contracts import AecodecError
-from ..metrics import ms_ssim, psnr
+from ..metrics import METRICS, SMALLEST_SIDES
 from .codecs import FileCodec, Stopwatch, watching
 
 PICTURE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg"}
@@ -30,7 +30,8 @@ class Measurement:
     """A row of a result file; the fields are its columns.
 
     version: the codec's library versions, or the model's fingerprint. bytes: length of the whole file, header
-    included. bpp: 8 bytes / (width height). psnr: RGB, decibels. ms_ssim: NaN below 161 pixels. *_s: wall-clock
+    included. bpp: 8 bytes / (width height). psnr: RGB, decibels. ms_ssim: NaN below 161 pixels;
+    ssimulacra2: a score up to 100, NaN below 8 pixels; both NaN where not asked for. *_s: wall-clock
     seconds; *_cpu_s: CPU seconds of all threads. entropy_decode_s: wall-clock seconds of decode_s spent in the
     entropy decoder, NaN where the codec does not tell. peak_mib: the most memory that the measuring process held
     while encoding and decoding, its libraries and weights included; NaN where the system does not tell.
@@ -52,6 +53,7 @@ class Measurement:
     decode_cpu_s: float
     entropy_decode_s: float
     peak_mib: float = math.nan
+    ssimulacra2: float = math.nan
 
     @property
     def key(self) -> tuple[str, str, float, str]:
@@ -61,8 +63,8 @@ class Measurement:
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
 #: Columns that older result files lack.
-LATER_COLUMNS = ("peak_mib",)
-_EARLIER = COLUMNS[: -len(LATER_COLUMNS)]
+LATER_COLUMNS = ("peak_mib", "ssimulacra2")
+_KNOWN_COLUMNS = [COLUMNS[: len(COLUMNS) - lacking] for lacking in range(len(LATER_COLUMNS) + 1)]
 _TEXT = {"codec", "version", "image"}
 _WHOLE = {"width", "height", "bytes"}
 
@@ -97,8 +99,13 @@ def peak_mib() -> float:
     return math.nan
 
 
-def measure(codec: FileCodec, path: Path, quality: float, *, with_ms_ssim: bool = True) -> Measurement:
-    """Encode to real bytes, decode them, compare. Raises what the codec raises, ValueError if it changed the size."""
+def measure(
+    codec: FileCodec, path: Path, quality: float, *, metrics: tuple[str, ...] = ("psnr", "ms_ssim")
+) -> Measurement:
+    """Encode to real bytes, decode them, compare by the metrics of METRICS that are named, psnr among them.
+
+    Raises what the codec raises, ValueError if it changed the size.
+    """
     original = read_rgb(path)
     encoding, decoding, entropy_s = Stopwatch(), Stopwatch(), math.nan
     forget_peak()
@@ -122,8 +129,7 @@ def measure(codec: FileCodec, path: Path, quality: float, *, with_ms_ssim: bool 
         height=original.height,
         bytes=len(data),
         bpp=8 * len(data) / (original.width * original.height),
-        psnr=psnr(a, b),
-        ms_ssim=ms_ssim(a, b) if with_ms_ssim else math.nan,
+        **{"ms_ssim": math.nan, **{name: METRICS[name](a, b) for name in metrics}},
         encode_s=encoding.wall,
         decode_s=decoding.wall,
         encode_cpu_s=encoding.cpu,
@@ -131,6 +137,12 @@ def measure(codec: FileCodec, path: Path, quality: float, *, with_ms_ssim: bool 
         entropy_decode_s=entropy_s,
         peak_mib=peak,
     )
+
+
+def lacks(row: Measurement, metrics: tuple[str, ...]) -> bool:
+    """Whether a row was measured without one of these metrics, though the picture is large enough for it."""
+    side = min(row.width, row.height)
+    return any(math.isnan(getattr(row, name)) and side >= SMALLEST_SIDES.get(name, 0) for name in metrics)
 
 
 def _to_text(name: str, value: object) -> str:
@@ -173,7 +185,7 @@ def read_rows(path: Path) -> list[Measurement]:
             lines = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
-    if not lines or tuple(lines[0]) not in (COLUMNS, _EARLIER):
+    if not lines or tuple(lines[0]) not in _KNOWN_COLUMNS:
         found = ", ".join(lines[0]) if lines else "no line"
         raise RunError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found}")
     try:

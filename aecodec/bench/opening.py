@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ..contracts import MissingDependencyError, UnknownName, UsageError
 from .binaries import PROGRAMS, open_program
 from .codecs import OUR_QUALITIES, PEERS, FileCodec, open_ours
 from .compressai_peer import open_compressai
+from .modules import MODULES
+from .vvc import open_vvc
 
 #: Names that are not Pillow's or a program's, with what they are.
 OTHERS = {
     "aec": "aecodec, or aec:NAME_OR_PATH",
-    "jxl": "JPEG XL through imagecodecs",
+    "vvc": "VVC intra by vvencapp and vvdecapp",
     "compressai": "compressai:ARCHITECTURE:PATH",
 }
 
 
 def codec_names() -> tuple[str, ...]:
     """Every name that `open_codec` knows, whether its library or program is here or not."""
-    return (*OTHERS, *PEERS, *PROGRAMS)
+    return (*OTHERS, *PEERS, *MODULES, *PROGRAMS)
 
 
 def open_codec(
@@ -49,10 +48,12 @@ def open_codec(
         raise UnknownName(
             f"no codec {name!r}; there are: {', '.join(codec_names())}, aec:NAME_OR_PATH, compressai:ARCHITECTURE:PATH"
         )
-    elif head == "jxl":
-        codec = _open_jxl()
+    elif head == "vvc":
+        codec = open_vvc()
+    elif name in PROGRAMS:
+        codec = open_program(name)
     else:
-        codec = PEERS[name]() if name in PEERS else open_program(name)
+        codec = {**PEERS, **MODULES}[name]()
     if "absent" in codec.version:
         raise MissingDependencyError(f"codec {name} needs a Pillow that was built with it; found {codec.version}")
     if qualities and (named or codec.scale == "quality"):
@@ -69,26 +70,10 @@ def _check(codec: FileCodec, qualities: tuple[float, ...]) -> None:
             raise UsageError(f"{codec.name}: its points are 1 to {len(codec.qualities)}, got {quality:g}")
         if codec.whole and quality != int(quality):
             raise UsageError(f"{codec.name}: quality is a whole number, got {quality:g}")
+        if codec.scale in ("distance", "QP", "ratio") and quality < 0:
+            raise UsageError(f"{codec.name}: its {codec.scale} is not negative, got {quality:g}")
         if codec.scale == "bpp" and not 0 < quality <= 24:
             raise UsageError(f"{codec.name}: its quality is a target of bits per pixel up to 24, got {quality:g}")
-
-
-def _open_jxl() -> FileCodec:
-    if importlib.util.find_spec("imagecodecs") is None:
-        raise MissingDependencyError("codec jxl needs the package imagecodecs: pip install imagecodecs")
-    import imagecodecs
-
-    def encode(image: Image.Image, quality: float) -> bytes:
-        # `level` is libjxl's quality here: its distance is 0.1 * (100 - level) between 30 and 100.
-        data: Any = imagecodecs.jpegxl_encode(np.asarray(image), level=quality, effort=7, numthreads=1)
-        return bytes(data)
-
-    def decode(data: bytes) -> Image.Image:
-        return Image.fromarray(imagecodecs.jpegxl_decode(data, numthreads=1)).convert("RGB")
-
-    version = f"imagecodecs {imagecodecs.__version__}, {imagecodecs.jpegxl_version()}"
-    qualities = (30.0, 45.0, 60.0, 75.0, 85.0, 92.0)
-    return FileCodec("jxl", "imagecodecs JPEG XL, effort 7, one thread", version, qualities, encode, decode)
 
 
 def kmac_per_pixel(codec: FileCodec, picture: Image.Image) -> dict[str, float]:

@@ -22,8 +22,8 @@ from .summary import bd_text
 from .tables import Point, pooled_psnr_of, ratio_decibels
 
 FORMATS = ("html", "md", "csv", "png")
-_COLUMNS = ("codec", "quality", "images", "bpp", "psnr", "pooled_psnr", "ms_ssim", "ms_ssim_db", "encode_s", "decode_s",
-            "encode_cpu_s", "decode_cpu_s", "peak_mib")  # fmt: skip
+_COLUMNS = ("codec", "quality", "images", "bpp", "psnr", "pooled_psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2",
+            "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "peak_mib")  # fmt: skip
 _PAGE = Path(__file__).with_name("page.html")
 _PLACE = "{{DATA}}"
 
@@ -67,6 +67,7 @@ def point_record(codec: CodecResult, point: Point) -> dict[str, Any]:
         "pooled_psnr": pooled_psnr_of(rows),
         "ms_ssim": point.ms_ssim,
         "ms_ssim_db": ratio_decibels(point.ms_ssim),
+        "ssimulacra2": point.ssimulacra2,
         "encode_s": point.encode_s,
         "decode_s": point.decode_s,
         "encode_cpu_s": point.encode_cpu_s,

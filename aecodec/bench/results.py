@@ -26,7 +26,12 @@ LABELS = {
     "cjxl": "JPEG XL (cjxl)",
     "avifenc": "AVIF (avifenc)",
     "mozjpeg": "mozjpeg",
-    "heif-enc": "HEIC",
+    "heif-enc": "HEIC (heif-enc)",
+    "heic": "HEIC (x265, 4:4:4)",
+    "vvc": "VVC (vvenc)",
+    "jpeg": "JPEG (Pillow's defaults)",
+    "webp-default": "WebP (Pillow's defaults)",
+    "jpeg2000-ffmpeg": "JPEG 2000 (ffmpeg)",
 }
 
 

@@ -15,15 +15,26 @@ from typing import Any
 
 from ..contracts import AecodecError, OutputExistsError, UnknownName, UsageError
 from ..data.files import make_folder
+from ..metrics import METRICS
 from . import provenance
 from .codecs import FileCodec
-from .measurements import Measurement, append_row, holds_rows, measure, pictures_in, read_rgb, read_rows, write_rows
+from .measurements import (
+    Measurement,
+    append_row,
+    holds_rows,
+    lacks,
+    measure,
+    pictures_in,
+    read_rgb,
+    read_rows,
+    write_rows,
+)
 from .opening import kmac_per_pixel, open_codec
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
 #: Name on the command line -> column.
-METRICS = {"psnr": "psnr", "ms-ssim": "ms_ssim"}
+COLUMNS_OF = {name.replace("_", "-"): name for name in METRICS}
 
 Say = Callable[[str], None]
 
@@ -36,7 +47,7 @@ class Order:
     device: str = "cpu"
     qualities: tuple[float, ...] | None = None
     named: bool = True
-    with_ms_ssim: bool = True
+    metrics: tuple[str, ...] = ("psnr", "ms_ssim")
 
     def open(self) -> FileCodec:
         """Raises what `open_codec` raises."""
@@ -54,14 +65,14 @@ class Result:
 
 
 def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """Metric names as they are. Raises UnknownName, or UsageError without psnr, which every table needs."""
+    """Metric names -> their columns. Raises UnknownName, or UsageError without psnr, which every table needs."""
     names = tuple(names)
     for name in names:
-        if name not in METRICS:
-            raise UnknownName(f"no metric {name!r}; there are: {', '.join(METRICS)}")
+        if name not in COLUMNS_OF:
+            raise UnknownName(f"no metric {name!r}; there are: {', '.join(COLUMNS_OF)}")
     if "psnr" not in names:
         raise UsageError("the metrics must include psnr: BD-rates and tables are made of it")
-    return names
+    return tuple(COLUMNS_OF[name] for name in names)
 
 
 def start(out: Path, *, resume: bool) -> None:
@@ -85,11 +96,12 @@ def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
     return found
 
 
-def kept_rows(path: Path, codec: FileCodec, resume: bool) -> list[Measurement]:
-    """Rows of an earlier run that may stand: of the same codec in the same version."""
+def kept_rows(path: Path, codec: FileCodec, metrics: tuple[str, ...], resume: bool) -> list[Measurement]:
+    """Rows of an earlier run that may stand: of the same codec in the same version, with every metric asked for."""
     if not resume or not path.exists():
         return []
-    return [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
+    rows = [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
+    return [row for row in rows if not lacks(row, metrics)]
 
 
 def keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, folder: Path, **more: Any) -> None:
@@ -148,7 +160,7 @@ class Runner:
     def run(self, order: Order, codec: FileCodec, pictures: list[Path]) -> int:
         """Measure what is missing of a codec -> the number of failures, each said."""
         path = self.out / f"{codec.name}.csv"
-        rows = kept_rows(path, codec, self.resume)
+        rows = kept_rows(path, codec, order.metrics, self.resume)
         kept, failures = len(rows), 0
         todo = wanted(codec, pictures, rows)
         self.advance(len(pictures) * len(codec.qualities) - len(todo))
@@ -174,7 +186,7 @@ class Runner:
             for number, (quality, picture) in enumerate(todo):
                 if number == 0:
                     _try_warm_up(codec, picture)
-                yield _measure(codec, quality, picture, order.with_ms_ssim)
+                yield _measure(codec, quality, picture, order.metrics)
             return
         # A fresh interpreter for each process: a fork would share torch's threads and the parent's memory peak.
         with ProcessPoolExecutor(self.jobs, get_context("spawn"), _one_thread) as pool:
@@ -196,9 +208,9 @@ def _named(pictures: list[Path], stem: str) -> Path:
     return next(path for path in pictures if path.stem == stem)
 
 
-def _measure(codec: FileCodec, quality: float, picture: Path, with_ms_ssim: bool) -> Result:
+def _measure(codec: FileCodec, quality: float, picture: Path, metrics: tuple[str, ...]) -> Result:
     try:
-        return Result(quality, picture, measure(codec, picture, quality, with_ms_ssim=with_ms_ssim))
+        return Result(quality, picture, measure(codec, picture, quality, metrics=metrics))
     except PICTURE_ERRORS as error:
         return Result(quality, picture, None, " ".join(str(error).split()) or type(error).__name__)
 
@@ -229,4 +241,4 @@ def _measure_order(order: Order, quality: float, picture: Path) -> Result:
     codec = _opened(order)
     if _opened.cache_info().misses != fresh:
         _try_warm_up(codec, picture)
-    return _measure(codec, quality, picture, order.with_ms_ssim)
+    return _measure(codec, quality, picture, order.metrics)

@@ -14,12 +14,10 @@ from .tables import bd_table, write_summary
 
 
 def make_orders(
-    names: list[str], qualities: dict[str, tuple[float, ...]], device: str, with_ms_ssim: bool
+    names: list[str], qualities: dict[str, tuple[float, ...]], device: str, metrics: tuple[str, ...]
 ) -> list[Order]:
     """Codec names -> orders. qualities: by codec name, "" for every codec whose scale is 0 to 100."""
-    return [
-        Order(name, device, qualities.get(name, qualities.get("")), name in qualities, with_ms_ssim) for name in names
-    ]
+    return [Order(name, device, qualities.get(name, qualities.get("")), name in qualities, metrics) for name in names]
 
 
 def check_anchor(anchor: str | None, names: list[str], opened: list[FileCodec]) -> str:

@@ -1,39 +1,22 @@
-"""From measurements to tables: means, agreement with published points, BD-rates."""
+"""From measurements to tables: means and BD-rates."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ..metrics import BdRateError, Curve, bd_rate, common_range
 from .measurements import Measurement
 
-#: Largest differences from the anchors at which a measurement still counts as the same.
-BPP_TOLERANCE = 0.005
-PSNR_TOLERANCE = 0.05
-
-KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
-
-#: Published Kodak curves that ours is compared with: key in the anchors -> label.
-PUBLISHED = {
-    "vtm": "VTM (VVC intra)",
-    "bpg_444_x265_ycbcr": "BPG 4:4:4 (x265)",
-    "jxl_e7": "JPEG XL (libjxl, effort 7)",
-    "compressai-bmshj2018-hyperprior_mse_cuda": "hyperprior (Ballé et al. 2018, CompressAI)",
-    "compressai-mbt2018-mean_mse_cuda": "mean-scale hyperprior (Minnen et al. 2018, CompressAI)",
-}
-
 
 @dataclass(frozen=True)
 class Point:
-    """A codec at one quality over a set of pictures: means of bpp, psnr and ms_ssim, medians of the times."""
+    """A codec at one quality over a set of pictures: means of bpp and the metrics, medians of the times."""
 
     codec: str
     quality: float
@@ -46,9 +29,10 @@ class Point:
     encode_cpu_s: float
     decode_cpu_s: float
     entropy_decode_s: float
+    ssimulacra2: float = math.nan
 
 
-_MEANS = ("bpp", "psnr", "ms_ssim")
+_MEANS = ("bpp", "psnr", "ms_ssim", "ssimulacra2")
 _MEDIANS = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s")
 
 
@@ -84,64 +68,6 @@ def write_summary(path: Path, points: Iterable[Point]) -> None:
             values = asdict(point).values()
             # NaN differs from itself: what is not known is left empty.
             writer.writerow(["" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in values])
-
-
-# -- anchors -------------------------------------------------------------------------------------
-
-
-def load_anchors(folder: Path) -> tuple[dict[str, list[dict[str, float]]], dict[str, Curve]]:
-    """(points of the classical codecs by key, curves of PUBLISHED by key) from the folder's two JSON files."""
-    classical: dict[str, Any] = json.loads((folder / "kodak_classical.json").read_text(encoding="utf-8"))["codecs"]
-    published: dict[str, Any] = json.loads((folder / "kodak_anchors.json").read_text(encoding="utf-8"))
-    points = {key: entry["points"] for key, entry in classical.items()}
-    curves = {}
-    for key in PUBLISHED:
-        if key in published:
-            curves[key] = Curve(published[key]["bpp"], published[key]["psnr"])
-        elif key in points:
-            curves[key] = Curve([p["bpp"] for p in points[key]], [p["psnr"] for p in points[key]])
-    return points, curves
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The largest differences of a codec's points from its anchor's. bpp: relative; psnr: decibels."""
-
-    codec: str
-    points: int
-    bpp: float
-    psnr: float
-
-    @property
-    def holds(self) -> bool:
-        """Some point was compared and none differs by more than the tolerances."""
-        return self.points > 0 and self.bpp <= BPP_TOLERANCE and self.psnr <= PSNR_TOLERANCE
-
-
-def agreement(codec: str, points: Iterable[Point], anchor: Iterable[Mapping[str, float]]) -> Agreement:
-    """Compare at the qualities that both have. anchor: mappings with q, bpp and psnr, means over the same pictures."""
-    expected = {float(a["q"]): a for a in anchor}
-    pairs = [(p, expected[p.quality]) for p in points if p.quality in expected]
-    return Agreement(
-        codec,
-        len(pairs),
-        max((abs(p.bpp / a["bpp"] - 1) for p, a in pairs), default=0.0),
-        max((abs(p.psnr - a["psnr"]) for p, a in pairs), default=0.0),
-    )
-
-
-def agreement_table(results: Iterable[Agreement]) -> str:
-    """Markdown."""
-    lines = [
-        f"| codec | points | largest bpp difference (limit {BPP_TOLERANCE:.1%}) "
-        f"| largest PSNR difference (limit {PSNR_TOLERANCE} dB) | agrees |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {a.codec} | {a.points} | {a.bpp:.4%} | {a.psnr:.4f} dB | {'yes' if a.holds else '**NO**'} |"
-        for a in results
-    ]
-    return "\n".join(lines)
 
 
 # -- BD-rate -------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
 @click.option("--codecs", default="aec,jpeg420,webp,avif", show_default=True, help="Names, with commas.")
 @click.option("--qualities", multiple=True, metavar="[CODEC=]Q,Q,...",
               help="Points of every codec of a 0 to 100 scale, or of one codec; may be repeated.")  # fmt: skip
-@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Names, with commas.")
+@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Of psnr, ms-ssim, ssimulacra2.")
 @click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run; measures only what is missing.")
@@ -75,7 +75,7 @@ def bench(data: Path, out: Path, codecs: str, qualities: tuple[str, ...], metric
         raise UsageError(f"--qualities names {', '.join(stray)}, which is not among the codecs")
     columns = runs.check_metrics(part.strip() for part in metrics.split(","))
     pictures = runs.find_pictures(data, limit)
-    orders = summary.make_orders(names, asked, device, "ms-ssim" in columns)
+    orders = summary.make_orders(names, asked, device, columns)
     opened = [order.open() for order in orders]
     anchor = summary.check_anchor(anchor, names, opened)
     runs.start(out, resume=resume)

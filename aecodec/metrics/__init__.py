@@ -16,17 +16,24 @@ from .bd_rate import (
     bd_rate,
     common_range,
 )
+from .ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
 from .ms_ssim import ms_ssim
 from .psnr import pooled_psnr, psnr
+from .ssimulacra2 import SMALLEST_SIDE as SSIMULACRA2_SIDE
+from .ssimulacra2 import ssimulacra2
 
-#: Each takes two uint8 pictures (H, W) or (H, W, C) of one shape; larger is better, and it is symmetric.
+#: Each takes two uint8 pictures (H, W) or (H, W, C) of one shape, the original first; larger is better.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "psnr": psnr,
     "ms_ssim": ms_ssim,
+    "ssimulacra2": ssimulacra2,
 }
+#: Metrics that do not exist for smaller pictures (NaN): the short side from which they do, in pixels.
+SMALLEST_SIDES = {"ms_ssim": MS_SSIM_SIDE, "ssimulacra2": SSIMULACRA2_SIDE}
 
 __all__ = [
     "METRICS",
+    "SMALLEST_SIDES",
     "BdRateError",
     "BjontegaardMissingError",
     "Curve",
@@ -38,4 +45,5 @@ __all__ = [
     "ms_ssim",
     "pooled_psnr",
     "psnr",
+    "ssimulacra2",
 ]
