@@ -19,7 +19,7 @@ from PIL import Image
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COLUMNS = [
     "codec", "version", "quality", "image", "width", "height", "bytes", "bpp", "psnr", "ms_ssim",
-    "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s", "peak_mib",
+    "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s", "peak_mib", "ssimulacra2",
 ]  # fmt: skip
 QUALITIES = ["5", "10", "15", "20", "30", "45", "60", "75", "85"]
 
