@@ -28,6 +28,10 @@ class Backend:
 
 INDEXES: dict[str, Backend] = {
     "numpy": Backend("oracle", "NumpyScanner", "the oracle: exact, NumPy alone"),
+    "faiss": Backend("faiss_backends", "FaissScanner", "faiss IndexBinaryFlat: exact"),
+    "faiss-ivf": Backend("faiss_backends", "FaissIvfScanner", "faiss IndexBinaryIVF: not exact"),
+    "faiss-hnsw": Backend("faiss_backends", "FaissHnswScanner", "faiss IndexBinaryHNSW: not exact"),
+    "faiss-gpu": Backend("faiss_backends", "FaissGpuScanner", "faiss GpuIndexBinaryFlat: exact", "cuda"),
 }
 
 
