@@ -23,7 +23,6 @@ FLOORS: list[dict[str, set[str]]] = [
     {
         "coding": {"contracts"},
         "data": {"contracts"},
-        "index": {"contracts"},
         "tasks": {"contracts", "metrics"},
         "device": {"contracts"},
         "golden": {"contracts"},
@@ -31,6 +30,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {
         "entropy": {"coding", "nn", "contracts"},
+        "index": {"data", "contracts"},
         "inspection": {"coding", "data", "registry", "contracts"},
     },
     {"models": {"entropy", "nn", "coding", "contracts"}},
@@ -169,7 +169,10 @@ def test_a_model_file_imports_no_other_model_file():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["coding", "data.files", "data.images", "registry", "inspection", "golden"])
+@pytest.mark.parametrize(
+    "name",
+    ["coding", "data.files", "data.images", "index.hash_index", "index.storage", "registry", "inspection", "golden"],
+)
 def test_rooms_without_torch(name):
     inside = [found for found in IMPORTS if f"{found.importer}.".startswith(f"{name}.")]
     assert inside

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
+import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +21,7 @@ from .files import write_atomic
 
 #: What is taken for a picture when a folder is walked.
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+_OPENING = threading.Lock()
 _WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}
 _METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
@@ -67,14 +71,22 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, name: str = "ima
         return _convert(source, name)
     if isinstance(source, Path):
         name, source = str(source), read_bytes(source)
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with open_image(io.BytesIO(source) if isinstance(source, bytes) else source, name) as image:
+        image.load()
+        return _convert(image, name)
+
+
+@contextlib.contextmanager
+def open_image(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """A Pillow image, not yet decoded. What goes wrong here and in the block ends in ImageReadError."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns above its pixel limit and raises above twice of it; both are limits here.
+        # Pillow warns above its pixel limit and raises above twice of it; both are limits here. The filters of
+        # warnings belong to the process: one thread at a time may change them.
+        with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream) as image:
-                image.load()
-                return _convert(image, name)
+            image = Image.open(stream)
+        with image:
+            yield image
     except UnidentifiedImageError:
         raise ImageReadError(f"{name}: not a picture in a format that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

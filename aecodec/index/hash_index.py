@@ -1,0 +1,230 @@
+"""HashIndex: codes with their ids, searched by Hamming distance, kept in one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contracts import IndexFileError, Scanner, UsageError
+from . import backend as find_backend
+from . import storage
+from .codes import check_codes, check_queries
+from .ids import Numbers, Paths
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The k nearest of each query, by distance, then by id.
+
+    ids: (Q, k) int64, or an array of str for an index of paths. distances: (Q, k) int32 in [0, n_bits]. A backend that
+    is not exact may find fewer: then ids are -1 (None) and distances n_bits + 1.
+    """
+
+    ids: np.ndarray
+    distances: np.ndarray
+
+    def of(self, query: int) -> list[tuple[Any, int]]:
+        """(id, distance) of one query's hits, nearest first, without the places where nothing was found."""
+        pairs = zip(self.ids[query].tolist(), self.distances[query].tolist(), strict=True)
+        return [(name, distance) for name, distance in pairs if name is not None and name != -1]
+
+
+@dataclass(frozen=True)
+class RangeHits:
+    """All hits within a radius: those of query i stand at limits[i] ... limits[i + 1] - 1, by distance, then by id.
+
+    limits: (Q + 1,) int64. ids: (M,) int64, or an array of str. distances: (M,) int32.
+    """
+
+    limits: np.ndarray
+    ids: np.ndarray
+    distances: np.ndarray
+
+    def of(self, query: int) -> list[tuple[Any, int]]:
+        """(id, distance) of one query's hits, nearest first."""
+        part = slice(self.limits[query], self.limits[query + 1])
+        return list(zip(self.ids[part].tolist(), self.distances[part].tolist(), strict=True))
+
+
+class HashIndex:
+    """Binary codes of one hasher under integer ids or paths.
+
+    Rows are kept in ascending order of ids (paths: of their bytes), whatever the order of adding, so that ties go to
+    the lowest id. ``codes``, ``ids`` and ``stamps`` are what is held, to be read and not written to.
+    """
+
+    def __init__(
+        self,
+        *,
+        hasher: str,
+        fingerprint: bytes,
+        n_bits: int,
+        paths: bool = False,
+        root: str | os.PathLike[str] = "",
+        backend: str = "numpy",
+        **options: Any,
+    ) -> None:
+        """An empty index.
+
+        hasher, fingerprint (8 bytes), n_bits (a multiple of 8): of the codes to come. paths: ids are paths, relative
+        ones below ``root``. backend: a name of `INDEXES`; options are its own. Raises UsageError or UnknownName.
+        """
+        if not storage.is_hasher_name(hasher):
+            raise UsageError(
+                f"a hasher's name is 1 to {storage.MAX_NAME} letters, digits, '-', '_', '.', got {hasher!r}"
+            )
+        if len(fingerprint) != 8:
+            raise UsageError(f"a fingerprint has 8 bytes, got {len(fingerprint)}")
+        if n_bits % 8 or not 8 <= n_bits <= storage.MAX_BITS:
+            raise UsageError(f"codes have a multiple of 8 bits, 8 to {storage.MAX_BITS}, got {n_bits}")
+        if len(os.fsencode(root)) >= storage.MAX_ROOT or (root and not paths):
+            raise UsageError(f"the root of paths is shorter than {storage.MAX_ROOT} bytes, and only paths have one")
+        self.hasher, self.fingerprint, self.n_bits = hasher, bytes(fingerprint), int(n_bits)
+        self.root = os.fsdecode(root)
+        self._ids: Numbers | Paths = Paths() if paths else Numbers()
+        self.codes = np.empty((0, n_bits // 8), np.uint8)
+        self.stamps: np.ndarray | None = np.empty((0, 2), np.int64) if paths else None
+        self.use(backend, **options)
+
+    def use(self, backend: str, **options: Any) -> None:
+        """Search with another backend from now on. Raises UnknownName."""
+        self._backend, self._options = find_backend(backend), options
+        self._scanner: Scanner | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether ids are paths."""
+        return isinstance(self._ids, Paths)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """All ids, ascending: (N,) int64 or an array of str."""
+        return self._ids.take(np.arange(len(self)))
+
+    def check_hasher(self, hasher: str, fingerprint: bytes) -> None:
+        """Raises IndexFileError, naming both, if the index was built with another hasher."""
+        if (hasher, fingerprint) != (self.hasher, self.fingerprint):
+            raise IndexFileError(
+                f"the index was built with hasher {self.hasher} {self.fingerprint.hex()}; "
+                f"this is {hasher} {fingerprint.hex()}"
+            )
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def add(
+        self, ids: Iterable[Any] | None, codes: np.ndarray, *, stamps: np.ndarray | None = None, replace: bool = False
+    ) -> None:
+        """Add rows. ids: as many as codes, in any order; None (integer ids only): those after the last.
+
+        codes: (M, n_bits / 8) uint8. stamps: (M, 2) int64 for paths, modification time in ns and size in bytes; zeros
+        unless given. replace: an id that is there gets the new code. Raises UsageError otherwise, and for ids that are
+        given twice, of the wrong kind or number.
+        """
+        codes = check_queries(codes, self.n_bits // 8)
+        new: Any = self._ids.read(ids, len(codes))
+        if len(new) != len(codes):
+            raise UsageError(f"{len(new)} ids for {len(codes)} codes")
+        if stamps is not None and (self.stamps is None or stamps.shape != (len(codes), 2)):
+            raise UsageError("stamps are for paths: two integers, time and size, for each")
+        present = self._ids.rows_of(new)
+        present = present[present >= 0]
+        if len(present) and not replace:
+            raise UsageError(f"id {self._ids.take(present[:1])[0]} is in the index already")
+        self._drop(present)
+        self._ids, order = self._ids.merged(new)
+        self.codes = _joined(self.codes, codes, order)
+        if self.stamps is not None:
+            fresh = np.zeros((len(codes), 2), np.int64) if stamps is None else np.asarray(stamps, np.int64)
+            self.stamps = _joined(self.stamps, fresh, order)
+        self._scanner = None
+
+    def remove(self, ids: Iterable[Any]) -> None:
+        """Remove rows. Raises UsageError, naming the first, if an id is not there; then none is removed."""
+        wanted = list(ids) if not isinstance(ids, np.ndarray) else ids
+        self._drop(self._rows_of(wanted))
+
+    def _rows_of(self, wanted: Any) -> np.ndarray:
+        """Ids -> rows. Raises UsageError, naming the first that is not there."""
+        keys: Any = self._ids.read(wanted, len(wanted))
+        rows = self._ids.rows_of(keys)
+        if (rows < 0).any():
+            raise UsageError(f"id {wanted[int(np.flatnonzero(rows < 0)[0])]} is not in the index")
+        return rows
+
+    def _drop(self, rows: np.ndarray) -> None:
+        if not len(rows):
+            return
+        keep = np.ones(len(self), bool)
+        keep[rows] = False
+        self._ids, self.codes = self._ids.kept(keep), self.codes[keep]
+        if self.stamps is not None:
+            self.stamps = self.stamps[keep]
+        self._scanner = None
+
+    # -- searching -------------------------------------------------------------------------------
+
+    @property
+    def scanner(self) -> Scanner:
+        """The backend over the present codes; built when first needed. Raises what the backend raises."""
+        if self._scanner is None:
+            self._scanner = self._backend.load()(self.codes, **self._options)
+        return self._scanner
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """The k nearest: (Q, n_bits / 8) uint8 -> hits (Q, min(k, N)). Raises UsageError for another width or k < 1."""
+        rows, distances = self.scanner.search(check_queries(queries, self.n_bits // 8), k)
+        return Hits(self._ids.take(rows), distances)
+
+    def range_search(self, queries: np.ndarray, radius: int) -> RangeHits:
+        """All within a radius of at least 0. Raises UsageError for another width or a negative radius."""
+        limits, rows, distances = self.scanner.range_search(check_queries(queries, self.n_bits // 8), radius)
+        return RangeHits(limits, self._ids.take(rows), distances)
+
+    def codes_of(self, ids: Iterable[Any]) -> np.ndarray:
+        """The codes of some ids, in their order: (M, n_bits / 8) uint8. Raises UsageError if one is not there."""
+        return self.codes[self._rows_of(list(ids))]
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the file of `storage`, atomically. Raises OutputExistsError or OutputError."""
+        content = storage.Content(
+            self.hasher, self.fingerprint, self.n_bits, self.codes, self._ids, self.stamps, os.fsencode(self.root)
+        )
+        storage.write(Path(path), content, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: str = "numpy", **options: Any) -> HashIndex:
+        """Read a file into memory, every checksum verified. Raises IndexFileError."""
+        return cls._of(storage.read(Path(path)), backend, options)
+
+    @classmethod
+    def view(cls, path: str | Path, *, check: bool = False, backend: str = "numpy", **options: Any) -> HashIndex:
+        """Map a file into memory, nothing copied; adding and removing make copies. Raises IndexFileError.
+
+        check: verify the checksums of all blocks, which reads the file once.
+        """
+        return cls._of(storage.read(Path(path), mapped=True, check=check), backend, options)
+
+    @classmethod
+    def _of(cls, content: storage.Content, backend: str, options: dict[str, Any]) -> HashIndex:
+        index = cls(
+            hasher=content.hasher, fingerprint=content.fingerprint, n_bits=content.n_bits,
+            paths=isinstance(content.ids, Paths), root=os.fsdecode(content.root), backend=backend, **options,
+        )  # fmt: skip
+        index._ids, index.codes, index.stamps = content.ids, check_codes(content.codes), content.stamps
+        return index
+
+
+def _joined(old: np.ndarray, new: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """Old rows and new, in an order (None: one after another)."""
+    both = np.concatenate([old, new]) if len(old) else np.array(new)
+    return both if order is None else both[order]

@@ -1,0 +1,72 @@
+"""The oracle: exact Hamming search with NumPy alone, which every other exact backend must equal bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .codes import check_codes, check_k, check_queries, check_radius, distances
+
+#: Rows looked at together: their distances to one query stay in the cache.
+_BLOCK = 1 << 14
+#: Queries that share one reading of a block.
+_TILE = 16
+
+
+class NumpyScanner:
+    """A blocked linear scan. A hit is one integer, distance * N + row: its order is the order that hits have."""
+
+    exact = True
+
+    def __init__(self, codes: np.ndarray) -> None:
+        """codes: (N, B) uint8, perhaps a memory map; kept, not copied."""
+        self._codes = check_codes(codes)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `contracts.Scanner.search`."""
+        queries = check_queries(queries, self._codes.shape[1])
+        k = min(check_k(k), len(self._codes))
+        hits = [np.empty((0, k), np.int64)]
+        for start in range(0, len(queries), _TILE):
+            hits.append(self._nearest(queries[start : start + _TILE], k))
+        return self._unpack(np.concatenate(hits))
+
+    def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `contracts.Scanner.range_search`."""
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        hits = [np.empty(0, np.int64)]
+        for start in range(0, len(queries), _TILE):
+            hits.extend(self._within(queries[start : start + _TILE], radius))
+        limits = np.cumsum([len(found) for found in hits], dtype=np.int64)
+        return limits, *self._unpack(np.concatenate(hits))
+
+    def _unpack(self, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found, rows = np.divmod(hits, max(len(self._codes), 1))
+        return rows, found.astype(np.int32)
+
+    def _nearest(self, queries: np.ndarray, k: int) -> np.ndarray:
+        """The k least hits of each query, ascending: (Q, k) int64."""
+        count = len(self._codes)
+        best = [np.empty(0, np.int64)] * len(queries)
+        # A later row enters only if it is nearer than the last of k hits: at the same distance its row is larger.
+        beyond = np.full(len(queries), 8 * self._codes.shape[1] + 1)
+        for start in range(0, count, _BLOCK):
+            found = distances(queries, self._codes[start : start + _BLOCK])
+            for number in np.flatnonzero(found.min(axis=1) < beyond):
+                rows = np.flatnonzero(found[number] < beyond[number])
+                hits = np.concatenate([best[number], found[number, rows] * np.int64(count) + (rows + start)])
+                if len(hits) >= k:
+                    hits = np.sort(np.partition(hits, k - 1)[:k])
+                    beyond[number] = hits[-1] // count
+                best[number] = hits
+        return np.stack(best).reshape(len(queries), k)
+
+    def _within(self, queries: np.ndarray, radius: int) -> list[np.ndarray]:
+        """All hits of each query at most a radius away, ascending."""
+        count = len(self._codes)
+        hits: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in queries]
+        for start in range(0, count, _BLOCK):
+            found = distances(queries, self._codes[start : start + _BLOCK])
+            for number in np.flatnonzero(found.min(axis=1) <= radius):
+                rows = np.flatnonzero(found[number] <= radius)
+                hits[number].append(found[number, rows] * np.int64(count) + (rows + start))
+        return [np.sort(np.concatenate(parts)) for parts in hits]
