@@ -13,7 +13,7 @@ from ..nn.stacks import make_decoder, make_encoder
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """shape: of one item; latents: d; kind: "mlp" or "conv"; hidden: layers of the mlp encoder, mirrored in the decoder;
+    """shape: of one item; latents: d; kind: "mlp" or "conv"; hidden: layers of the encoder, mirrored in the decoder;
     width, levels: channels after the first of so many strided convolutions; noise: sigma of the Gaussian noise added to
     the input in training (Vincent et al. 2008), in units of the data."""
 

@@ -38,11 +38,11 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class RestorationConfig:
-    """channels: of a picture; corruptions: what each item of a batch is damaged by, drawn evenly (a name given twice is
+    """planes: channels of a picture; corruptions: what items of a batch are damaged by, drawn evenly (a name given twice is
     drawn twice as often); widths: channels per level of the U-Net, from stride 2 down; blocks: residual blocks per
     level and side; skips: False gives the plain convolutional autoencoder."""
 
-    channels: int = 3
+    planes: int = 3
     corruptions: tuple[str, ...] = ("gaussian", "gaussian", "gaussian", "region", "scribble", "downsample", "grey")
     widths: tuple[int, ...] = (48, 96, 128)
     blocks: int = 2
@@ -53,28 +53,28 @@ SIZES = {
     "tiny": RestorationConfig(widths=(8, 16), blocks=1),
     "base": RestorationConfig(),
     "denoiser": RestorationConfig(corruptions=("gaussian",)),
-    "speech": RestorationConfig(channels=1, corruptions=(PAIRED,), widths=(32, 64, 96), blocks=1),
+    "speech": RestorationConfig(planes=1, corruptions=(PAIRED,), widths=(32, 64, 96), blocks=1),
 }
 #: Settings of a run that reach the figures in the benchmark's table.
 RECIPE = {"size": "base", "steps": 6000, "batch": 8, "crop": 128, "learning_rate": 1e-3, "ema": 0.998, "half": True}
 
 
 class Restoration(nn.Module):
-    """See the module's docstring. Raises UnknownName for an unknown corruption, UsageError for one that does not fit."""
+    """See the module's docstring. Raises UnknownName for an unknown corruption, UsageError for an unfit one."""
 
     def __init__(self, config: RestorationConfig) -> None:
         super().__init__()
         for name in config.corruptions:
             if name != PAIRED and name not in CORRUPTIONS:
                 raise UnknownName(f"no corruption {name!r}; there are: {', '.join(CORRUPTIONS)}, {PAIRED}")
-            if name != PAIRED and CORRUPTIONS[name].colour and config.channels != 3:
-                raise UsageError(f"corruption {name} needs pictures of 3 channels, the model has {config.channels}")
+            if name != PAIRED and CORRUPTIONS[name].colour and config.planes != 3:
+                raise UsageError(f"corruption {name} needs pictures of 3 channels, the model has {config.planes}")
         if not config.corruptions or (PAIRED in config.corruptions and len(set(config.corruptions)) > 1):
             raise UsageError(f"expected some corruptions, or {PAIRED} alone, found {config.corruptions}")
         self.config = config
-        self.channels = config.channels
+        self.channels = config.planes
         self.corruptions = tuple(dict.fromkeys(config.corruptions))
-        self.net = UNet(config.channels + len(CONDITIONS), config.channels, config.widths, config.blocks, config.skips)
+        self.net = UNet(config.planes + len(CONDITIONS), config.planes, config.widths, config.blocks, config.skips)
         self.alignment = self.net.alignment
         self.reach = self.net.reach
 
@@ -162,7 +162,9 @@ class Restoration(nn.Module):
         if corruption in ("region", "scribble"):
             if hole is None or hole.shape != (len(x), 1, *x.shape[2:]):
                 found = "none" if hole is None else str(tuple(hole.shape))
-                raise UsageError(f"expected a mask of {(len(x), 1, *x.shape[2:])} for the missing pixels, found {found}")
+                raise UsageError(
+                    f"expected a mask of {(len(x), 1, *x.shape[2:])} for the missing pixels, found {found}"
+                )
         elif hole is not None:
             raise UsageError(f"a mask of missing pixels has no meaning for {corruption!r}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-#: Planes of the condition, in this order. sigma: standard deviation of the noise in [0, 1] units; the others are 0 or 1.
+#: Planes of the condition, in this order. sigma: standard deviation of the noise in [0, 1] units; the others 0 or 1.
 CONDITIONS = ("sigma", "hole", "impulse", "enlarged", "grey")
 #: Largest standard deviation that Gaussian noise is drawn with while training, in [0, 1] units.
 LARGEST_SIGMA = 55.0 / 255.0
@@ -24,9 +24,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Corrupted:
-    """seen: (B, C, H, W) float32. condition: (B, len(CONDITIONS), H, W). freedom: (B, 1, H, W), 0 where nothing may change.
+    """seen: (B, C, H, W) float32. condition: (B, len(CONDITIONS), H, W).
 
-    weight: (B, 1, H, W) where an error counts, 1 or 0.
+    freedom: (B, 1, H, W), 0 where nothing may change. weight: (B, 1, H, W), 1 where an error counts, else 0.
     """
 
     seen: torch.Tensor
@@ -42,7 +42,7 @@ def _condition(x: torch.Tensor, **planes: torch.Tensor | float) -> torch.Tensor:
 
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor | float) -> Corrupted:
-    """A picture with Gaussian noise of known sigma (a number, or (B, 1, 1, 1)) in [0, 1] units. sigma 0 moves nothing."""
+    """A picture with Gaussian noise of known sigma, a number or (B, 1, 1, 1) in [0, 1] units; 0 moves nothing."""
     plane = torch.ones_like(x[:, :1]) * sigma
     return Corrupted(x, _condition(x, sigma=plane), plane, torch.ones_like(plane))
 
@@ -206,4 +206,3 @@ CORRUPTIONS: dict[str, Corruption] = {
     "downsample": Corruption(_draw_downsample, "half the resolution, enlarged again by bicubic interpolation"),
     "grey": Corruption(_draw_grey, "missing colours", colour=True),
 }
-

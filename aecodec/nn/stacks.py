@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -22,7 +23,7 @@ def activation(name: str) -> nn.Module:
 def mlp(sizes: tuple[int, ...], act: str) -> nn.Sequential:
     """Linear layers of the given sizes with an activation between them; none after the last."""
     layers: list[nn.Module] = []
-    for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         if number:
             layers.append(activation(act))
         layers.append(nn.Linear(inputs, outputs))

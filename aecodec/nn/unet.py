@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -31,7 +33,7 @@ class UNet(nn.Module):
         super().__init__()
         self.skips = skips
         self.alignment = 2 ** len(widths)
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.enter = nn.Conv2d(4 * inputs, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(_blocks(width, blocks) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2, bias=False) for fine, coarse in pairs)
