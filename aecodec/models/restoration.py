@@ -38,8 +38,8 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class RestorationConfig:
-    """planes: channels of a picture; corruptions: what items of a batch are damaged by, drawn evenly (a name given twice is
-    drawn twice as often); widths: channels per level of the U-Net, from stride 2 down; blocks: residual blocks per
+    """planes: channels of a picture; corruptions: what items of a batch are damaged by, drawn evenly (one given twice
+    is drawn twice as often); widths: channels per level of the U-Net, from stride 2 down; blocks: residual blocks per
     level and side; skips: False gives the plain convolutional autoencoder."""
 
     planes: int = 3

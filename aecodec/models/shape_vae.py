@@ -106,6 +106,12 @@ class ShapeVae(nn.Module):
         return torch.stack(draws).mean(0) - kl_to_standard(mean, log_variance)
 
     @torch.no_grad()
+    def surprise(self, x: torch.Tensor) -> torch.Tensor:
+        """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
+        mean, log_variance = self.posterior(x)
+        return kl_to_standard(mean, log_variance) - self.log_density(x, mean)
+
+    @torch.no_grad()
     def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 500) -> torch.Tensor:
         """The importance-sampled estimate of log p(x) in nats, (B,)."""
         return importance_bound(x, self.posterior(x), self.log_density, samples, rng, chunk=20)
