@@ -217,6 +217,69 @@ class TileCodec(Protocol):
 
 
 @runtime_checkable
+class Autoencoder(Protocol):
+    """What anomaly detection, generation and transfer need of a family with one code per item."""
+
+    shape: tuple[int, ...]
+    latents: int
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """x (B, *shape) float32 -> z (B, latents) float32."""
+        ...
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """z (B, latents) float32 -> x_hat (B, *shape) float32."""
+        ...
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """decode(encode(x)); x (B, *shape)."""
+        ...
+
+
+@runtime_checkable
+class Variational(Protocol):
+    """An autoencoder whose codes have the prior N(0, I), so that items can be drawn. Numbers: nats per item."""
+
+    shape: tuple[int, ...]
+    latents: int
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """x (B, *shape) float32 -> the posterior's mean (B, latents)."""
+        ...
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """z (B, latents) -> x_hat (B, *shape) float32."""
+        ...
+
+    def surprise(self, x: torch.Tensor) -> torch.Tensor:
+        """KL(q || p) - log p(x | z) at the posterior's mean: minus the ELBO without its sampling noise."""
+        ...
+
+    def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
+        """E_q[log p(x | z)] - KL, the expectation over so many samples."""
+        ...
+
+
+@runtime_checkable
+class Restorer(Protocol):
+    """What restoration needs of a family. Sides are padded to ``alignment``; an output sees ``reach`` pixels around."""
+
+    channels: int
+    corruptions: tuple[str, ...]
+    alignment: int
+    reach: int
+
+    def restore(
+        self, x: torch.Tensor, corruption: str, *, sigma: float = 0.0, hole: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """x (B, C, H, W) float32 in [0, 1] -> the same, restored; "downsample" doubles the sides.
+
+        sigma: of Gaussian noise in [0, 1] units; hole: (B, 1, H, W), 1 where pixels are missing.
+        """
+        ...
+
+
+@runtime_checkable
 class Scanner(Protocol):
     """A search through codes of one width: what a Hamming backend is to the index above it.
 

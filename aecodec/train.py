@@ -88,7 +88,10 @@ def fit(
     with stop_on_signal() as stopped, join_processes(config.device) as world:
         if config.threads:
             torch.set_num_threads(config.threads)
-        plan = CropPlan(config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out)
+        plan = CropPlan(
+            config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out,
+            config.whole, config.grey, config.only,
+        )  # fmt: skip
         source = open_batches(data, world.device, plan, evaluation)
         run = start_run(config, source, world, initialise=resume is None)
         if resume is not None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from .coding.container import MAX_NAME, is_model_name
 from .contracts import MissingDependencyError, UsageError
+from .models import family as find_family
 
 try:
     import yaml
@@ -38,6 +39,9 @@ class TrainConfig(BaseModel):
     late_crop: int | None = Field(None, ge=64, multiple_of=64, description="crop size after `late_from`")
     late_from: float = Field(0.85, ge=0, le=1)
     downscale: float = Field(0.5, gt=0, le=1)
+    whole: bool = Field(False, description="whole pictures resized to crop x crop instead of crops")
+    grey: bool = Field(False, description="whole pictures in grey")
+    only: int | None = Field(None, ge=0, description="class of a labelled array to train on alone")
     hold_out: int = Field(20, ge=0)
     optimizer: Literal["adamw", "soap"] = "adamw"
     learning_rate: float = Field(8e-4, gt=0)
@@ -113,8 +117,13 @@ def _environment() -> dict[str, Any]:
 
 
 def resolve(family: str, file: Path | None, settings: list[str], flags: dict[str, Any] | None = None) -> TrainConfig:
-    """Precedence: flag > ``--set`` > environment > file > default. Raises UsageError with the first fault."""
-    merged: dict[str, Any] = {**(read_config_file(file) if file else {}), **_environment()}
+    """Precedence: flag > ``--set`` > environment > file > the family's recipe > default.
+
+    Raises UnknownName for the family and UsageError with the first fault.
+    """
+    merged: dict[str, Any] = {
+        **find_family(family).recipe(), **(read_config_file(file) if file else {}), **_environment()
+    }  # fmt: skip
     given = parse_settings(settings)
     if isinstance(merged.get("model"), dict) and isinstance(given.get("model"), dict):
         given["model"] = {**merged["model"], **given["model"]}

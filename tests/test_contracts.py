@@ -78,7 +78,9 @@ def test_the_loss_is_repeatable_from_its_generator(family):
     model = small_model(family)
     batch = batch_for(model, 1)
     losses = [float(model.loss(batch, torch.Generator().manual_seed(seed)).total.detach()) for seed in (1, 1, 2)]
-    assert losses[0] == losses[1] != losses[2]
+    assert losses[0] == losses[1]
+    if FAMILIES[family].role == "codec":
+        assert losses[0] != losses[2], "quantisation noise comes from the generator"
 
 
 def test_a_few_steps_lower_the_loss(family):

@@ -37,6 +37,23 @@ class ArraySet:
         return [] if self._held is None else [as_float(self._held[:EVALUATED])]
 
     @classmethod
+    def split(
+        cls, items: np.ndarray, device: torch.device, hold_out: int, held: np.ndarray | None = None, name: str = ""
+    ) -> ArraySet:
+        """Keep ``hold_out`` items aside, drawn with a fixed seed, unless ``held`` takes their place.
+
+        Raises ImageReadError, naming the source of the held items, if theirs is another shape.
+        """
+        if held is None:
+            order = np.random.Generator(np.random.PCG64(0)).permutation(len(items))
+            cut = min(hold_out, len(items) - 1)
+            held, items = items[np.sort(order[:cut])], items[np.sort(order[cut:])]
+        elif held.shape[1:] != items.shape[1:]:
+            raise ImageReadError(f"{name}: items of shape {held.shape[1:]}, those to train on have {items.shape[1:]}")
+        kept = torch.from_numpy(held).to(device) if len(held) else None
+        return cls(torch.from_numpy(items).to(device), kept)
+
+    @classmethod
     def load(
         cls, source: str | Path, device: torch.device, hold_out: int, evaluation: str | Path | None = None
     ) -> ArraySet:
@@ -44,19 +61,8 @@ class ArraySet:
 
         hold_out: so many items, drawn with a fixed seed, are kept aside; an evaluation source takes their place.
         """
-        items = read_array(source)
-        if evaluation is not None:
-            held = read_array(evaluation)
-            if held.shape[1:] != items.shape[1:]:
-                raise ImageReadError(
-                    f"{evaluation}: items of shape {held.shape[1:]}, those to train on have {items.shape[1:]}"
-                )
-        else:
-            order = np.random.Generator(np.random.PCG64(0)).permutation(len(items))
-            cut = min(hold_out, len(items) - 1)
-            held, items = items[np.sort(order[:cut])], items[np.sort(order[cut:])]
-        kept = torch.from_numpy(held).to(device) if len(held) else None
-        return cls(torch.from_numpy(items).to(device), kept)
+        held = None if evaluation is None else read_array(evaluation)
+        return cls.split(read_array(source), device, hold_out, held, str(evaluation))
 
 
 def as_float(items: torch.Tensor) -> torch.Tensor:
@@ -82,11 +88,35 @@ def holds_arrays(source: str | Path) -> bool:
         return False
 
 
-def read_array(source: str | Path) -> np.ndarray:
+def read_array(source: str | Path, only: int | None = None) -> np.ndarray:
     """Grey (N, H, W) and interleaved (N, H, W, 1 or 3) uint8 become (N, C, H, W) uint8; floats stay as they are.
 
-    Raises ImageReadError if the file, the key or items of a usable type are not there.
+    only: the class, by the labels beside the array, whose items are wanted. Raises ImageReadError if the file, the key,
+    items of a usable type or the class are not there.
     """
+    array = _read_array(source)
+    if only is None:
+        return array
+    labels = read_labels(source)
+    if only not in labels:
+        raise ImageReadError(f"{source}: no item of class {only}; there are: {', '.join(map(str, np.unique(labels)))}")
+    return array[labels == only]
+
+
+def read_labels(source: str | Path) -> np.ndarray:
+    """The classes of an array's items, (N,) int64: ``y_train`` beside ``x_train``. Raises ImageReadError."""
+    path, key = split_key(source)
+    try:
+        with np.load(path) as pack:
+            name = "y_" + (key or KEYS[0]).removeprefix("x_")
+            if name not in pack.files:
+                raise ImageReadError(f"{path}: no labels {name}; it holds {', '.join(pack.files)}")
+            return pack[name].astype(np.int64)
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageReadError(f"{path}: not a readable .npz ({error})") from error
+
+
+def _read_array(source: str | Path) -> np.ndarray:
     path, key = split_key(source)
     try:
         with np.load(path) as pack:

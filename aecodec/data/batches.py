@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from ..contracts import BatchSource
-from .arrays import ArraySet, holds_arrays
+from ..contracts import BatchSource, UsageError
+from .arrays import ArraySet, holds_arrays, read_array
 from .photos import PhotoPack, open_photos
+from .shapes import holds_shapes, read_shapes
+from .speech import SpeechMixtures, is_mixture
+from .whole import read_whole
 
 #: Held-out photographs are evaluated on their centre of at most this side.
 EVALUATION_SIDE = 256
@@ -18,13 +23,17 @@ EVALUATION_SIDE = 256
 @dataclass(frozen=True)
 class CropPlan:
     """How crops are cut. size: side in pixels; late_size: side once ``late_from`` of the training is done;
-    downscale: smallest scale factor drawn; hold_out: items kept aside for evaluation."""
+    downscale: smallest scale factor drawn; hold_out: items kept aside for evaluation; whole: whole pictures resized to
+    size x size instead, in grey if so wished; only: the one class of a labelled array that is wanted."""
 
     size: int
     late_size: int | None = None
     late_from: float = 1.0
     downscale: float = 1.0
     hold_out: int = 0
+    whole: bool = False
+    grey: bool = False
+    only: int | None = None
 
     @property
     def largest(self) -> int:
@@ -66,15 +75,31 @@ def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
     return pictures
 
 
+def _reader(data: str | Path, plan: CropPlan) -> Callable[[str | Path], np.ndarray]:
+    """How items of a fixed shape are read from a source."""
+    if plan.whole:
+        return lambda source: read_whole(Path(source), plan.size, plan.grey)
+    if holds_shapes(data):
+        return read_shapes
+    return lambda source: read_array(source, plan.only)
+
+
 def open_batches(
     data: str | Path, device: torch.device, plan: CropPlan, evaluation: str | Path | None = None
 ) -> BatchSource:
-    """A folder of pictures, a pack of them, or an array of an .npz -> a source of batches. Raises ImageReadError.
+    """A source of batches: a folder of pictures, a pack of them, an array of an .npz, an .npz of segmented shapes, or
+    SPEECH.npz+NOISE.npz. Raises ImageReadError for what cannot be read, UsageError for a class where there are none.
 
     evaluation: another source of the same kind to evaluate on, instead of items kept aside.
     """
-    if holds_arrays(data):
-        return ArraySet.load(data, device, plan.hold_out, evaluation)
+    if is_mixture(data):
+        return SpeechMixtures.load(data, device)
+    if plan.whole or holds_shapes(data) or holds_arrays(data):
+        read = _reader(data, plan)
+        kept = None if evaluation is None else read(evaluation)
+        return ArraySet.split(read(data), device, plan.hold_out, kept, name=str(evaluation))
+    if plan.only is not None:
+        raise UsageError(f"only={plan.only}: photographs have no classes")
     hold_out = plan.hold_out if evaluation is None else 0
     pack, held = open_photos(Path(data), device, hold_out, plan.largest)
     if evaluation is not None:

@@ -32,6 +32,10 @@ class Family:
         """Named configurations of the family."""
         return dict(import_module(f"{__name__}.{self.module}").SIZES)
 
+    def recipe(self) -> dict[str, Any]:
+        """Settings of a run that differ from the general defaults: RECIPE beside the model, if there is one."""
+        return dict(getattr(import_module(f"{__name__}.{self.module}"), "RECIPE", {}))
+
 
 FAMILIES: dict[str, Family] = {
     "exact-hyperprior": Family(
@@ -51,6 +55,55 @@ FAMILIES: dict[str, Family] = {
         "MeanScaleHyperprior",
         "MeanScaleHyperpriorConfig",
         "Minnen et al. 2018 without context (mbt2018-mean): one rate, Gaussians with exact integer scales",
+    ),
+    "linear": Family(
+        "linear",
+        "Linear",
+        "LinearConfig",
+        "no non-linearity, tied or untied: learns the PCA subspace",
+        role="autoencoder",
+    ),
+    "autoencoder": Family(
+        "autoencoder",
+        "Autoencoder",
+        "AutoencoderConfig",
+        "undercomplete, by layers or convolutions; denoising with model.noise",
+        role="autoencoder",
+    ),
+    "sparse": Family(
+        "sparse",
+        "Sparse",
+        "SparseConfig",
+        "overcomplete code with an L1 penalty",
+        role="autoencoder",
+    ),
+    "k-sparse": Family(
+        "k_sparse",
+        "KSparse",
+        "KSparseConfig",
+        "Makhzani and Frey 2013: the k largest units are kept",
+        role="autoencoder",
+    ),
+    "restoration": Family(
+        "restoration",
+        "Restoration",
+        "RestorationConfig",
+        "denoising U-Net: noise, missing regions, missing resolution, missing colour",
+        role="autoencoder",
+    ),
+    "vae": Family(
+        "vae",
+        "Vae",
+        "VaeConfig",
+        "Kingma and Welling 2014: Bernoulli or Gaussian likelihood, beta",
+        role="autoencoder",
+    ),
+    "shape-vae": Family(
+        "shape_vae",
+        "ShapeVae",
+        "ShapeVaeConfig",
+        "VAE over part-segmented voxel shapes",
+        role="autoencoder",
     ),
 }
 

@@ -1,0 +1,188 @@
+"""Recordings: WAV files, spectrograms and back, and mixtures of speech and noise as training pairs."""
+
+from __future__ import annotations
+
+import io
+import wave
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..contracts import ImageReadError, UsageError
+from .files import write_atomic
+
+#: Samples per second that the speech models know.
+RATE = 8000
+#: Samples per analysis window (32 ms) and from one to the next (8 ms).
+WINDOW, HOP = 256, 64
+#: Frequency bands of a feature map: all but the one at half the rate, which takes the gain of its neighbour.
+BANDS = WINDOW // 2
+#: Frames per training item: half a second.
+FRAMES = 64
+#: Features are log(1 + GAIN |X|) / SCALE of a signal of unit power: silence is 0, loud speech about 1.
+GAIN, SCALE = 10.0, 6.5
+#: Signal-to-noise ratios of training mixtures, in dB.
+LOWEST_SNR, HIGHEST_SNR = -5.0, 12.0
+#: What is never trained on.
+HELD_SPEAKERS, HELD_NOISES = 2, 30
+
+
+def read_wav(path: Path) -> np.ndarray:
+    """A mono 16-bit WAV file at RATE -> (n,) float32 in [-1, 1). Raises ImageReadError, UsageError for another kind."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            kind = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except (OSError, wave.Error, EOFError) as error:
+        raise ImageReadError(f"{path}: not a readable WAV file ({error})") from error
+    if kind != (1, 2, RATE):
+        channels, width, rate = kind
+        raise UsageError(
+            f"{path}: expected one channel of 16 bits at {RATE} Hz, found {channels} of {8 * width} at {rate} Hz"
+        )
+    if not data:
+        raise ImageReadError(f"{path}: no samples in it")
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+
+
+def write_wav(samples: np.ndarray, path: Path, *, overwrite: bool) -> None:
+    """(n,) float in [-1, 1) -> a mono 16-bit WAV file at RATE, written atomically; louder samples are clipped."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes())
+    write_atomic(path, buffer.getvalue(), overwrite=overwrite)
+
+
+def spectrogram(samples: torch.Tensor) -> torch.Tensor:
+    """(..., n) float32 -> (..., BANDS + 1, 1 + n // HOP) complex64, Hann windows centred on every HOP-th sample."""
+    window = torch.hann_window(WINDOW, device=samples.device)
+    flat = torch.stft(samples.reshape(-1, samples.shape[-1]), WINDOW, HOP, window=window, return_complex=True)
+    return flat.reshape(*samples.shape[:-1], *flat.shape[1:])
+
+
+def waveform(spectrum: torch.Tensor, length: int) -> torch.Tensor:
+    """The inverse of `spectrogram`: (..., BANDS + 1, T) complex64 -> (..., length) float32."""
+    window = torch.hann_window(WINDOW, device=spectrum.device)
+    flat = torch.istft(spectrum.reshape(-1, *spectrum.shape[-2:]), WINDOW, HOP, window=window, length=length)
+    return flat.reshape(*spectrum.shape[:-2], length)
+
+
+def features(spectrum: torch.Tensor) -> torch.Tensor:
+    """(..., BANDS + 1, T) complex of a signal of unit power -> (..., BANDS, T) float32 log magnitudes, about [0, 1]."""
+    return torch.log1p(GAIN * spectrum.abs()[..., :BANDS, :]) / SCALE
+
+
+def gains(noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Features of a noisy and of a clean signal, (..., BANDS, T) -> what to multiply the noisy spectrum by, in [0, 1].
+
+    (..., BANDS + 1, T): the last band takes the gain of its neighbour.
+    """
+    ratio = torch.expm1(SCALE * clean.clamp_min(0.0)) / torch.expm1(SCALE * noisy).clamp_min(1e-6)
+    ratio = ratio.clamp(0.0, 1.0)
+    return torch.cat([ratio, ratio[..., -1:, :]], dim=-2)
+
+
+def mix(speech: torch.Tensor, noise: torch.Tensor, snr: torch.Tensor | float) -> torch.Tensor:
+    """speech + noise scaled so that their powers over the last dimension are ``snr`` dB apart; shapes broadcast."""
+    power = speech.square().mean(-1, keepdim=True) / noise.square().mean(-1, keepdim=True).clamp_min(1e-12)
+    return speech + noise * torch.sqrt(power / 10.0 ** (torch.as_tensor(snr) / 10.0))
+
+
+def is_mixture(source: str | Path) -> bool:
+    """Whether a source has the form SPEECH.npz+NOISE.npz."""
+    first, plus, second = str(source).partition(".npz+")
+    return bool(first and plus and second)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """samples: (n,) float32; offsets: (N + 1,) where clips begin and end; speaker: (N,) or None."""
+
+    samples: np.ndarray
+    offsets: np.ndarray
+    speaker: np.ndarray | None
+
+    def joined(self, which: np.ndarray) -> np.ndarray:
+        """Some clips, one after another, (m,) float32."""
+        return np.concatenate([self.samples[self.offsets[i] : self.offsets[i + 1]] for i in which])
+
+
+def read_clips(path: Path) -> Clips:
+    """``audio`` int16, ``offsets``, ``sample_rate``, perhaps ``speaker``. Raises ImageReadError, UsageError."""
+    try:
+        with np.load(path) as pack:
+            audio, offsets = pack["audio"], pack["offsets"].astype(np.int64)
+            rate = int(pack["sample_rate"][0])
+            speaker = pack["speaker"].astype(np.int64) if "speaker" in pack.files else None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageReadError(f"{path}: not a readable file of recordings ({error})") from error
+    if rate != RATE:
+        raise UsageError(f"{path}: recorded at {rate} Hz, expected {RATE}")
+    if audio.dtype != np.int16 or offsets.ndim != 1 or len(offsets) < 2 or offsets[-1] > len(audio):
+        raise ImageReadError(f"{path}: its offsets do not fit its samples")
+    return Clips(audio.astype(np.float32) / 32768.0, offsets, speaker)
+
+
+def split_speech(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the clips to train on and of those of the last HELD_SPEAKERS speakers. Raises UsageError."""
+    if clips.speaker is None or len(np.unique(clips.speaker)) <= HELD_SPEAKERS:
+        raise UsageError(f"speech needs more than {HELD_SPEAKERS} speakers, of whom as many are held out")
+    held = np.isin(clips.speaker, np.unique(clips.speaker)[-HELD_SPEAKERS:])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def split_noise(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the noises to train on and of those held out, drawn with a fixed seed. Raises UsageError."""
+    count = len(clips.offsets) - 1
+    if count <= HELD_NOISES:
+        raise UsageError(f"expected more than {HELD_NOISES} noises, of which as many are held out, found {count}")
+    order = np.random.Generator(np.random.PCG64(0)).permutation(count)
+    return np.sort(order[HELD_NOISES:]), np.sort(order[:HELD_NOISES])
+
+
+class SpeechMixtures:
+    """Pairs of feature maps: ``shape`` is (2, BANDS, FRAMES), the noisy channel first, then the clean one."""
+
+    def __init__(self, speech: torch.Tensor, noise: torch.Tensor, clips: int) -> None:
+        self.speech, self.noise, self._clips = speech, noise, clips
+        self.shape: tuple[int, ...] = (2, BANDS, FRAMES)
+
+    @classmethod
+    def load(cls, source: str | Path, device: torch.device) -> SpeechMixtures:
+        """SPEECH.npz+NOISE.npz, held-out speakers and noises left out. Raises ImageReadError, UsageError."""
+        first, _, second = str(source).partition(".npz+")
+        speech, noise = read_clips(Path(f"{first}.npz")), read_clips(Path(second))
+        chosen = split_speech(speech)[0]
+        tensors = [torch.from_numpy(c.joined(w)).to(device) for c, w in
+                   ((speech, chosen), (noise, split_noise(noise)[0]))]  # fmt: skip
+        return cls(tensors[0], tensors[1], len(chosen))
+
+    def __len__(self) -> int:
+        return self._clips
+
+    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+        """Random stretches of speech under random noise of random strength -> (count, 2, BANDS, FRAMES) float32."""
+        length = (FRAMES - 1) * HOP
+        stretch = torch.arange(length, device=self.speech.device)
+        parts = []
+        for buffer in (self.speech, self.noise):
+            start = torch.randint(len(buffer) - length, (count, 1), generator=rng, device=buffer.device)
+            parts.append(buffer[start + stretch])
+        span = HIGHEST_SNR - LOWEST_SNR
+        snr = LOWEST_SNR + span * torch.rand(count, 1, generator=rng, device=stretch.device)
+        noisy = mix(parts[0], parts[1], snr)
+        level = noisy.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
+        return features(spectrogram(torch.stack([noisy, parts[0]], 1) / level[..., None]))
+
+    def held_out(self) -> list[torch.Tensor]:
+        """None: held-out speakers are measured as whole recordings, not as stretches."""
+        return []

@@ -1,0 +1,66 @@
+"""The linear autoencoder: x_hat = D E (x - b) + b, no non-linearity; its optimum is the PCA subspace.
+
+Baldi and Hornik 1989: the squared error of a linear autoencoder has no local minima but the global one, where D E is
+the orthogonal projection on the first principal components. Tied weights (D = E^T) reach the same subspace.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..contracts import Loss
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """shape: of one item; latents: d, size of the code; tied: whether the decoder is the encoder's transpose."""
+
+    shape: tuple[int, ...] = (1, 28, 28)
+    latents: int = 32
+    tied: bool = True
+
+
+SIZES = {"tiny": LinearConfig(latents=8), "base": LinearConfig(), "untied": LinearConfig(tied=False)}
+RECIPE = {"size": "base", "steps": 3000, "batch": 4096, "learning_rate": 2e-3, "schedule": "cosine", "ema": 0.995,
+          "autocast": False, "hold_out": 1000}  # fmt: skip
+
+
+class Linear(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: LinearConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.shape, self.latents = tuple(config.shape), config.latents
+        size = math.prod(self.shape)
+        self.encoder = nn.Parameter(torch.randn(size, config.latents) / math.sqrt(size))
+        self.decoder = None if config.tied else nn.Parameter(torch.randn(config.latents, size) / math.sqrt(size))
+        self.centre = nn.Parameter(torch.full((size,), 0.5))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, *shape) float32 -> z (B, latents)."""
+        return (x.flatten(1) - self.centre) @ self.encoder
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """z (B, latents) -> x_hat (B, *shape), not clipped."""
+        decoder = self.encoder.t() if self.decoder is None else self.decoder
+        return (z @ decoder + self.centre).unflatten(1, self.shape)
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """decode(encode(x)); x: (B, *shape)."""
+        return self.decode(self.encode(x))
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
+        """J: squared error per item, averaged over the batch."""
+        error = (self.reconstruct(batch).float() - batch).square()
+        return Loss(error.flatten(1).sum(1).mean(), {"mse": error.mean().detach()})
+
+    @torch.no_grad()
+    def subspace(self) -> torch.Tensor:
+        """An orthonormal basis of what the decoder can reach, (prod(shape), latents) float64, the centre left out."""
+        span = self.encoder if self.decoder is None else self.decoder.t()
+        return torch.linalg.qr(span.double())[0]

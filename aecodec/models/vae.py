@@ -1,0 +1,143 @@
+"""The variational autoencoder (Kingma and Welling 2014): E_q[log p(x | z)] - beta KL(q(z | x) || N(0, I))."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..contracts import Loss
+from ..nn.stacks import make_decoder, make_encoder
+from ..nn.variational import (
+    bernoulli_log_density,
+    gaussian_log_density,
+    importance_bound,
+    kl_to_standard,
+    reparametrise,
+)
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """shape: of one item; latents: d; kind, hidden, width, levels, act: as of the autoencoder family.
+
+    likelihood: "bernoulli" (pixels are drawn as 0 or 1 anew in every step, Burda et al. 2016) or "gaussian" (one learnt
+    sigma for all pixels, Rybkin et al. 2021); beta: weight of the KL term (Higgins et al. 2017), 1 for the ELBO;
+    warm: share of the training over which beta rises from 0.
+    """
+
+    shape: tuple[int, ...] = (1, 28, 28)
+    latents: int = 32
+    kind: str = "mlp"
+    hidden: tuple[int, ...] = (400, 400)
+    width: int = 16
+    levels: int = 3
+    act: str = "relu"
+    likelihood: str = "bernoulli"
+    beta: float = 1.0
+    warm: float = 0.0
+
+
+SIZES = {
+    "tiny": VaeConfig(latents=4, hidden=(32,)),
+    "base": VaeConfig(),
+    "plane": VaeConfig(latents=2),
+    "conv": VaeConfig(kind="conv"),
+    "faces": VaeConfig(kind="conv", likelihood="gaussian", width=32, levels=3, latents=32),
+}
+RECIPE = {"size": "base", "steps": 40000, "batch": 256, "learning_rate": 1e-3, "ema": 0.999, "hold_out": 1000}
+
+#: exp(-2 * 7) of squared [0, 1] units: a quarter of a grey level, beyond which 8-bit data cannot be known.
+_SMALLEST_LOG_SIGMA = -7.0
+#: Log variances of the posterior are kept within this, where exp() is harmless.
+_LOG_VARIANCE_LIMIT = 12.0
+
+
+class Vae(nn.Module):
+    """See the module's docstring. Raises ValueError for an unknown likelihood or a negative beta."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        if config.likelihood not in ("bernoulli", "gaussian"):
+            raise ValueError(f"expected a likelihood of bernoulli or gaussian, found {config.likelihood!r}")
+        if config.beta < 0:
+            raise ValueError(f"expected beta of at least 0, found {config.beta}")
+        self.config = config
+        self.shape, self.latents = tuple(config.shape), config.latents
+        layout = (config.kind, self.shape, config.hidden, config.width, config.levels)
+        self.encoder = make_encoder(*layout, 2 * config.latents, config.act)
+        self.decoder = make_decoder(*layout, config.latents, config.act)
+        self.log_sigma = nn.Parameter(torch.tensor(-1.5)) if config.likelihood == "gaussian" else None
+
+    # -- the two networks --------------------------------------------------------------------------------------------
+
+    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x: (B, *shape) float32 -> mean and log variance of q(z | x), (B, latents) float32 each."""
+        mean, log_variance = self.encoder(x).float().chunk(2, 1)
+        return mean, log_variance.clamp(-_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """The posterior's mean, (B, latents)."""
+        return self.posterior(x)[0]
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """z (B, latents) -> the mean of p(x | z), (B, *shape); in [0, 1] with the Bernoulli likelihood."""
+        raw = self.decoder(z).float()
+        return torch.sigmoid(raw) if self.log_sigma is None else raw
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """decode(encode(x)); x: (B, *shape)."""
+        return self.decode(self.encode(x))
+
+    def log_density(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """log p(x | z) in nats, (B,)."""
+        raw = self.decoder(z).float()
+        if self.log_sigma is None:
+            return bernoulli_log_density(x, raw)
+        return gaussian_log_density(x, raw, 2.0 * self.log_sigma.clamp_min(_SMALLEST_LOG_SIGMA))
+
+    # -- training and measures ---------------------------------------------------------------------------------------
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
+        """Minus the ELBO in nats per item, its KL weighted by beta; parts: mse of the decoded mean, kl, nats."""
+        x = torch.bernoulli(batch, generator=rng) if self.log_sigma is None else batch
+        mean, log_variance = self.posterior(x)
+        z = reparametrise(mean, log_variance, rng)
+        raw = self.decoder(z).float()
+        if self.log_sigma is None:
+            log_density, x_hat = bernoulli_log_density(x, raw), torch.sigmoid(raw.detach())
+        else:
+            log_density = gaussian_log_density(x, raw, 2.0 * self.log_sigma.clamp_min(_SMALLEST_LOG_SIGMA))
+            x_hat = raw.detach()
+        kl = kl_to_standard(mean, log_variance)
+        beta = self.config.beta * (min(1.0, progress / self.config.warm) if self.config.warm else 1.0)
+        parts = {
+            "mse": (x_hat - batch).square().mean(),
+            "kl": kl.mean().detach(),
+            "nats": (kl - log_density).mean().detach(),
+        }
+        return Loss((beta * kl - log_density).mean(), parts)
+
+    @torch.no_grad()
+    def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
+        """E_q[log p(x | z)] - KL in nats, the expectation over so many samples. x: (B, *shape) -> (B,)."""
+        mean, log_variance = self.posterior(x)
+        draws = [self.log_density(x, reparametrise(mean, log_variance, rng)) for _ in range(samples)]
+        return torch.stack(draws).mean(0) - kl_to_standard(mean, log_variance)
+
+    @torch.no_grad()
+    def surprise(self, x: torch.Tensor) -> torch.Tensor:
+        """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
+        mean, log_variance = self.posterior(x)
+        return kl_to_standard(mean, log_variance) - self.log_density(x, mean)
+
+    @torch.no_grad()
+    def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 5000) -> torch.Tensor:
+        """The importance-sampled estimate of log p(x) in nats, (B,): above the ELBO, growing with the samples."""
+        return importance_bound(x, self.posterior(x), self.log_density, samples, rng)
+
+    def bits_per_dimension(self, nats: torch.Tensor) -> torch.Tensor:
+        """Nats per item -> bits per sample of the item."""
+        return nats / (math.log(2.0) * math.prod(self.shape))
