@@ -1,4 +1,4 @@
-"""The table of picture metrics: how far a decoded picture is from its original."""
+"""The table of picture metrics, how far a decoded picture is from its original, and metrics of retrieval."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .bd_rate import (
 )
 from .ms_ssim import ms_ssim
 from .psnr import pooled_psnr, psnr
+from .retrieval import average_precision, hamming_distances, mean_average_precision, precision_within, recall_at
 
 #: Each takes two uint8 pictures (H, W) or (H, W, C) of one shape; larger is better, and it is symmetric.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -33,9 +34,14 @@ __all__ = [
     "DisjointCurvesError",
     "NotMonotonicError",
     "TooFewPointsError",
+    "average_precision",
     "bd_rate",
     "common_range",
+    "hamming_distances",
+    "mean_average_precision",
     "ms_ssim",
     "pooled_psnr",
+    "precision_within",
     "psnr",
+    "recall_at",
 ]
