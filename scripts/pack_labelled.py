@@ -13,7 +13,6 @@ import random
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.files import atomic_file
@@ -28,7 +27,7 @@ def read_split(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ImageReadError(f"{folder}: expected folders of PNG pictures in it, one for each class")
     random.Random(0).shuffle(files)
     pictures = [np.asarray(read_picture(path).pixels) for path, _ in files]
-    if len({picture.shape for picture in pictures}) > 1 and {picture.shape[:2] for picture in pictures}:
+    if any(picture.ndim == 3 for picture in pictures):
         pictures = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
     shapes = {picture.shape for picture in pictures}
     if len(shapes) > 1:

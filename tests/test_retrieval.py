@@ -111,11 +111,11 @@ def test_hamming_distances_count_the_bits_that_differ(width, seed):
 def test_what_cannot_be_scored_is_refused():
     distances, relevant = np.zeros((1, 3), np.uint16), np.zeros((1, 3), bool)
     for wrong in ({"k": 0}, {"k": 2, "ties": "expected"}, {"ties": "lucky"}):
-        with pytest.raises(ValueError, match="k must|AP@all only|ties are"):
+        with pytest.raises(ValueError, match=r"k must|AP@all only|ties are"):
             average_precision(distances, relevant, **wrong)
     with pytest.raises(ValueError, match="expected two arrays"):
         average_precision(distances, relevant[:, :2])
-    with pytest.raises(ValueError, match="no.* query|one query"):
+    with pytest.raises(ValueError, match="at least one query"):
         mean_average_precision([])
     with pytest.raises(ValueError, match="cannot be compared"):
         hamming_distances(np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint8))

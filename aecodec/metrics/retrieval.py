@@ -22,7 +22,8 @@ Ties = Literal["row", "expected"]
 def hamming_distances(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
     """Packed codes (Q, B) and (N, B) uint8 -> (Q, N) uint16, the number of bits that differ, in [0, 8 B].
 
-    One product of matrices of +1 and -1, exact in float32; 16 bits, since NumPy sorts those several times faster. Raises ValueError for other types or widths that differ.
+    One product of matrices of +1 and -1, exact in float32; 16 bits, since NumPy sorts those several times faster.
+    Raises ValueError for other types or widths that differ.
     """
     for codes in (queries, database):
         if codes.dtype != np.uint8 or codes.ndim != 2:

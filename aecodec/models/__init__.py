@@ -52,6 +52,13 @@ FAMILIES: dict[str, Family] = {
         "MeanScaleHyperpriorConfig",
         "Minnen et al. 2018 without context (mbt2018-mean): one rate, Gaussians with exact integer scales",
     ),
+    "semantic-hash": Family(
+        "semantic_hash",
+        "SemanticHash",
+        "SemanticHashConfig",
+        "binary autoencoder with contrasted views: pictures to codes of 16 to 256 bits for search",
+        role="hasher",
+    ),
 }
 
 

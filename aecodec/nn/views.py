@@ -6,6 +6,7 @@ Every draw comes from the generator given, so a view is repeatable on one device
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -76,7 +77,7 @@ RECIPES: dict[str, ViewRecipe] = {
         blur_p=0.0,
     ),
     "photos": ViewRecipe(
-        area=0.35, aspect=1.2, rotate=10, flip_p=0.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05,
+        area=0.4, aspect=1.2, rotate=10, flip_p=0.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05,
         gamma=1.5, grey_p=0.2, blur_p=0.3, blocks_p=0.4, noise=0.02, mark_p=0.3,
     ),
 }  # fmt: skip
@@ -104,24 +105,34 @@ class _Draws:
         return torch.randn(self.count, *shape, generator=self.rng, device=self.device)
 
 
+_Change = Callable[[torch.Tensor, _Draws], torch.Tensor]
+
+
 def random_view(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, rng: torch.Generator) -> torch.Tensor:
     """batch: (B, C, H, W) float32 in [0, 1] -> (B, C, *size) float32 in [0, 1], each picture changed on its own."""
     draws = _Draws(len(batch), rng, batch.device)
     x = _warp(batch, size, recipe, draws)
-    if recipe.thickness_p:
-        x = _thickness(x, recipe, draws)
-    x = _colour(x, recipe, draws)
-    if recipe.mark_p:
-        x = torch.where(draws.chance(recipe.mark_p), _marked(x, draws), x)
-    if recipe.blur_p:
-        x = torch.where(draws.chance(recipe.blur_p), blur(x, draws.uniform(0.4, 1.6)), x)
-    if recipe.blocks_p and min(size) >= 8:
-        x = torch.where(draws.chance(recipe.blocks_p), block_losses(x, draws.uniform(8, 60)), x)
+    x = _sometimes(x, recipe.thickness_p, draws, _thickness)
+    x = _sometimes(x, recipe.colour_p, draws, lambda some, own: _colour(some, recipe, own))
+    if x.shape[1] == 3:
+        x = _sometimes(x, recipe.grey_p, draws, lambda some, _: grey(some).expand_as(some))
+    x = _sometimes(x, recipe.mark_p, draws, _marked)
+    x = _sometimes(x, recipe.blur_p, draws, lambda some, own: blur(some, own.uniform(0.4, 1.6)))
+    x = _sometimes(x, recipe.blocks_p, draws, lambda some, own: block_losses(some, own.uniform(8, 60)))
     if recipe.noise:
         x = x + recipe.noise * draws.uniform(0, 1)[:, None, None, None] * draws.normal(*x.shape[1:])
-    if recipe.erase_p:
-        x = torch.where(draws.chance(recipe.erase_p) & _rectangle(x, recipe.erase, draws), draws.normal(1, 1, 1).clamp(0, 1), x)
+    x = _sometimes(x, recipe.erase_p, draws, lambda some, own: _erased(some, recipe.erase, own))
     return x.clamp(0.0, 1.0)
+
+
+def _sometimes(x: torch.Tensor, share: float, draws: _Draws, change: _Change) -> torch.Tensor:
+    """Apply a change to a random share of the pictures, computed for those alone."""
+    if not share:
+        return x
+    chosen = torch.nonzero(draws.uniform(0.0, 1.0) < share)[:, 0]
+    if not len(chosen):
+        return x
+    return x.index_copy(0, chosen, change(x[chosen], _Draws(len(chosen), draws.rng, draws.device)).contiguous())
 
 
 def _warp(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
@@ -147,32 +158,31 @@ def _warp(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, draws:
     return F.grid_sample(batch, grid, mode="bilinear", padding_mode=recipe.padding, align_corners=False)
 
 
-def _thickness(x: torch.Tensor, recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
+def _thickness(x: torch.Tensor, draws: _Draws) -> torch.Tensor:
     """Bright strokes made bolder (maximum of 2x2) or finer (minimum of 2x2)."""
     padded = F.pad(x, (0, 1, 0, 1))
     bold, fine = F.max_pool2d(padded, 2, 1), -F.max_pool2d(-padded, 2, 1)
-    return torch.where(draws.chance(recipe.thickness_p), torch.where(draws.chance(0.5), bold, fine), x)
+    return torch.where(draws.chance(0.5), bold, fine)
 
 
 def _colour(x: torch.Tensor, recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
-    changed = x
+    """Gamma, brightness, contrast about the mean, saturation and hue, in this order."""
+
+    def factor(largest: float) -> torch.Tensor:
+        return draws.uniform(1 - largest, 1 + largest)[:, None, None, None]
+
     if recipe.gamma > 1.0:
-        changed = changed.clamp(min=1e-4) ** draws.ratio(recipe.gamma)[:, None, None, None]
+        x = x.clamp(min=1e-4) ** draws.ratio(recipe.gamma)[:, None, None, None]
     if recipe.brightness:
-        changed = changed * draws.uniform(1 - recipe.brightness, 1 + recipe.brightness)[:, None, None, None]
+        x = x * factor(recipe.brightness)
     if recipe.contrast:
-        mean = changed.mean((1, 2, 3), keepdim=True)
-        changed = mean + (changed - mean) * draws.uniform(1 - recipe.contrast, 1 + recipe.contrast)[:, None, None, None]
-    if x.shape[1] == 3:
-        if recipe.saturation:
-            luma = grey(changed)
-            changed = luma + (changed - luma) * draws.uniform(1 - recipe.saturation, 1 + recipe.saturation)[:, None, None, None]
-        if recipe.hue:
-            changed = _turn_hue(changed, 2 * math.pi * recipe.hue * draws.uniform(-1, 1))
-    x = torch.where(draws.chance(recipe.colour_p), changed.clamp(0, 1), x)
-    if recipe.grey_p and x.shape[1] == 3:
-        x = torch.where(draws.chance(recipe.grey_p), grey(x).expand_as(x), x)
-    return x
+        mean = x.mean((1, 2, 3), keepdim=True)
+        x = mean + (x - mean) * factor(recipe.contrast)
+    if x.shape[1] == 3 and (recipe.saturation or recipe.hue):
+        luma = grey(x)
+        x = luma + (x - luma) * factor(recipe.saturation)
+        x = _turn_hue(x, 2 * math.pi * recipe.hue * draws.uniform(-1, 1))
+    return x.clamp(0.0, 1.0)
 
 
 def grey(x: torch.Tensor) -> torch.Tensor:
@@ -190,13 +200,17 @@ def _turn_hue(x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 def blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Gaussian blur of (B, C, H, W) by a standard deviation for each picture, in pixels, cut off at 3 pixels."""
-    steps = torch.arange(-3, 4, device=x.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)
-    flat = x.reshape(1, -1, *x.shape[2:])
-    for shape, padding in (((-1, 1, 7, 1), (0, 0, 3, 3)), ((-1, 1, 1, 7), (3, 3, 0, 0))):
-        flat = F.conv2d(F.pad(flat, padding, mode="replicate"), kernel.view(shape), groups=flat.shape[1])
-    return flat.view(x.shape)
+    reach = torch.arange(4, device=x.device, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (reach / sigma[:, None]) ** 2)
+    weights = (weights / (weights[:, :1] + 2 * weights[:, 1:].sum(1, keepdim=True)))[:, :, None, None, None]
+    for axis, padding in ((2, (0, 0, 3, 3)), (3, (3, 3, 0, 0))):
+        count, padded = x.shape[axis], F.pad(x, padding, mode="replicate")
+        blurred = weights[:, 0] * x
+        for step in (1, 2, 3):
+            pair = padded.narrow(axis, 3 - step, count) + padded.narrow(axis, 3 + step, count)
+            blurred = blurred + weights[:, step] * pair
+        x = blurred
+    return x
 
 
 def block_losses(x: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
@@ -228,6 +242,11 @@ def _rectangle(x: torch.Tensor, largest: float, draws: _Draws) -> torch.Tensor:
         hit = (place - centre).abs() < half
         inside.append(hit[:, None, :, None] if axis == 0 else hit[:, None, None, :])
     return inside[0] & inside[1]
+
+
+def _erased(x: torch.Tensor, largest: float, draws: _Draws) -> torch.Tensor:
+    """A rectangle painted over in one level of grey."""
+    return torch.where(_rectangle(x, largest, draws), draws.uniform(0, 1)[:, None, None, None], x)
 
 
 def _marked(x: torch.Tensor, draws: _Draws) -> torch.Tensor:
