@@ -36,8 +36,8 @@ class SemanticHashConfig:
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views. noise: standard deviation of what is added to the logits; bi_half: each bit balanced
     over the batch; straight_through: train on the bits themselves, not on their probabilities.
-    temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, once the
-    share neighbours_from of the training is done.
+    temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, nearest
+    by neighbours_of ("codes" or "pixels"), once the share neighbours_from of the training is done.
     contrast, reconstruction, kl, decorrelation: weights of the terms of the loss.
     """
 
@@ -56,6 +56,7 @@ class SemanticHashConfig:
     straight_through: bool = True
     temperature: float = 0.3
     neighbours: int = 0
+    neighbours_of: str = "codes"
     neighbours_from: float = 0.2
     contrast: float = 1.0
     reconstruction: float = 1.0
@@ -70,6 +71,8 @@ class SemanticHashConfig:
             raise ValueError(f"pictures of 1 or 3 channels (C, H, W) are hashed, got shape {self.shape}")
         if self.views not in RECIPES:
             raise ValueError(f"no views {self.views!r}; there are: {', '.join(RECIPES)}")
+        if self.neighbours_of not in ("codes", "pixels"):
+            raise ValueError(f"neighbours are those of codes or of pixels, got {self.neighbours_of!r}")
         if len(self.widths) != len(self.blocks) or not self.widths:
             raise ValueError(f"widths {self.widths} and blocks {self.blocks} must name the same stages")
         if self.backbone and not self.backbone.startswith(PREFIX):
@@ -82,7 +85,8 @@ SIZES = {
     "digits": replace(_TINY, shape=(1, 28, 28), views="digits"),
     "objects": replace(_TINY, shape=(3, 32, 32), widths=(64, 128, 256)),
     "photos": replace(
-        _TINY, n_bits=256, prefixes=(64,), widths=(32, 64, 128, 160), blocks=(0, 1, 1, 1), decoder=16, views="photos",
+        _TINY, n_bits=256, prefixes=(64, 128), widths=(32, 64, 128, 160), blocks=(0, 1, 1, 1), decoder=16,
+        views="photos",
     ),
 }  # fmt: skip
 
@@ -195,7 +199,7 @@ class SemanticHash(nn.Module):
         logits = self.head(features).float()
         with torch.autocast(batch.device.type, enabled=False):
             codes, probabilities = self._codes(logits, rng)
-            contrast = self._contrast(codes, logits, progress)
+            contrast = self._contrast(codes, self._alike(batch, logits, progress))
             kl = _kl_to_fair_coin(probabilities)
             correlation = _correlation(codes)
         mse = self._reconstruction_error(codes[: len(batch)], batch, features)
@@ -218,12 +222,20 @@ class SemanticHash(nn.Module):
         bits = torch.cat([bi_half(half) for half in values.chunk(2)]) if self.config.bi_half else above_zero(values)
         return 2 * straight_through(bits, probabilities) - 1, probabilities
 
-    def _contrast(self, codes: torch.Tensor, logits: torch.Tensor, progress: float) -> torch.Tensor:
+    def _alike(self, batch: torch.Tensor, logits: torch.Tensor, progress: float) -> torch.Tensor | None:
+        """(B, B) bool: which pictures of the batch count as the same, or None where only their own views do."""
         config = self.config
-        alike = None
-        if config.neighbours and progress >= config.neighbours_from:
+        if not config.neighbours or progress < config.neighbours_from:
+            return None
+        if config.neighbours_of == "codes":
             first, second = torch.tanh(logits.detach()).chunk(2)
-            alike = mutual_neighbours(first + second, config.neighbours)
+            return mutual_neighbours(first + second, config.neighbours)
+        coarse = F.adaptive_avg_pool2d(batch, 14).flatten(1)
+        return mutual_neighbours(coarse - coarse.mean(0), config.neighbours)
+
+    def _contrast(self, codes: torch.Tensor, alike: torch.Tensor | None) -> torch.Tensor:
+        """Mean over the lengths of the code."""
+        config = self.config
         lengths = (*config.prefixes, config.n_bits)
         terms = [nt_xent(codes[:, :k] @ codes[:, :k].T / (k * config.temperature), alike) for k in lengths]
         return torch.stack(terms).mean()
