@@ -16,6 +16,7 @@ _EXPORTS = {
     "OutputExistsError": "contracts",
     "TargetUnreachableError": "contracts",
     "Codec": "codec",
+    "Hasher": "hasher",
     "compress": "transcode",
     "decompress": "transcode",
     "verify": "transcode",

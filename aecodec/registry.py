@@ -13,6 +13,7 @@ from .contracts import CheckpointError, ModelMismatchError, UnknownName
 FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
 DEFAULT_MODEL = "photo-tiny"
+DEFAULT_HASHER = "photo-hash"
 EMBEDDED = Path(__file__).parent / "zoo"
 _HEADER_LIMIT = 16 << 20
 

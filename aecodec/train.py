@@ -201,6 +201,9 @@ def _update_ema(run: Run) -> None:
     pairs = zip(run.ema.parameters(), run.model.parameters(), strict=True)
     averages, values = zip(*pairs, strict=True)
     torch._foreach_lerp_(list(averages), list(values), 1.0 - decay)
+    # Buffers are averages themselves (batch normalisation) or constant.
+    for average, value in zip(run.ema.buffers(), run.model.buffers(), strict=True):
+        average.copy_(value)
 
 
 @torch.no_grad()

@@ -78,6 +78,8 @@ def start_run(config: TrainConfig, source: BatchSource, world: World, *, initial
     model = build_model(config, source.shape)
     if initialise and config.initialise and hasattr(model, "initialise_from_blocks"):
         model.initialise_from_blocks(_blocks(source, model.stride, world.device, config.seed))
+    if initialise and config.initialise and hasattr(model, "initialise"):
+        model.initialise()
     model.to(world.device)
     if len(source.shape) == 3:
         model.to(memory_format=torch.channels_last)

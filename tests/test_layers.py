@@ -27,6 +27,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "device": {"contracts"},
         "golden": {"contracts"},
         "registry": {"contracts"},
+        "linear_hashers": set(),
     },
     {
         "entropy": {"coding", "nn", "contracts"},
@@ -35,6 +36,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {"models": {"entropy", "nn", "coding", "contracts"}},
     {"checkpoint": {"models", "coding", "data", "golden", "registry", "contracts"}},
+    {"hasher": {"checkpoint", "models", "nn", "data", "device", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
         "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},

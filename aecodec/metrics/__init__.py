@@ -1,4 +1,4 @@
-"""The table of picture metrics: how far a decoded picture is from its original."""
+"""The table of picture metrics, how far a decoded picture is from its original, and metrics of retrieval."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .bd_rate import (
 from .ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
 from .ms_ssim import ms_ssim
 from .psnr import pooled_psnr, psnr
+from .retrieval import average_precision, hamming_distances, mean_average_precision, precision_within, recall_at
 from .ssimulacra2 import SMALLEST_SIDE as SSIMULACRA2_SIDE
 from .ssimulacra2 import ssimulacra2
 
@@ -40,10 +41,15 @@ __all__ = [
     "DisjointCurvesError",
     "NotMonotonicError",
     "TooFewPointsError",
+    "average_precision",
     "bd_rate",
     "common_range",
+    "hamming_distances",
+    "mean_average_precision",
     "ms_ssim",
     "pooled_psnr",
+    "precision_within",
     "psnr",
+    "recall_at",
     "ssimulacra2",
 ]

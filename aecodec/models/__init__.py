@@ -105,6 +105,13 @@ FAMILIES: dict[str, Family] = {
         "VAE over part-segmented voxel shapes",
         role="autoencoder",
     ),
+    "semantic-hash": Family(
+        "semantic_hash",
+        "SemanticHash",
+        "SemanticHashConfig",
+        "binary autoencoder with contrasted views: pictures to codes of 16 to 256 bits for search",
+        role="hasher",
+    ),
 }
 
 

@@ -1,0 +1,277 @@
+"""The family `semantic-hash`: a binary autoencoder whose codes bring pictures of one kind near each other.
+
+A convolutional encoder gives one logit for each bit; noise before the sigmoid, a threshold with a straight-through
+gradient and balanced bits make the code binary (Salakhutdinov and Hinton 2009, "Semantic hashing"; Li and van Gemert
+2021, "Deep unsupervised image hashing by maximizing bit entropy"). A decoder reconstructs the picture from it, and two
+augmented views of a picture are contrasted with the rest of the batch (Qiu et al. 2021, "Unsupervised hashing with
+contrastive information bottleneck"). Each term has its weight in the configuration. Labels take no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..contracts import CheckpointError, Loss, MissingDependencyError
+from ..nn.backbone import PREFIX, Backbone
+from ..nn.binary import above_zero, bi_half, straight_through
+from ..nn.contrast import mutual_neighbours, nt_xent
+from ..nn.views import RECIPES, random_view
+
+#: Slope of the sigmoid on logits of unit variance.
+_SLOPE = 2.0
+
+
+@dataclass(frozen=True)
+class SemanticHashConfig:
+    """What a hasher is and how it is trained.
+
+    shape: (C, H, W) of the pictures that are hashed; training items may be larger, views are cut from them.
+    n_bits: length of the code; prefixes: shorter codes trained beside it, each the beginning of the whole one.
+    widths: channels of the encoder's stages, each of which halves the sides; blocks: residual blocks in each.
+    features: width of the layer before the bits; decoder: channels of the decoder.
+    backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
+    views: a recipe of nn.views. noise: standard deviation of what is added to the logits; bi_half: each bit balanced
+    over the batch; straight_through: train on the bits themselves, not on their probabilities.
+    temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, nearest
+    by neighbours_of ("codes" or "pixels"), once the share neighbours_from of the training is done.
+    contrast, reconstruction, kl, decorrelation: weights of the terms of the loss.
+    """
+
+    shape: tuple[int, ...] = (3, 64, 64)
+    n_bits: int = 64
+    prefixes: tuple[int, ...] = (16, 32)
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (1, 1, 1)
+    features: int = 256
+    decoder: int = 32
+    backbone: str = ""
+    backbone_weights: str = ""
+    views: str = "objects"
+    noise: float = 0.3
+    bi_half: bool = True
+    straight_through: bool = True
+    temperature: float = 0.3
+    neighbours: int = 0
+    neighbours_of: str = "codes"
+    neighbours_from: float = 0.2
+    contrast: float = 1.0
+    reconstruction: float = 1.0
+    kl: float = 0.0
+    decorrelation: float = 0.0
+
+    def __post_init__(self) -> None:
+        lengths = (*self.prefixes, self.n_bits)
+        if any(bits < 8 or bits % 8 for bits in lengths) or list(lengths) != sorted(set(lengths)):
+            raise ValueError(f"code lengths must be multiples of 8 that rise, got {lengths}")
+        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[0] not in (1, 3):
+            raise ValueError(f"pictures of 1 or 3 channels (C, H, W) are hashed, got shape {self.shape}")
+        if self.views not in RECIPES:
+            raise ValueError(f"no views {self.views!r}; there are: {', '.join(RECIPES)}")
+        if self.neighbours_of not in ("codes", "pixels"):
+            raise ValueError(f"neighbours are those of codes or of pixels, got {self.neighbours_of!r}")
+        if len(self.widths) != len(self.blocks) or not self.widths:
+            raise ValueError(f"widths {self.widths} and blocks {self.blocks} must name the same stages")
+        if self.backbone and not self.backbone.startswith(PREFIX):
+            raise ValueError(f"a backbone is named {PREFIX}NAME, got {self.backbone!r}")
+
+
+_TINY = SemanticHashConfig()
+SIZES = {
+    "tiny": _TINY,
+    "digits": replace(_TINY, shape=(1, 28, 28), views="digits"),
+    "objects": replace(_TINY, shape=(3, 32, 32), widths=(64, 128, 256)),
+    "photos": replace(
+        _TINY, n_bits=256, prefixes=(64, 128), widths=(32, 64, 128, 160), blocks=(0, 1, 1, 1), decoder=16,
+        views="photos",
+    ),
+}  # fmt: skip
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(x + (3x3, norm, ReLU, 3x3, norm)) (He et al. 2016). (B, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_convolution(channels, channels, 1), *_convolution(channels, channels, 1)[:-1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.body(x))
+
+
+def _convolution(entering: int, leaving: int, stride: int) -> list[nn.Module]:
+    layer = nn.Conv2d(entering, leaving, 3, stride=stride, padding=1, bias=False)
+    return [layer, nn.BatchNorm2d(leaving), nn.ReLU()]
+
+
+class Encoder(nn.Module):
+    """x (B, C, H, W) float32 in [0, 1] -> features (B, width): stages at falling resolution, pooled to 2 x 2."""
+
+    def __init__(self, config: SemanticHashConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        entering = config.shape[0]
+        for width, blocks in zip(config.widths, config.blocks, strict=True):
+            layers += [*_convolution(entering, width, 2), *[ResidualBlock(width) for _ in range(blocks)]]
+            entering = width
+        self.stages = nn.Sequential(*layers)
+        self.width = 4 * entering
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(self.stages(x - 0.5), 2).flatten(1)
+
+
+class Decoder(nn.Module):
+    """Codes (B, n_bits) in {-1, 1} -> x_hat (B, C, H, W), about [0, 1]: 1/8 of the resolution, then three steps up."""
+
+    def __init__(self, config: SemanticHashConfig) -> None:
+        super().__init__()
+        channels, self.height, self.width = config.shape
+        self.small = -(-self.height // 8), -(-self.width // 8)
+        inner = config.decoder
+        self.enter = nn.Linear(config.n_bits, inner * self.small[0] * self.small[1])
+        steps: list[nn.Module] = []
+        for leaving in (inner, inner, channels):
+            steps += [nn.ReLU(), nn.Conv2d(inner, 4 * leaving, 3, padding=1), nn.PixelShuffle(2)]
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        h = self.enter(codes).view(len(codes), -1, *self.small)
+        return self.steps(h)[:, :, : self.height, : self.width] + 0.5
+
+
+class SemanticHash(nn.Module):
+    """See the module's docstring. Raises MissingDependencyError for a backbone whose package is missing."""
+
+    def __init__(self, config: SemanticHashConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder: Encoder | Backbone = _backbone(config) if config.backbone else Encoder(config)
+        width = self.encoder.width
+        self.head = nn.Sequential(
+            nn.Linear(width, config.features, bias=False), nn.BatchNorm1d(config.features), nn.ReLU(),
+            nn.Linear(config.features, config.n_bits, bias=False),
+            # Without scale and shift: a threshold at zero then splits the training pictures about in half.
+            nn.BatchNorm1d(config.n_bits, affine=False),
+        )  # fmt: skip
+        # On top of a frozen extractor it is the features that are reconstructed.
+        self.decoder = nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
+
+    @property
+    def n_bits(self) -> int:
+        return self.config.n_bits
+
+    def train(self, mode: bool = True) -> SemanticHash:
+        """As of any module, save that a frozen backbone keeps its running averages."""
+        super().train(mode)
+        if self.config.backbone:
+            self.encoder.eval()
+        return self
+
+    def initialise(self) -> None:
+        """Load the backbone's weights where the configuration names any. Raises CheckpointError."""
+        if isinstance(self.encoder, Backbone) and self.config.backbone_weights:
+            try:
+                self.encoder.load_weights(self.config.backbone_weights)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise CheckpointError(f"{self.config.backbone}: {error}") from error
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, *shape) float32 in [0, 1] -> (B, n_bits) float32, of mean 0 and variance 1 over training pictures."""
+        return self.head(self.encoder(x)).float()
+
+    # -- training --------------------------------------------------------------------------------
+
+    def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
+        """batch: (B, C, H, W) float32 in [0, 1], at least 2 pictures; both views of each are made here.
+
+        The parts of the loss: ``contrast``, mean over the code lengths; ``mse`` of the reconstruction, ``kl`` in nats
+        per bit, ``correlation``: mean squared correlation of two bits.
+        """
+        config = self.config
+        size = config.shape[1], config.shape[2]
+        recipe = RECIPES[config.views]
+        views = torch.cat([random_view(batch, size, recipe, rng) for _ in range(2)])
+        features = self.encoder(views.contiguous(memory_format=torch.channels_last))
+        logits = self.head(features).float()
+        with torch.autocast(batch.device.type, enabled=False):
+            codes, probabilities = self._codes(logits, rng)
+            contrast = self._contrast(codes, self._alike(batch, logits, progress))
+            kl = _kl_to_fair_coin(probabilities)
+            correlation = _correlation(codes)
+        mse = self._reconstruction_error(codes[: len(batch)], batch, features)
+        total = (
+            config.contrast * contrast + config.reconstruction * mse + config.kl * kl
+            + config.decorrelation * correlation
+        )  # fmt: skip
+        parts = {"contrast": contrast, "mse": mse, "kl": kl, "correlation": correlation}
+        return Loss(total, {key: value.detach() for key, value in parts.items()})
+
+    def _codes(self, logits: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """(2 B, K) -> codes in {-1, 1} with a gradient, and the probabilities of a one."""
+        noise = torch.randn(logits.shape, generator=rng, device=logits.device)
+        noisy = logits + self.config.noise * noise
+        probabilities = torch.sigmoid(_SLOPE * noisy)
+        if not self.config.straight_through:
+            return 2 * probabilities - 1, probabilities
+        values = noisy.detach()
+        # Each half of the rows is one view of the whole batch, and is balanced on its own.
+        bits = torch.cat([bi_half(half) for half in values.chunk(2)]) if self.config.bi_half else above_zero(values)
+        return 2 * straight_through(bits, probabilities) - 1, probabilities
+
+    def _alike(self, batch: torch.Tensor, logits: torch.Tensor, progress: float) -> torch.Tensor | None:
+        """(B, B) bool: which pictures of the batch count as the same, or None where only their own views do."""
+        config = self.config
+        if not config.neighbours or progress < config.neighbours_from:
+            return None
+        if config.neighbours_of == "codes":
+            first, second = torch.tanh(logits.detach()).chunk(2)
+            return mutual_neighbours(first + second, config.neighbours)
+        coarse = F.adaptive_avg_pool2d(batch, 14).flatten(1)
+        return mutual_neighbours(coarse - coarse.mean(0), config.neighbours)
+
+    def _contrast(self, codes: torch.Tensor, alike: torch.Tensor | None) -> torch.Tensor:
+        """Mean over the lengths of the code."""
+        config = self.config
+        lengths = (*config.prefixes, config.n_bits)
+        terms = [nt_xent(codes[:, :k] @ codes[:, :k].T / (k * config.temperature), alike) for k in lengths]
+        return torch.stack(terms).mean()
+
+    def _reconstruction_error(self, codes: torch.Tensor, batch: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of what the decoder makes of the first view: the whole picture, or its features."""
+        decoded = self.decoder(codes).float()
+        if self.config.backbone:
+            return (decoded - features[: len(codes)].float()).square().mean()
+        size = decoded.shape[2:]
+        target = batch if batch.shape[2:] == size else F.interpolate(batch, size=size, mode="area")
+        return (decoded - target).square().mean()
+
+    @torch.no_grad()
+    def hash(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, *shape) float32 in [0, 1] -> (B, n_bits) bool. Packing is the Hasher's."""
+        return self.logits(x) >= 0
+
+
+def _backbone(config: SemanticHashConfig) -> Backbone:
+    try:
+        return Backbone(config.backbone.removeprefix(PREFIX), config.shape[0]).requires_grad_(False)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"backbone {config.backbone} needs {error.name}: pip install 'aecodec[timm]'"
+        ) from error
+
+
+def _kl_to_fair_coin(p: torch.Tensor) -> torch.Tensor:
+    """Mean of KL(Bernoulli(p) || Bernoulli(1/2)) in nats."""
+    p = p.clamp(1e-6, 1 - 1e-6)
+    return (p * (2 * p).log() + (1 - p) * (2 - 2 * p).log()).mean()
+
+
+def _correlation(codes: torch.Tensor) -> torch.Tensor:
+    """(B, K) in [-1, 1] -> mean over pairs of different bits of their squared mean product."""
+    products = codes.T @ codes / len(codes)
+    bits = len(products)
+    return (products.square().sum() - products.diagonal().square().sum()) / (bits * (bits - 1))

@@ -1,0 +1,26 @@
+"""Making codes binary: thresholds, balanced bits and the gradient that passes through them."""
+
+from __future__ import annotations
+
+import torch
+
+
+def above_zero(logits: torch.Tensor) -> torch.Tensor:
+    """(B, K) -> (B, K) float32 in {0, 1}: the sign of each logit; zero counts as one."""
+    return (logits >= 0).to(torch.float32)
+
+
+def bi_half(logits: torch.Tensor) -> torch.Tensor:
+    """(B, K) -> (B, K) float32 in {0, 1}: the upper ceil(B / 2) logits of each column become one.
+
+    Of all assignments with half of the batch in each bin it is the nearest to the logits (Li and van Gemert 2021,
+    "Deep unsupervised image hashing by maximizing bit entropy", eq. 5). Ties go to the earlier row.
+    """
+    order = logits.argsort(dim=0, descending=True, stable=True)
+    bits = torch.zeros(logits.shape, dtype=torch.float32, device=logits.device)
+    return bits.scatter_(0, order[: (len(logits) + 1) // 2], 1.0)
+
+
+def straight_through(bits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """The value of the bits with the gradient of their probabilities (Bengio, Leonard, Courville 2013)."""
+    return bits + (probabilities - probabilities.detach())

@@ -1,0 +1,136 @@
+"""Laws of the hasher: packing, nested lengths, batches alike singles, squares of any picture, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import natural_picture
+
+import aecodec
+from aecodec import checkpoint
+from aecodec.contracts import CheckpointError, ImageReadError, UsageError
+from aecodec.data.squares import to_square
+from aecodec.hasher import Hasher
+
+CONFIG = {"shape": [3, 32, 32], "n_bits": 64, "prefixes": [16], "widths": [8, 16], "blocks": [1, 1], "features": 32}
+
+
+def save_hasher(path: Path, config: dict[str, object]) -> Path:
+    """A small untrained hasher whose norms have seen some pictures."""
+    torch.manual_seed(0)
+    model = checkpoint.build("semantic-hash", config)
+    shape = model.config.shape
+    x = torch.stack([torch.from_numpy(to_square(natural_picture(70, 90, s), 32, shape[0])) for s in range(16)]) / 255.0
+    with torch.no_grad():
+        for _ in range(30):
+            model.loss(x[..., : shape[1], : shape[2]], torch.Generator().manual_seed(0))
+    checkpoint.save(model.eval(), path, name="small-hash", family_name="semantic-hash", card={})
+    return path
+
+
+@pytest.fixture(scope="module")
+def hasher_file(tmp_path_factory) -> Path:
+    return save_hasher(tmp_path_factory.mktemp("hasher") / "small-hash.safetensors", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def hasher(hasher_file) -> Hasher:
+    return Hasher.from_pretrained(hasher_file)
+
+
+def some_pictures(count: int = 5) -> list[np.ndarray]:
+    return [natural_picture(40 + 9 * seed, 70 - 5 * seed, seed) for seed in range(count)]
+
+
+def test_a_hasher_tells_what_it_is(hasher, hasher_file):
+    frozen = checkpoint.load(hasher_file)
+    assert (hasher.name, hasher.fingerprint) == ("small-hash", frozen.fingerprint)
+    assert (hasher.n_bits, hasher.side, hasher.channels, hasher.lengths) == (64, 32, 3, (16, 64))
+    assert hasher.nested
+    assert aecodec.Hasher is Hasher
+
+
+def test_codes_are_the_signs_of_the_logits_packed_high_bit_first(hasher, hasher_file):
+    module = checkpoint.load(hasher_file).module
+    squares = np.stack([to_square(p, 32) for p in some_pictures()])
+    with torch.no_grad():
+        logits = module.logits(torch.from_numpy(squares) / 255.0).numpy()
+    codes = hasher.hash_pixels(some_pictures())
+    assert codes.dtype == np.uint8
+    assert codes.shape == (5, 8)
+    bits = np.array([[codes[n, k // 8] >> (7 - k % 8) & 1 for k in range(64)] for n in range(5)])
+    clear = np.abs(logits) > 1e-3
+    assert np.array_equal(bits[clear], (logits >= 0)[clear])
+    assert len({code.tobytes() for code in codes}) > 1
+
+
+def test_a_short_code_is_the_beginning_of_a_long_one(hasher_file, hasher):
+    short = Hasher.from_pretrained(hasher_file, bits=16)
+    assert short.n_bits == 16
+    assert np.array_equal(short.hash_pixels(some_pictures()), hasher.hash_pixels(some_pictures())[:, :2])
+    with pytest.raises(UsageError, match="not of 24"):
+        Hasher.from_pretrained(hasher_file, bits=24)
+
+
+def test_bytes_floats_arrays_and_tensors_give_the_same_codes(hasher):
+    squares = np.stack([to_square(p, 32) for p in some_pictures()])
+    codes = hasher.hash(squares)
+    for same in (torch.from_numpy(squares), torch.from_numpy(squares).float() / 255.0, (squares / 255.0).astype("f4")):
+        assert np.array_equal(hasher.hash(same), codes)
+
+
+def test_a_batch_of_any_size_hashes_as_its_pictures_do(hasher):
+    pictures = [natural_picture(33, 37, seed) for seed in range(70)]
+    together = np.unpackbits(hasher.hash_pixels(pictures), axis=1)
+    apart = np.unpackbits(np.concatenate([hasher.hash_pixels([p]) for p in pictures]), axis=1)
+    assert (together != apart).mean() < 1e-3  # a logit within rounding of zero may fall either way
+    assert hasher.hash_pixels([]).shape == (0, 8)
+    assert hasher.hash(np.zeros((0, 3, 32, 32), np.float32)).shape == (0, 8)
+
+
+def test_grey_pictures_hash_as_their_three_equal_channels(hasher):
+    grey = natural_picture(50, 60)[..., 0]
+    assert np.array_equal(hasher.hash_pixels([grey]), hasher.hash_pixels([np.repeat(grey[..., None], 3, axis=2)]))
+
+
+def test_a_hasher_of_grey_pictures_takes_any(tmp_path):
+    path = save_hasher(tmp_path / "grey.safetensors", {**CONFIG, "shape": [1, 32, 32], "views": "digits"})
+    hasher = Hasher.from_pretrained(path)
+    assert hasher.channels == 1
+    assert hasher.hash_pixels([natural_picture(40, 40), natural_picture(40, 40)[..., 0]]).shape == (2, 8)
+
+
+def test_what_cannot_be_hashed_is_refused(hasher, model_file, tmp_path):
+    for wrong in (np.zeros((1, 3, 31, 32), np.float32), np.zeros((3, 32, 32), np.float32), np.zeros((1, 3, 32, 32))):
+        with pytest.raises(UsageError, match="takes"):
+            hasher.hash(wrong)
+    for wrong in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4)), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(ImageReadError, match="expected a picture"):
+            hasher.hash_pixels([wrong])
+    with pytest.raises(CheckpointError, match="is no hasher"):
+        Hasher.from_pretrained(model_file)
+    oblong = save_hasher(tmp_path / "oblong.safetensors", {**CONFIG, "shape": [3, 32, 24]})
+    with pytest.raises(CheckpointError, match="takes squares"):
+        Hasher.from_pretrained(oblong)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (200, 150), (1500, 900)])
+def test_squares_keep_what_is_constant_and_the_mean_of_the_rest(shape):
+    flat = np.full((*shape, 3), (10, 128, 250), np.uint8)
+    square = to_square(flat, 16)
+    assert square.shape == (3, 16, 16)
+    assert square.dtype == np.uint8
+    assert [np.unique(channel).tolist() for channel in square] == [[10], [128], [250]]
+    picture = natural_picture(*shape)
+    assert to_square(picture, 16).mean() == pytest.approx(picture.mean(), abs=4)
+
+
+@pytest.mark.gpu
+def test_codes_of_a_gpu_agree_with_those_of_the_cpu(hasher_file, hasher):
+    other = Hasher.from_pretrained(hasher_file, device="cuda")
+    pictures = [natural_picture(33, 37, seed) for seed in range(70)]
+    ours, theirs = (np.unpackbits(h.hash_pixels(pictures), axis=1) for h in (hasher, other))
+    assert (ours != theirs).mean() < 1e-3

@@ -1,0 +1,161 @@
+"""The hashing benchmarks on tiny data: figures by their definitions, resuming, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import natural_picture
+from PIL import Image
+from test_hasher import CONFIG, save_hasher
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+TINY = ["steps=3", "batch=16", "log_every=1", "model.widths=[8]", "model.blocks=[0]", "model.features=16",
+        "model.decoder=8"]  # fmt: skip
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a benchmark file as it is when run as a script."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def run(command: Any, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -- learned codes on labelled sets --------------------------------------------------------------
+
+
+@pytest.fixture
+def bars(tmp_path: Path) -> Path:
+    """An .npz of 12 x 12 pictures of two classes, horizontal and vertical bars, noisy."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 100), ("test", 12)):
+        labels = rng.integers(0, 2, count).astype(np.uint8)
+        pictures = rng.integers(0, 60, (count, 12, 12))
+        for picture, label in zip(pictures, labels, strict=True):
+            at = int(rng.integers(2, 8))
+            (picture if label else picture.T)[at : at + 3] += 180
+        arrays |= {f"x_{split}": pictures.astype(np.uint8), f"y_{split}": labels}
+    path = tmp_path / "bars.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def hashing(module: Any, data: Path, tmp_path: Path, *more: str) -> Result:
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    return run(module("semantic_hashing").main, f"mnist={data}", "--seeds", 2, "--queries", 10, "--runs",
+               tmp_path / "runs", "--out", tmp_path / "out", *settings, *more)  # fmt: skip
+
+
+def test_the_table_holds_every_method_length_and_seed_and_goes_on(module, bars, tmp_path):
+    first = hashing(module, bars, tmp_path)
+    assert first.exit_code == 0, first.output
+    for method in ("LSH", "PCA-sign", "ITQ", "semantic-hash"):
+        assert f"| mnist | {method} |" in first.output
+    path = tmp_path / "out" / "semantic_hashing.csv"
+    rows = rows_of(path)
+    assert len(rows) == 3 * (2 + 1 + 2 + 2)
+    assert {row["queries"] for row in rows} == {"10"}
+    assert all(0 <= float(row["map_all"]) <= 1 for row in rows)
+    before = path.read_bytes()
+    again = hashing(module, bars, tmp_path)
+    assert again.exit_code == 0, again.output
+    assert path.read_bytes() == before
+    assert again.output == first.output
+
+
+def test_an_interrupted_training_says_so_and_can_be_continued(module, bars, tmp_path):
+    stopped = hashing(module, bars, tmp_path, "--max-seconds", "0.000001")
+    assert stopped.exit_code == 1
+    assert "call again" in stopped.output
+    assert hashing(module, bars, tmp_path).exit_code == 0
+
+
+def test_labels_only_score(module, bars, tmp_path):
+    assert hashing(module, bars, tmp_path).exit_code == 0
+    with np.load(bars) as pack:
+        arrays = dict(pack)
+    np.savez(bars, **{**arrays, "y_train": np.zeros(100, np.uint8), "y_test": np.zeros(12, np.uint8)})
+    other = tmp_path / "other"
+    assert hashing(module, bars, other).exit_code == 0
+    models = [
+        [row["model"] for row in rows_of(folder / "out" / "semantic_hashing.csv")] for folder in (tmp_path, other)
+    ]
+    assert models[0] == models[1]
+    assert all(float(row["map_all"]) == 1 for row in rows_of(other / "out" / "semantic_hashing.csv"))
+
+
+def test_sources_that_cannot_be_used_are_named(module, bars, tmp_path):
+    main = module("semantic_hashing").main
+    assert "no recipe for 'digits'" in run(main, f"digits={bars}").output
+    assert "of a file that exists" in run(main, f"mnist={tmp_path}/none.npz").output
+    with np.load(bars) as pack:
+        np.savez(tmp_path / "bare.npz", x_train=pack["x_train"], x_test=pack["x_test"])
+    assert "holds no labels" in run(main, f"mnist={tmp_path}/bare.npz", "--runs", tmp_path / "r").output
+
+
+# -- near duplicates -----------------------------------------------------------------------------
+
+
+def save(folder: Path, count: int, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        picture = natural_picture(64 + number, 80, 100 * seed + number)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
+def test_thresholds_and_recalls_are_their_definitions(module):
+    near = module("near_duplicates")
+    rng = np.random.default_rng(0)
+    search, method = near.Search(), near.Method("m", 8, lambda pixels: pixels)
+    distances = rng.integers(0, 40, (6, 5000)).astype(np.uint16)
+    distances[[0, 1, 2], [0, 1, 2]] = 0
+    distances[3, 3] = distances[3].min()
+    search.add("a", distances)
+    limit = search.threshold()
+    false = [int(d) for q, row in enumerate(distances) for n, d in enumerate(row) if n != q]
+    rate = sum(d <= limit for d in false) / len(false)
+    assert rate < near.FALSE_POSITIVES <= sum(d <= limit + 1 for d in false) / len(false)
+    found = search.score(method, "a", np.ones(6, bool), "all", 5)
+    first = [distances[q, q] < min(d for n, d in enumerate(distances[q]) if n != q) for q in range(6)]
+    assert found.recall_at_1 == pytest.approx(np.mean(first))
+    assert found.false_positive_rate == pytest.approx(sum(d <= 5 for d in false) / len(false))
+    hits = sum(distances[q, q] <= 5 for q in range(6))
+    assert found.precision_within == pytest.approx(hits / (hits + sum(d <= 5 for d in false)))
+
+
+def test_near_duplicates_and_looks_alike_make_their_tables(module, monkeypatch, tmp_path):
+    near = module("near_duplicates")
+    monkeypatch.setattr(near, "SMALLEST_CLASS", 4)
+    monkeypatch.setattr(near, "AEC_QUALITIES", (40,))
+    hasher = save_hasher(tmp_path / "small-hash.safetensors", CONFIG)
+    queries, classes = save(tmp_path / "originals", 3, 1), tmp_path / "classes"
+    for seed, name in enumerate(("large", "small"), 2):
+        save(classes / name, 6 - 2 * seed + 3, seed)
+    done = run(near.main, "--queries", queries, "--distractors", classes, "--classes", classes, "--hasher", hasher,
+               "--out", tmp_path / "out")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = rows_of(tmp_path / "out" / "near_duplicates.csv")
+    assert {row["count"] for row in rows} == {"3"}
+    assert {"aec-40", "crop-60", "jpeg-10"} <= {row["transformation"] for row in rows}
+    assert {"small-hash-16", "small-hash-64", "phash-64", "whash-256"} <= {row["method"] for row in rows}
+    jpeg = [row for row in rows if (row["method"], row["transformation"]) == ("phash-64", "jpeg-50")]
+    assert [float(row["recall_at_1"]) for row in jpeg] == [1.0]
+    alike = rows_of(tmp_path / "out" / "looks_alike.csv")
+    assert {row["category"] for row in alike} == {"large", "all"}
+    assert "colour-histogram" in {row["method"] for row in alike}

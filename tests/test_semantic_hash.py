@@ -1,0 +1,245 @@
+"""Laws of the family semantic-hash: balanced bits, the contrast by its definition, each term's limits, backbones."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from conftest import as_batch, natural_picture
+from safetensors.torch import save_file
+from torch import nn
+
+from aecodec import checkpoint
+from aecodec.contracts import CheckpointError, MissingDependencyError
+from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
+from aecodec.nn.binary import above_zero, bi_half, straight_through
+from aecodec.nn.contrast import mutual_neighbours, nt_xent
+from aecodec.nn.fold import fold_batch_norms
+
+FAMILY = "semantic-hash"
+SMALL = SemanticHashConfig(
+    shape=(3, 16, 16), n_bits=32, prefixes=(8, 16), widths=(8, 16), blocks=(1, 0), features=32, decoder=8
+)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 12, side: int = 16) -> torch.Tensor:
+    return torch.cat([as_batch(natural_picture(side, side, seed)) for seed in range(count)])
+
+
+def small(**changes: object) -> SemanticHash:
+    torch.manual_seed(0)
+    return SemanticHash(replace(SMALL, **changes))
+
+
+# -- bits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 7, 64])
+def test_bi_half_gives_each_bit_to_half_of_the_batch_and_to_the_largest_logits(count):
+    logits = torch.randn(count, 5, generator=rng())
+    bits = bi_half(logits)
+    assert torch.equal(bits.sum(0), torch.full((5,), float((count + 1) // 2)))
+    for column in range(5):
+        ones, zeros = logits[bits[:, column] == 1, column], logits[bits[:, column] == 0, column]
+        assert ones.min() >= zeros.max()
+
+
+def test_bi_half_breaks_ties_by_row_and_agrees_with_the_sign_where_that_is_balanced():
+    assert bi_half(torch.zeros(4, 1))[:, 0].tolist() == [1, 1, 0, 0]
+    logits = torch.tensor([[-1.0], [2.0], [-0.1], [0.0]])
+    assert torch.equal(bi_half(logits), above_zero(logits))
+
+
+def test_straight_through_has_the_value_of_the_bits_and_the_gradient_of_the_probabilities():
+    logits = torch.randn(6, 3, generator=rng(), requires_grad=True)
+    weights = torch.randn(6, 3, generator=rng(1))
+    bits = above_zero(logits.detach())
+    out = straight_through(bits, torch.sigmoid(logits))
+    assert torch.equal(out.detach(), bits)
+    (out * weights).sum().backward()
+    p = torch.sigmoid(logits.detach())
+    assert torch.allclose(logits.grad, weights * p * (1 - p))
+
+
+# -- contrast ------------------------------------------------------------------------------------
+
+
+def test_nt_xent_is_its_definition():
+    similarity = torch.randn(8, 8, generator=rng())
+    terms = []
+    for row in range(8):
+        partner = (row + 4) % 8
+        others = sum(math.exp(similarity[row, k]) for k in range(8) if k != row)
+        terms.append(-math.log(math.exp(similarity[row, partner]) / others))
+    assert float(nt_xent(similarity)) == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_pictures_that_count_as_the_same_are_averaged_over():
+    similarity = torch.randn(6, 6, generator=rng())
+    alike = torch.zeros(3, 3, dtype=torch.bool)
+    alike[0, 1] = alike[1, 0] = True
+    terms = []
+    for row in range(6):
+        partners = [k for k in range(6) if k != row and (k % 3 == row % 3 or {k % 3, row % 3} == {0, 1})]
+        others = sum(math.exp(similarity[row, k]) for k in range(6) if k != row)
+        terms.append(np.mean([-math.log(math.exp(similarity[row, k]) / others) for k in partners]))
+    assert float(nt_xent(similarity, alike)) == pytest.approx(np.mean(terms), rel=1e-5)
+    assert torch.equal(nt_xent(similarity, torch.zeros(3, 3, dtype=torch.bool)), nt_xent(similarity))
+
+
+def test_mutual_neighbours_are_mutual_and_never_oneself():
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [-1.0, -1.0]])
+    found = mutual_neighbours(vectors, 1)
+    assert torch.nonzero(found).tolist() == [[0, 1], [1, 0], [2, 3], [3, 2]]
+    everyone = mutual_neighbours(vectors, 99)
+    assert torch.equal(everyone, ~torch.eye(5, dtype=torch.bool))
+
+
+# -- the model -----------------------------------------------------------------------------------
+
+
+def test_each_weight_adds_its_part():
+    batch = pictures()
+    nothing = {"contrast": 0.0, "reconstruction": 0.0, "kl": 0.0, "decorrelation": 0.0}
+    names = {"contrast": "contrast", "reconstruction": "mse", "kl": "kl", "decorrelation": "correlation"}
+    for weight, part in names.items():
+        loss = small(**{**nothing, weight: 2.5}).loss(batch, rng())
+        assert float(loss.total.detach()) == pytest.approx(2.5 * float(loss.parts[part]), rel=1e-5)
+    assert float(small(**nothing).loss(batch, rng()).total) == 0.0
+
+
+@pytest.mark.parametrize("change", [
+    {"noise": 0.0}, {"bi_half": False}, {"straight_through": False}, {"temperature": 0.1}, {"neighbours": 3},
+    {"neighbours": 3, "neighbours_of": "pixels"}, {"prefixes": ()}, {"views": "photos"},
+])  # fmt: skip
+def test_each_variant_changes_the_loss(change):
+    batch = pictures()
+    plain, changed = (float(small(**c).loss(batch, rng(), 0.5).total.detach()) for c in ({}, change))
+    assert math.isfinite(changed)
+    assert plain != changed
+
+
+def test_neighbours_wait_for_their_share_of_the_training():
+    batch = pictures()
+    late = small(neighbours=3, neighbours_from=0.4)
+    plain = small()
+    assert torch.equal(late.loss(batch, rng(), 0.3).total, plain.loss(batch, rng(), 0.3).total)
+
+
+def test_without_a_straight_through_the_codes_are_probabilities_and_with_it_bits():
+    logits = torch.randn(10, 32, generator=rng())
+    soft, _ = small(straight_through=False)._codes(logits, rng())
+    hard, p = small()._codes(logits, rng())
+    assert soft.abs().max() < 1
+    assert torch.equal(hard.abs(), torch.ones_like(hard))
+    assert torch.equal(hard[:5].sum(0), torch.full((32,), 1.0))  # bi-half: 3 of 5 rows of each view
+    assert torch.allclose((p.logit() / 2 - logits).std(), torch.tensor(SMALL.noise), atol=0.1)
+
+
+def test_items_larger_than_the_hashed_square_are_cut_down():
+    loss = small().loss(pictures(6, 24), rng())
+    assert torch.isfinite(loss.total)
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_named_sizes_hash_their_shape(name):
+    config = SIZES[name]
+    model = SemanticHash(config).eval()
+    bits = model.hash(torch.rand(2, *config.shape, generator=rng()))
+    assert bits.dtype == torch.bool
+    assert bits.shape == (2, model.n_bits) == (2, config.n_bits)
+    assert model.decoder(torch.ones(1, config.n_bits)).shape == (1, *config.shape)
+
+
+@pytest.mark.parametrize("wrong", [
+    {"n_bits": 12, "prefixes": ()}, {"prefixes": (64, 32)}, {"prefixes": (128,)}, {"shape": (2, 8, 8)},
+    {"shape": (8, 8)}, {"views": "none"}, {"widths": (8,)}, {"neighbours_of": "labels"},
+    {"widths": (), "blocks": ()}, {"backbone": "resnet18"},
+])  # fmt: skip
+def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
+    with pytest.raises(CheckpointError, match="cannot be built"):
+        checkpoint.build(FAMILY, wrong)
+
+
+def test_folding_the_norms_changes_logits_by_rounding_only():
+    model = small()
+    model.loss(pictures(), rng()).total.backward()  # moves the running averages off their start
+    model.eval()
+    x = pictures()
+    with torch.no_grad():
+        before = model.logits(x)
+        fold_batch_norms(model)
+        after = model.logits(x)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert torch.allclose(before, after, atol=1e-4)
+
+
+# -- backbones -----------------------------------------------------------------------------------
+
+BACKBONE = {
+    "shape": (3, 32, 32), "n_bits": 32, "prefixes": (16,), "features": 32, "backbone": "timm:test_resnet",
+}  # fmt: skip
+
+
+def test_a_backbone_is_frozen_and_its_features_are_what_is_reconstructed(tmp_path):
+    torch.manual_seed(0)
+    model = checkpoint.build(FAMILY, BACKBONE).train()
+    before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for step in range(3):
+        optimizer.zero_grad()
+        model.loss(pictures(8, 32), rng(step)).total.backward()
+        optimizer.step()
+    assert all(torch.equal(value, before[key]) for key, value in model.encoder.state_dict().items())
+    assert all(p.grad is not None for p in model.head.parameters())
+    assert model.decoder(torch.ones(1, 32)).shape == (1, model.encoder.width)
+    path = tmp_path / "hash.safetensors"
+    checkpoint.save(model.eval(), path, name="on-features", family_name=FAMILY, card={})
+    loaded = checkpoint.load(path).module
+    x = pictures(4, 32)
+    assert torch.equal(loaded.hash(x), model.hash(x))
+
+
+def test_weights_of_a_backbone_come_from_a_file(tmp_path):
+    torch.manual_seed(5)
+    trained = timm.create_model("test_resnet", pretrained=False)
+    files = [tmp_path / "weights.safetensors", tmp_path / "weights.pth"]
+    save_file(trained.state_dict(), files[0])
+    torch.save({"state_dict": trained.state_dict()}, files[1])
+    x = pictures(2, 32)
+    for path in files:
+        model = checkpoint.build(FAMILY, {**BACKBONE, "backbone_weights": str(path)})
+        model.initialise()
+        model.eval()
+        expected = trained.eval().forward_head(
+            trained.forward_features((x - model.encoder.mean) / model.encoder.std), pre_logits=True
+        )
+        assert torch.allclose(model.encoder(x), expected, atol=1e-5)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    broken = tmp_path / "broken.safetensors"
+    save_file({"other": torch.zeros(1)}, broken)
+    faults = {str(tmp_path / "absent.pth"): "no such file", str(broken): "lacks", "cache": "in the cache"}
+    for source, message in faults.items():
+        model = checkpoint.build(FAMILY, {**BACKBONE, "backbone_weights": source})
+        with pytest.raises(CheckpointError, match=message):
+            model.initialise()
+    with pytest.raises(CheckpointError, match="no model 'never_heard_of'"):
+        checkpoint.build(FAMILY, {**BACKBONE, "backbone": "timm:never_heard_of"})
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingDependencyError, match=r"aecodec\[timm\]"):
+        checkpoint.build(FAMILY, BACKBONE)

@@ -1,0 +1,63 @@
+"""Laws of the table of transformations: repeatable, each does what its name says, and none loses the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import natural_picture
+from PIL import Image
+
+from aecodec.data.transformations import TRANSFORMATIONS, transform
+
+SIZES = {
+    "resize-50": (0.5, 0.5), "resize-25": (0.25, 0.25), "stretch-125": (1.25, 1.0), "crop-80": (0.894, 0.894),
+    "crop-60": (0.775, 0.775), "crop-60-sides": (0.6, 0.6), "crop-80-jpeg-30-brighter": (0.894, 0.894),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def image() -> Image.Image:
+    return Image.fromarray(natural_picture(120, 180, seed=4))
+
+
+@pytest.mark.parametrize("name", sorted(TRANSFORMATIONS))
+def test_every_change_is_repeatable_and_visible(image, name):
+    changed, again = transform(image, name, 3), transform(image, name, 3)
+    assert changed.mode == "RGB"
+    assert np.array_equal(np.asarray(changed), np.asarray(again))
+    assert changed.size != image.size or not np.array_equal(np.asarray(changed), np.asarray(image))
+
+
+@pytest.mark.parametrize("name", sorted(set(TRANSFORMATIONS) - {"rotate-5-cut"}))
+def test_sizes_are_what_the_names_say(image, name):
+    width, height = SIZES.get(name, (1.0, 1.0))
+    assert transform(image, name, 0).size == pytest.approx((180 * width, 120 * height), abs=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crop_is_a_part_of_the_picture(image, seed):
+    whole, part = np.asarray(image), np.asarray(transform(image, "crop-60", seed))
+    height, width = part.shape[:2]
+    places = [(top, left) for top in range(121 - height) for left in range(181 - width)
+              if np.array_equal(whole[top : top + height, left : left + width], part)]  # fmt: skip
+    assert places
+
+
+def test_tone_and_grey(image):
+    mean = np.asarray(image).mean()
+    assert np.asarray(transform(image, "darker", 0)).mean() == pytest.approx(0.6 * mean, rel=0.02)
+    assert np.asarray(transform(image, "brighter", 0)).mean() > mean
+    assert np.asarray(transform(image, "contrast-down", 0)).std() < np.asarray(image).std()
+    grey = np.asarray(transform(image, "grey", 0))
+    assert np.array_equal(grey[..., 0], grey[..., 2])
+
+
+def test_a_cut_rotation_has_no_black_corners():
+    white = Image.new("RGB", (200, 120), "white")
+    assert np.asarray(transform(white, "rotate-3", 1)).min() == 0
+    assert np.asarray(transform(white, "rotate-5-cut", 1)).min() == 255
+
+
+def test_a_watermark_covers_a_small_part(image):
+    changed = np.any(np.asarray(transform(image, "watermark", 0)) != np.asarray(image), axis=2)
+    assert 0.01 < changed.mean() < 0.25
