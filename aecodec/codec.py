@@ -14,7 +14,7 @@ from PIL import Image
 
 from . import checkpoint
 from .coding import container
-from .coding.container import Container, Header
+from .coding.container import Container, Header, SemanticHash
 from .contracts import (
     QUALITY_STEPS,
     BitstreamError,
@@ -118,21 +118,23 @@ class Codec:
         target_size: int | None = None,
         target_psnr: float | None = None,
         check: bool = False,
+        semantic_hash: SemanticHash | None = None,
     ) -> Encoded:
         """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
 
-        check: decode every tile again and compare its latents; BitstreamError if one differs. The analysis
-        transform runs once whatever the target. Raises TargetUnreachableError if quality 0 exceeds the target.
+        check: decode every tile again and compare its latents; BitstreamError if one differs. semantic_hash: stored
+        in the file as it is given. The analysis transform runs once whatever the target. Raises
+        TargetUnreachableError if quality 0 exceeds the target.
         """
         height, width = picture.pixels.shape[:2]
         target = self._target(height * width, target_bpp, target_size, target_psnr)
         latents = self._analyse(picture.pixels)
         if target is None:
             step = quality_step(quality)
-            return Encoded(self._write(latents, picture, step, check), step, width, height)
+            return Encoded(self._write(latents, picture, step, check, semantic_hash), step, width, height)
 
         def trial(step: int) -> tuple[float, bytes]:
-            data = self._write(latents, picture, step, check)
+            data = self._write(latents, picture, step, check, semantic_hash)
             if target_psnr is None:
                 return math.log(len(data)), data
             return psnr(picture.pixels, self.decode_picture(data).pixels), data
@@ -168,7 +170,9 @@ class Codec:
             _cut(latents, tile.divided(stride)).copy_(_cut(y, tile.within(window).divided(stride)))
         return latents
 
-    def _write(self, latents: torch.Tensor, picture: Picture, step: int, check: bool) -> bytes:
+    def _write(
+        self, latents: torch.Tensor, picture: Picture, step: int, check: bool, semantic_hash: SemanticHash | None
+    ) -> bytes:
         """Latents of the whole picture -> a file at a quality step."""
         payloads = []
         for place in tiles(latents.shape[2], latents.shape[3], TILE // self._model.stride):
@@ -179,7 +183,7 @@ class Codec:
         height, width = picture.pixels.shape[:2]
         header = Header(width, height, picture.channels, step, self.name, self.fingerprint, TILE)
         alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
-        return container.write(header, payloads, picture.metadata, alpha)
+        return container.write(header, payloads, picture.metadata, alpha, semantic_hash)
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> (1, 3, H, W) float32 in [0, 1]; grey is repeated."""

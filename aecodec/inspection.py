@@ -39,8 +39,15 @@ def info(source: str | Path) -> dict[str, Any]:
         "payload_bytes": payload,
         "alpha_bytes": len(parsed.alpha or b""),
         "metadata": {kind: len(content) for kind, content in parsed.metadata.items()},
+        "semantic_hash": _hash_record(parsed.semantic_hash),
         "chunks": [{"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks],
     }
+
+
+def _hash_record(found: container.SemanticHash | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "bits": found.bits.hex()}
 
 
 def list_models() -> list[dict[str, Any]]:

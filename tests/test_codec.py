@@ -179,6 +179,13 @@ def test_a_crop_outside_the_picture_is_a_usage_error(codec, box):
         codec.decode_container(parsed, crop_window(box))
 
 
+def test_a_semantic_hash_travels(codec):
+    given = container.SemanticHash("hash-tiny", b"hasherpr", bytes(range(16)))
+    data = codec.encode_picture(Picture(scene(30, 40)), target_size=800, semantic_hash=given).data
+    assert container.parse(data).semantic_hash == given
+    assert container.read_semantic_hash(io.BytesIO(data))[1] == given
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_is_kept_exactly(codec, mode):
     image = Image.fromarray(scene(50, 70, grey=mode == "LA"))

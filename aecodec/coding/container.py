@@ -26,7 +26,14 @@ All integers are little-endian and unsigned.
 
 Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
 'A' the alpha plane as a greyscale PNG, exactly once if channels is 2 or 4; 'i' ICC profile, 'e' Exif, 'x' XMP,
-zlib-compressed, each at most once. All of these come before the first tile. The picture is cut into square
+zlib-compressed, each at most once; 'h' the picture's semantic hash, at most once:
+
+      0   1   name length     n, 1 ... 16
+      1   n   hasher's name   the same characters as a model's name
+    1+n   8   fingerprint     of the hasher's checkpoint; hashes compare only where it is the same
+    9+n   b   code            1 ... 64 bytes, its bits as the hasher packs them
+
+All of these come before the first tile. The picture is cut into square
 tiles from its upper left corner; the last ones of a row or column are narrower.
 The header's place and its CRC are the same in every version to come, so that any version can tell
 damage (checksum wrong) from a newer file (checksum right, version unknown).
@@ -39,6 +46,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, UnsupportedVersionError
 
@@ -48,7 +56,11 @@ MAX_SIDE = 1 << 20
 MAX_NAME = 16
 TILE = b"T"
 ALPHA = b"A"
+HASH = b"h"
 METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
+MAX_HASH = 64
+FINGERPRINT = 8
+SIDE = {ALPHA, HASH, *METADATA.values()}
 MAX_METADATA = 16 << 20
 
 _FIXED = struct.Struct("<4sBBBBII8sHB")
@@ -101,6 +113,36 @@ class Header:
 
 
 @dataclass(frozen=True)
+class SemanticHash:
+    """What a picture shows, as bits. hasher: name of the model that computed it; fingerprint: 8 bytes, of its
+    checkpoint; bits: the packed code, 1 to 64 bytes."""
+
+    hasher: str
+    fingerprint: bytes
+    bits: bytes
+
+    def pack(self) -> bytes:
+        """Data of its chunk. Raises ValueError for a field that the format cannot hold."""
+        if not is_model_name(self.hasher):
+            raise ValueError(f"a hasher's name is 1 to {MAX_NAME} letters, digits, '-', '_', '.', got {self.hasher!r}")
+        if len(self.fingerprint) != FINGERPRINT:
+            raise ValueError(f"a hasher's fingerprint has {FINGERPRINT} bytes, got {len(self.fingerprint)}")
+        if not 1 <= len(self.bits) <= MAX_HASH:
+            raise ValueError(f"a semantic hash has 1 to {MAX_HASH} bytes, got {len(self.bits)}")
+        name = self.hasher.encode("ascii")
+        return bytes([len(name)]) + name + self.fingerprint + self.bits
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SemanticHash:
+        """The inverse of `pack`. Raises BitstreamError."""
+        end = 1 + data[0] if data else 1
+        name, bits = data[1:end], data[end + FINGERPRINT :]
+        if not _NAME.fullmatch(name) or not 1 <= len(bits) <= MAX_HASH:
+            raise BitstreamError(f"the semantic hash is not valid ({len(data)} bytes)")
+        return cls(name.decode("ascii"), data[end : end + FINGERPRINT], bits)
+
+
+@dataclass(frozen=True)
 class Chunk:
     """One chunk: its type, its data, and the offset of its first byte in the file."""
 
@@ -112,13 +154,14 @@ class Chunk:
 @dataclass(frozen=True)
 class Container:
     """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes;
-    alpha: a PNG, or None."""
+    alpha: a PNG, or None; semantic_hash: None where the file has none."""
 
     header: Header
     tiles: list[bytes]
     metadata: dict[str, bytes] = field(default_factory=dict)
     alpha: bytes | None = None
     chunks: list[Chunk] = field(default_factory=list)
+    semantic_hash: SemanticHash | None = None
 
 
 def is_model_name(name: str) -> bool:
@@ -153,7 +196,11 @@ def _pack_chunk(kind: bytes, data: bytes, binding: int, number: int = 0) -> byte
 
 
 def write(
-    header: Header, tiles: Iterable[bytes], metadata: dict[str, bytes] | None = None, alpha: bytes | None = None
+    header: Header,
+    tiles: Iterable[bytes],
+    metadata: dict[str, bytes] | None = None,
+    alpha: bytes | None = None,
+    semantic_hash: SemanticHash | None = None,
 ) -> bytes:
     """The bytes of a file. Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane
     where the header has none (or the other way round)."""
@@ -162,6 +209,9 @@ def write(
     parts = [head]
     if (alpha is not None) != header.alpha:
         raise ValueError(f"{header.channels} channels do not go with {'an' if alpha is not None else 'no'} alpha plane")
+    if semantic_hash is not None:
+        # First, so that one short read finds it.
+        parts.append(_pack_chunk(HASH, semantic_hash.pack(), binding))
     if alpha is not None:
         parts.append(_pack_chunk(ALPHA, alpha, binding))
     for kind, content in sorted((metadata or {}).items()):
@@ -216,18 +266,23 @@ def _read_chunks(data: bytes, position: int) -> list[Chunk]:
         if len(data) - position < MIN_CHUNK:
             raise TruncatedError(f"the file ends inside the chunk at byte {position}")
         kind, length = _CHUNK.unpack_from(data, position)
-        end = position + _CHUNK.size + length
-        if end + _CRC.size > len(data):
+        end = position + MIN_CHUNK + length
+        if end > len(data):
             raise TruncatedError(f"the chunk at byte {position} declares {length} bytes, beyond the file's end")
-        number = tile if kind == TILE else 0
-        if _CRC.unpack_from(data, end)[0] != _checksum(binding, number, data[position:end]):
-            raise BitstreamError(f"the chunk at byte {position} is damaged or out of place (checksum mismatch)")
-        if not kind.isalpha():
-            raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
-        chunks.append(Chunk(kind, data[position + _CHUNK.size : end], position))
+        chunks.append(_verified(data[position:end], position, binding, tile if kind == TILE else 0))
         tile += kind == TILE
-        position = end + _CRC.size
+        position = end
     return chunks
+
+
+def _verified(whole: bytes, offset: int, binding: int, number: int = 0) -> Chunk:
+    """The chunk of these bytes, from its type to its checksum. Raises BitstreamError."""
+    content = whole[: -_CRC.size]
+    if _CRC.unpack_from(whole, len(content))[0] != _checksum(binding, number, content):
+        raise BitstreamError(f"the chunk at byte {offset} is damaged or out of place (checksum mismatch)")
+    if not content[:1].isalpha():
+        raise BitstreamError(f"the chunk at byte {offset} has no valid type: {content[:1]!r}")
+    return Chunk(content[:1], content[_CHUNK.size :], offset)
 
 
 def _inflate(kind: str, data: bytes) -> bytes:
@@ -256,34 +311,60 @@ def parse(data: bytes) -> Container:
         )
     chunks = _read_chunks(data, position)
     tiles = [chunk.data for chunk in chunks if chunk.type == TILE]
-    metadata, alpha = _side_chunks(chunks)
+    side = _side_chunks(chunks)
+    alpha = side.get(ALPHA)
     if header.alpha != (alpha is not None):
         raise BitstreamError(f"{header.channels} channels, but {'an' if alpha is not None else 'no'} alpha plane")
     if len(tiles) < rows * columns:
         raise TruncatedError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
     if len(tiles) > rows * columns:
         raise BitstreamError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    return Container(header, tiles, metadata, alpha, chunks)
+    metadata = {kind: _inflate(kind, side[code]) for kind, code in METADATA.items() if code in side}
+    semantic_hash = SemanticHash.unpack(side[HASH]) if HASH in side else None
+    return Container(header, tiles, metadata, alpha, chunks, semantic_hash)
 
 
-def _side_chunks(chunks: list[Chunk]) -> tuple[dict[str, bytes], bytes | None]:
-    """(metadata, alpha plane) of the chunks that are no tiles. Raises for what is repeated, misplaced or unknown."""
-    kinds = {code: kind for kind, code in METADATA.items()}
-    metadata: dict[str, bytes] = {}
-    alpha = None
+def _side_chunks(chunks: list[Chunk]) -> dict[bytes, bytes]:
+    """Type -> data of the known chunks that are no tiles. Raises for what is repeated, misplaced or unknown."""
+    found: dict[bytes, bytes] = {}
     tiles_begun = False
     for chunk in chunks:
         if chunk.type == TILE:
             tiles_begun = True
-            continue
-        known = chunk.type == ALPHA or chunk.type in kinds
-        repeated = (chunk.type == ALPHA and alpha is not None) or kinds.get(chunk.type) in metadata
-        if known and (repeated or tiles_begun):
-            raise BitstreamError(f"the {chunk.type!r} chunk at byte {chunk.offset} is repeated or out of place")
-        if chunk.type == ALPHA:
-            alpha = chunk.data
-        elif known:
-            metadata[kinds[chunk.type]] = _inflate(kinds[chunk.type], chunk.data)
+        elif chunk.type in SIDE:
+            if tiles_begun or chunk.type in found:
+                raise BitstreamError(f"the {chunk.type!r} chunk at byte {chunk.offset} is repeated or out of place")
+            found[chunk.type] = chunk.data
         elif chunk.type.isupper():
             raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
-    return metadata, alpha
+    return found
+
+
+def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
+    """Header and semantic hash of a seekable file at its first byte, whatever the size of the rest.
+
+    Reads the heads of the chunks before the first tile and the hash itself, seeks past everything else, and
+    verifies the checksums of header and hash; that there is none is told by chunk heads alone. Raises
+    BitstreamError and its kin.
+    """
+    head = file.read(_FIXED.size + MAX_NAME + _CRC.size)
+    header, position = parse_header(head)
+    binding = _CRC.unpack_from(head, position - _CRC.size)[0]
+    while True:
+        file.seek(position)
+        start = file.read(_CHUNK.size)
+        if len(start) < _CHUNK.size:
+            raise TruncatedError(f"the file ends at byte {position + len(start)}, before its first tile")
+        kind, length = _CHUNK.unpack(start)
+        if not kind.isalpha():
+            raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
+        if kind == TILE:
+            return header, None
+        if kind == HASH:
+            if length > 1 + MAX_NAME + FINGERPRINT + MAX_HASH:
+                raise BitstreamError(f"the semantic hash at byte {position} declares {length} bytes")
+            rest = file.read(length + _CRC.size)
+            if len(rest) < length + _CRC.size:
+                raise TruncatedError(f"the file ends inside the chunk at byte {position}")
+            return header, SemanticHash.unpack(_verified(start + rest, position, binding).data)
+        position += MIN_CHUNK + length
