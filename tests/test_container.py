@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecodec.coding import container
+from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Header, SemanticHash
 from aecodec.contracts import BitstreamError, TruncatedError, UnsupportedVersionError
 
@@ -22,7 +23,7 @@ SMALL = container.write(HEADER, [TILE], {"icc": b"profile" * 9})
 
 def chunk(kind: bytes, data: bytes, number: int = 0, header: Header = HEADER) -> bytes:
     """A chunk with the right checksum for a file of that header."""
-    return container._pack_chunk(kind, data, int.from_bytes(header.pack()[-4:], "little"), number)
+    return pack_chunk(kind, data, int.from_bytes(header.pack()[-4:], "little"), number)
 
 
 headers = st.builds(

@@ -1,4 +1,4 @@
-"""The .aec container, format version 1: written, parsed and checked here, and nowhere else.
+"""The .aec container, format version 1: what stands in a file, byte by byte, and how it is written and parsed.
 
 All integers are little-endian and unsigned.
 
@@ -49,25 +49,25 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, UnsupportedVersionError
+from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
 
 MAGIC = b"AEC\0"
 VERSION = 1
 MAX_SIDE = 1 << 20
 MAX_NAME = 16
-TILE = b"T"
 ALPHA = b"A"
 HASH = b"h"
 METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
 MAX_HASH = 64
 FINGERPRINT = 8
+#: Damaged files of more tiles than this are not read; sixty-four thousand megapixels have as many at the least.
+MAX_PARTIAL = 1 << 20
+_KINDS = {code: kind for kind, code in METADATA.items()}
 SIDE = {ALPHA, HASH, *METADATA.values()}
 MAX_METADATA = 16 << 20
 
 _FIXED = struct.Struct("<4sBBBBII8sHB")
-_CHUNK = struct.Struct("<cI")
-_CRC = struct.Struct("<I")
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_NAME)
-MIN_CHUNK = _CHUNK.size + _CRC.size
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Header:
             MAGIC, self.version, self.channels, self.bit_depth, tile_log2,
             self.width, self.height, self.fingerprint, self.quality, len(name),
         )  # fmt: skip
-        return head + name + _CRC.pack(zlib.crc32(head + name))
+        return head + name + CRC.pack(zlib.crc32(head + name))
 
 
 @dataclass(frozen=True)
@@ -143,18 +143,10 @@ class SemanticHash:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One chunk: its type, its data, and the offset of its first byte in the file."""
-
-    type: bytes
-    data: bytes
-    offset: int = 0
-
-
-@dataclass(frozen=True)
 class Container:
     """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes;
-    alpha: a PNG, or None; semantic_hash: None where the file has none."""
+    alpha: a PNG, or None; semantic_hash: None where the file has none. partial: whether damage was let pass; then
+    damaged: the numbers of the tiles that are lost, empty in ``tiles``; notices: what else is."""
 
     header: Header
     tiles: list[bytes]
@@ -162,6 +154,9 @@ class Container:
     alpha: bytes | None = None
     chunks: list[Chunk] = field(default_factory=list)
     semantic_hash: SemanticHash | None = None
+    partial: bool = False
+    damaged: frozenset[int] = frozenset()
+    notices: tuple[str, ...] = ()
 
 
 def is_model_name(name: str) -> bool:
@@ -185,16 +180,6 @@ def _check_fields(header: Header, tile_log2: int) -> None:
             raise ValueError(f"{name} is out of range: {value!r}")
 
 
-def _checksum(binding: int, number: int, content: bytes) -> int:
-    """CRC-32 of a chunk's type, length and data, bound to the file (its header's CRC) and to the tile's number."""
-    return zlib.crc32(content, zlib.crc32(struct.pack("<II", binding, number)))
-
-
-def _pack_chunk(kind: bytes, data: bytes, binding: int, number: int = 0) -> bytes:
-    content = _CHUNK.pack(kind, len(data)) + data
-    return content + _CRC.pack(_checksum(binding, number, content))
-
-
 def write(
     header: Header,
     tiles: Iterable[bytes],
@@ -205,20 +190,20 @@ def write(
     """The bytes of a file. Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane
     where the header has none (or the other way round)."""
     head = header.pack()
-    binding = _CRC.unpack(head[-_CRC.size :])[0]
+    binding = CRC.unpack(head[-CRC.size :])[0]
     parts = [head]
     if (alpha is not None) != header.alpha:
         raise ValueError(f"{header.channels} channels do not go with {'an' if alpha is not None else 'no'} alpha plane")
     if semantic_hash is not None:
         # First, so that one short read finds it.
-        parts.append(_pack_chunk(HASH, semantic_hash.pack(), binding))
+        parts.append(pack_chunk(HASH, semantic_hash.pack(), binding))
     if alpha is not None:
-        parts.append(_pack_chunk(ALPHA, alpha, binding))
+        parts.append(pack_chunk(ALPHA, alpha, binding))
     for kind, content in sorted((metadata or {}).items()):
         if len(content) > MAX_METADATA:
             raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
-        parts.append(_pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
-    payloads = [_pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
+        parts.append(pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
+    payloads = [pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
     rows, columns = header.grid()
     if len(payloads) != rows * columns:
         raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
@@ -238,9 +223,9 @@ def parse_header(data: bytes) -> tuple[Header, int]:
         raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
     _, version, channels, depth, tile_log2, width, height, print_, quality, n = _FIXED.unpack_from(data)
     end = _FIXED.size + n
-    if len(data) < end + _CRC.size:
+    if len(data) < end + CRC.size:
         raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
-    if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
+    if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
         raise BitstreamError("the header is damaged (checksum mismatch)")
     if version != VERSION:
         raise UnsupportedVersionError(f"format version {version}; this program reads version {VERSION}")
@@ -254,35 +239,7 @@ def parse_header(data: bytes) -> tuple[Header, int]:
         _check_fields(header, tile_log2)
     except ValueError as error:
         raise BitstreamError(str(error)) from None
-    return header, end + _CRC.size
-
-
-def _read_chunks(data: bytes, position: int) -> list[Chunk]:
-    """All chunks from a position behind the header on, every checksum verified."""
-    binding = _CRC.unpack_from(data, position - _CRC.size)[0]
-    chunks: list[Chunk] = []
-    tile = 0
-    while position < len(data):
-        if len(data) - position < MIN_CHUNK:
-            raise TruncatedError(f"the file ends inside the chunk at byte {position}")
-        kind, length = _CHUNK.unpack_from(data, position)
-        end = position + MIN_CHUNK + length
-        if end > len(data):
-            raise TruncatedError(f"the chunk at byte {position} declares {length} bytes, beyond the file's end")
-        chunks.append(_verified(data[position:end], position, binding, tile if kind == TILE else 0))
-        tile += kind == TILE
-        position = end
-    return chunks
-
-
-def _verified(whole: bytes, offset: int, binding: int, number: int = 0) -> Chunk:
-    """The chunk of these bytes, from its type to its checksum. Raises BitstreamError."""
-    content = whole[: -_CRC.size]
-    if _CRC.unpack_from(whole, len(content))[0] != _checksum(binding, number, content):
-        raise BitstreamError(f"the chunk at byte {offset} is damaged or out of place (checksum mismatch)")
-    if not content[:1].isalpha():
-        raise BitstreamError(f"the chunk at byte {offset} has no valid type: {content[:1]!r}")
-    return Chunk(content[:1], content[_CHUNK.size :], offset)
+    return header, end + CRC.size
 
 
 def _inflate(kind: str, data: bytes) -> bytes:
@@ -296,48 +253,83 @@ def _inflate(kind: str, data: bytes) -> bytes:
     return content
 
 
-def parse(data: bytes) -> Container:
+def parse(data: bytes, *, partial: bool = False) -> Container:
     """All of a file, every checksum verified. Raises BitstreamError and its kin; allocates no pixel.
 
     The number of tiles that the declared size implies is compared with what the file holds, so a
-    forged size costs nothing.
+    forged size costs nothing. partial: keep what is whole instead of raising for what is not; the header must
+    be whole all the same, and a feature that this program does not know is still refused.
     """
     header, position = parse_header(data)
+    binding = CRC.unpack_from(data, position - CRC.size)[0]
     rows, columns = header.grid()
+    if partial:
+        return _parse_partial(data, position, binding, header, rows * columns)
     if rows * columns * MIN_CHUNK > len(data) - position:
         raise TruncatedError(
             f"{header.width} x {header.height} pixels need {rows * columns} tiles; "
             f"the {len(data) - position} bytes after the header cannot hold them"
         )
-    chunks = _read_chunks(data, position)
+    chunks = read_chunks(data, position, binding)
     tiles = [chunk.data for chunk in chunks if chunk.type == TILE]
-    side = _side_chunks(chunks)
+    side, misplaced = _side_chunks(chunks)
+    if misplaced:
+        raise BitstreamError(
+            f"the {misplaced[0].type!r} chunk at byte {misplaced[0].offset} is repeated or out of place"
+        )
     alpha = side.get(ALPHA)
     if header.alpha != (alpha is not None):
         raise BitstreamError(f"{header.channels} channels, but {'an' if alpha is not None else 'no'} alpha plane")
-    if len(tiles) < rows * columns:
-        raise TruncatedError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    if len(tiles) > rows * columns:
-        raise BitstreamError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    metadata = {kind: _inflate(kind, side[code]) for kind, code in METADATA.items() if code in side}
+    if len(tiles) != rows * columns:
+        kind = TruncatedError if len(tiles) < rows * columns else BitstreamError
+        raise kind(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
+    metadata = {kind: _inflate(kind, side[code]) for code, kind in _KINDS.items() if code in side}
     semantic_hash = SemanticHash.unpack(side[HASH]) if HASH in side else None
     return Container(header, tiles, metadata, alpha, chunks, semantic_hash)
 
 
-def _side_chunks(chunks: list[Chunk]) -> dict[bytes, bytes]:
-    """Type -> data of the known chunks that are no tiles. Raises for what is repeated, misplaced or unknown."""
+def _parse_partial(data: bytes, position: int, binding: int, header: Header, count: int) -> Container:
+    if count > MAX_PARTIAL:
+        raise BitstreamError(f"{count} tiles are declared; at most {MAX_PARTIAL} are read from a damaged file")
+    chunks, gaps = recover_chunks(data, position, binding, count, TILE + b"".join(sorted(SIDE)))
+    notices = [f"bytes {gap.start} to {gap.end - 1} are damaged" for gap in gaps]
+    found = {chunk.number: chunk.data for chunk in chunks if chunk.type == TILE and chunk.number < count}
+    side, misplaced = _side_chunks(chunks)
+    notices += [f"the {chunk.type!r} chunk at byte {chunk.offset} is out of place" for chunk in misplaced]
+    metadata, semantic_hash = {}, None
+    for code, content in side.items():
+        try:
+            if code == HASH:
+                semantic_hash = SemanticHash.unpack(content)
+            elif code != ALPHA:
+                metadata[_KINDS[code]] = _inflate(_KINDS[code], content)
+        except BitstreamError as error:
+            notices.append(str(error))
+    alpha = side.get(ALPHA) if header.alpha else None
+    damaged = frozenset(range(count)) - found.keys()
+    tiles = [found.get(number, b"") for number in range(count)]
+    return Container(header, tiles, metadata, alpha, chunks, semantic_hash, True, damaged, tuple(notices))
+
+
+def _side_chunks(chunks: list[Chunk]) -> tuple[dict[bytes, bytes], list[Chunk]]:
+    """Known chunks that are no tiles: type -> data, and those that are repeated or out of place.
+
+    Raises UnsupportedVersionError for an unknown critical one.
+    """
     found: dict[bytes, bytes] = {}
+    misplaced = []
     tiles_begun = False
     for chunk in chunks:
         if chunk.type == TILE:
             tiles_begun = True
         elif chunk.type in SIDE:
             if tiles_begun or chunk.type in found:
-                raise BitstreamError(f"the {chunk.type!r} chunk at byte {chunk.offset} is repeated or out of place")
-            found[chunk.type] = chunk.data
+                misplaced.append(chunk)
+            else:
+                found[chunk.type] = chunk.data
         elif chunk.type.isupper():
             raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
-    return found
+    return found, misplaced
 
 
 def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
@@ -347,15 +339,15 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
     verifies the checksums of header and hash; that there is none is told by chunk heads alone. Raises
     BitstreamError and its kin.
     """
-    head = file.read(_FIXED.size + MAX_NAME + _CRC.size)
+    head = file.read(_FIXED.size + MAX_NAME + CRC.size)
     header, position = parse_header(head)
-    binding = _CRC.unpack_from(head, position - _CRC.size)[0]
+    binding = CRC.unpack_from(head, position - CRC.size)[0]
     while True:
         file.seek(position)
-        start = file.read(_CHUNK.size)
-        if len(start) < _CHUNK.size:
+        start = file.read(HEAD.size)
+        if len(start) < HEAD.size:
             raise TruncatedError(f"the file ends at byte {position + len(start)}, before its first tile")
-        kind, length = _CHUNK.unpack(start)
+        kind, length = HEAD.unpack(start)
         if not kind.isalpha():
             raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
         if kind == TILE:
@@ -363,8 +355,7 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
         if kind == HASH:
             if length > 1 + MAX_NAME + FINGERPRINT + MAX_HASH:
                 raise BitstreamError(f"the semantic hash at byte {position} declares {length} bytes")
-            rest = file.read(length + _CRC.size)
-            if len(rest) < length + _CRC.size:
-                raise TruncatedError(f"the file ends inside the chunk at byte {position}")
-            return header, SemanticHash.unpack(_verified(start + rest, position, binding).data)
+            rest = file.read(length + CRC.size)
+            chunk, _ = read_chunk(start + rest, 0, binding, 0, position)
+            return header, SemanticHash.unpack(chunk.data)
         position += MIN_CHUNK + length
