@@ -67,7 +67,7 @@ def main(folder: Path) -> None:
             name = f"{family}-q{quality:g}"
             (folder / f"{name}.aec").write_bytes(encoded.data)
             parsed = container.parse(encoded.data)
-            height, width = (side // codec._model.stride for side in codec._padded(parsed.header))
+            height, width = codec._latent_sides(parsed.header.height, parsed.header.width)
             code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, height, width)
             arrays = {"y": code.y} if code.z is None else {"y": code.y, "z": code.z}
             np.savez_compressed(folder / f"{name}.npz", **arrays)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from aecodec.contracts import ImageReadError, UsageError
-from aecodec.data.images import Picture, encode_picture, pad_to_multiple, read_picture
+from aecodec.data.images import Picture, encode_picture, read_picture
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -93,15 +93,6 @@ def test_pixel_limit_is_honoured(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageReadError):
         read_picture(encoded(gradient()))
-
-
-def test_padding_repeats_edges():
-    pixels = np.arange(15, dtype=np.uint8).reshape(3, 5)
-    padded = pad_to_multiple(pixels, 4)
-    assert padded.shape == (4, 8)
-    assert np.array_equal(padded[:3, :5], pixels)
-    assert (padded[3] == padded[2]).all()
-    assert (padded[:, 5:] == padded[:, 4:5]).all()
 
 
 def test_a_suffix_without_a_writer_is_a_usage_error():

@@ -54,6 +54,8 @@ TOGETHER = {
     "train_curve": "train",
     "train_process": "train",
     "train_state": "train",
+    "decoding": "codec",
+    "parallel": "codec",
     "rate_search": "codec",
     "transcode": "codec",
     "import_compressai": "imports",
