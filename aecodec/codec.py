@@ -128,17 +128,19 @@ class Codec:
         target_bpp: float | None = None,
         target_size: int | None = None,
         target_psnr: float | None = None,
+        closest: bool = False,
         check: bool = False,
         semantic_hash: SemanticHash | None = None,
     ) -> Encoded:
         """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
 
+        closest: at the one that comes nearest to the target, above it or below.
         check: decode every tile again and compare its latents; BitstreamError if one differs. semantic_hash: stored
         in the file as it is given. The analysis transform runs once whatever the target. Raises
         TargetUnreachableError if quality 0 exceeds the target.
         """
         height, width = picture.pixels.shape[:2]
-        target = self._target(height * width, target_bpp, target_size, target_psnr)
+        target = self._target(height * width, target_bpp, target_size, target_psnr, closest)
         alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
         places = self._places(height, width)
         with workers(self.jobs) as run:
@@ -160,7 +162,9 @@ class Codec:
             found = search(trial, target)
         return replace(found.result, encodes=found.trials)
 
-    def _target(self, pixels: int, bpp: float | None, size: int | None, decibel: float | None) -> Target | None:
+    def _target(
+        self, pixels: int, bpp: float | None, size: int | None, decibel: float | None, closest: bool
+    ) -> Target | None:
         """At most one of the three -> what to search for. Raises UsageError."""
         if sum(value is not None for value in (bpp, size, decibel)) > 1:
             raise UsageError("targets of rate, size and PSNR exclude each other")
@@ -172,7 +176,7 @@ class Codec:
             return None
         if not self.variable_rate:
             raise UsageError(f"{self.name} has a single rate; a target needs a model of variable rate")
-        return Target.size(size) if size is not None else Target.psnr(float(decibel or 0.0))
+        return Target.size(size, closest) if size is not None else Target.psnr(float(decibel or 0.0), closest)
 
     def _latent_sides(self, height: int, width: int) -> tuple[int, int]:
         """The sides of the padded picture in latent positions."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from .coding import container
 from .contracts import QUALITY_STEPS
-from .data.images import read_bytes
+from .data.files import read_bytes
 from .registry import model_paths, read_header
 
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}

@@ -19,10 +19,10 @@ from aecodec.contracts import (
     UsageError,
 )
 from aecodec.data.images import Picture, pack_alpha, read_picture
-from aecodec.data.tiling import Window
+from aecodec.data.tiling import Window, crop_window
 from aecodec.metrics.psnr import psnr
 from aecodec.rate_search import Target, search
-from aecodec.transcode import codec_for, crop_window
+from aecodec.transcode import codec_for
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from .orientation import UPRIGHT, orientation_of, orientation_of_exif, upright
 from .pixels import WindowedPixels, turned
 
 __all__ = [
-    "ORIENTATIONS", "PHOTO_SUFFIXES", "Picture", "blank_pixels", "encode_picture", "open_image", "pack_alpha", "read_bytes",
-    "read_picture", "save_picture", "to_image", "unpack_alpha", "write_picture",
+    "ORIENTATIONS", "PHOTO_SUFFIXES", "Picture", "blank_pixels", "encode_picture", "open_image", "pack_alpha",
+    "read_bytes", "read_picture", "require_writer", "save_picture", "to_image", "unpack_alpha", "write_picture",
 ]  # fmt: skip
 
 #: What is taken for a picture when a folder is walked.
@@ -201,16 +201,21 @@ def to_image(picture: Picture) -> Image.Image:
     return image
 
 
+def require_writer(suffix: str) -> str:
+    """A file suffix (".png") -> Pillow's name of its format. Raises UsageError for one that cannot be written."""
+    name = Image.registered_extensions().get(suffix.lower())
+    if name is None or name not in Image.SAVE:
+        raise UsageError(f"{suffix or 'a file without suffix'}: no picture format that can be written")
+    return name
+
+
 def save_picture(picture: Picture, file: BinaryIO, suffix: str) -> tuple[str, ...]:
     """Write a picture in the format of a file suffix (".png") -> notices of metadata that the format cannot hold.
 
     Raises UsageError for a suffix that Pillow cannot write or an alpha channel the format cannot hold, OutputError
     where writing fails.
     """
-    formats = Image.registered_extensions()
-    name = formats.get(suffix.lower())
-    if name is None or name not in Image.SAVE:
-        raise UsageError(f"{suffix or 'a file without suffix'}: no picture format that can be written")
+    name = require_writer(suffix)
     if picture.alpha is not None and name in _WITHOUT_ALPHA:
         raise UsageError(f"{name} cannot hold the picture's transparency; choose PNG, WebP, AVIF or TIFF")
     metadata, notices = dict(picture.metadata), []
@@ -246,11 +251,11 @@ def _options(name: str, metadata: dict[str, bytes]) -> dict[str, Any]:
     return options
 
 
-def encode_picture(picture: Picture, suffix: str) -> bytes:
-    """Bytes of a picture in the format of a file suffix. Raises as `save_picture` does."""
+def encode_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """Bytes of a picture in the format of a file suffix, and notices. Raises as `save_picture` does."""
     buffer = io.BytesIO()
-    save_picture(picture, buffer, suffix)
-    return buffer.getvalue()
+    notices = save_picture(picture, buffer, suffix)
+    return buffer.getvalue(), notices
 
 
 def write_picture(picture: Picture, path: Path, *, overwrite: bool) -> tuple[str, ...]:

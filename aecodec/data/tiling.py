@@ -61,6 +61,14 @@ class Window:
         return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
 
 
+def crop_window(crop: tuple[int, int, int, int] | None) -> Window | None:
+    """(x, y, width, height) in pixels -> the rectangle."""
+    if crop is None:
+        return None
+    x, y, width, height = crop
+    return Window(y, x, y + height, x + width)
+
+
 def covering(window: Window, height: int, width: int, side: int) -> Window:
     """The rectangle of whole tiles that covers a window of a whole of (height, width)."""
     return Window(
