@@ -239,7 +239,7 @@ class Codec:
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
-        x = torch.from_numpy(np.ascontiguousarray(window)).to(self.device)
+        x = torch.from_numpy(np.array(window, order="C")).to(self.device)
         x = x[None].expand(3, -1, -1) if x.ndim == 2 else x.permute(2, 0, 1)
         return (x[None].float() / 255.0).contiguous(memory_format=torch.channels_last)
 

@@ -42,7 +42,7 @@ def test_what_reaches_below_or_right_repeats_the_edges():
     assert np.array_equal(cut_padded(pixels, Window(1, 3, 4, 8)), padded[1:, 3:])
 
 
-@given(height=sides, width=sides, side=st.integers(1, 40), margin=st.integers(0, 20))
+@given(height=sides, width=sides, side=st.integers(12, 40), margin=st.integers(0, 20))
 def test_intersections_of_neighbours_make_up_a_grown_tile(height, width, side, margin):
     """What the decoder pieces together from a tile and those around it."""
     for tile in tiles(height, width, side):
