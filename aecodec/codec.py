@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from . import checkpoint
 from .coding import container
-from .coding.container import Container, Header
+from .coding.container import Container, Header, SemanticHash
 from .contracts import (
     QUALITY_STEPS,
     BitstreamError,
@@ -25,27 +26,34 @@ from .contracts import (
     TileCodec,
     UsageError,
 )
-from .data.images import Picture, pack_alpha, pad_to_multiple, read_picture, to_image, unpack_alpha
-from .data.tiling import Window, covering, tiles
+from .data.images import Picture, blank_pixels, pack_alpha, read_picture, to_image, unpack_alpha
+from .data.tiling import Window, covering, cut_padded, tiles
+from .decoding import StripDecoder, cut, padded_sides
 from .device import has_bfloat16, pick_device
-from .metrics.psnr import psnr
+from .metrics.psnr import pooled_psnr
+from .parallel import Run, workers
 from .rate_search import Target, search
 from .registry import find_model
 
 TILE = 1024
+TILES = tuple(1 << n for n in range(8, 15))
 DEFAULT_QUALITY = 50.0
 PRECISIONS = ("auto", "float32", "bfloat16")
+#: While a target is searched for, the latents of a picture are kept; of more values than this, as float16.
+FULL_LATENTS = 1 << 27
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A finished file. quality: the step used; encodes: how often the latents were coded to find it."""
+    """A finished file. quality: the step used; encodes: how often the latents were coded to find it; alpha_bytes:
+    what the alpha plane takes of it."""
 
     data: bytes
     quality: int
     width: int
     height: int
     encodes: int = 1
+    alpha_bytes: int = 0
 
     @property
     def bpp(self) -> float:
@@ -65,29 +73,33 @@ class Codec:
 
     precision: "float32", "bfloat16" or "auto", of the transforms alone; the latents that a file decodes to never
     depend on it. "auto" encodes in bfloat16 where the processor has it, which costs next to nothing in PSNR, and
-    decodes in float32, so that pixels differ by at most one level between machines.
+    decodes in float32, so that pixels differ by at most one level between machines. tile: side in pixels of the tiles
+    of new files, a power of 2 from 256 to 16384. jobs: how many tiles are worked on at once, each in a thread.
     """
 
-    def __init__(self, frozen: FrozenModel, precision: str = "auto") -> None:
+    def __init__(self, frozen: FrozenModel, precision: str = "auto", *, tile: int = TILE, jobs: int = 1) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if tile not in TILES:
+            raise UsageError(f"a tile's side is a power of 2 from {TILES[0]} to {TILES[-1]}, got {tile}")
+        self.tile, self.jobs = tile, jobs
         self.frozen = frozen
         self.precision = precision
         self.device = next(frozen.module.parameters()).device
         if not isinstance(frozen.module, TileCodec):
             raise CheckpointError(f"{frozen.name} is a model of family {frozen.family}, which codes no pictures")
         self._model: Any = frozen.module
-        if TILE % self._model.alignment:
+        if tile % self._model.alignment:
             raise UsageError(
-                f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {TILE}"
+                f"{frozen.name}: its alignment of {self._model.alignment} does not divide a tile of {tile}"
             )
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path | None = None, *, device: str = "cpu", precision: str = "auto"
+        cls, name_or_path: str | Path | None = None, *, device: str = "cpu", precision: str = "auto", jobs: int = 1
     ) -> Codec:
         """A model of the zoo or cache by name, or a checkpoint by path; None is the embedded default."""
-        return cls(checkpoint.load(find_model(name_or_path), pick_device(device)), precision)
+        return cls(checkpoint.load(find_model(name_or_path), pick_device(device)), precision, jobs=jobs)
 
     @property
     def name(self) -> str:
@@ -108,7 +120,6 @@ class Codec:
         """Pillow image -> bytes of an .aec file, with the image's alpha, ICC, Exif and XMP."""
         return self.encode_picture(read_picture(image), quality=quality, target_bpp=target_bpp).data
 
-    @torch.inference_mode()
     def encode_picture(
         self,
         picture: Picture,
@@ -117,30 +128,43 @@ class Codec:
         target_bpp: float | None = None,
         target_size: int | None = None,
         target_psnr: float | None = None,
+        closest: bool = False,
         check: bool = False,
+        semantic_hash: SemanticHash | None = None,
     ) -> Encoded:
         """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
 
-        check: decode every tile again and compare its latents; BitstreamError if one differs. The analysis
-        transform runs once whatever the target. Raises TargetUnreachableError if quality 0 exceeds the target.
+        closest: at the one that comes nearest to the target, above it or below.
+        check: decode every tile again and compare its latents; BitstreamError if one differs. semantic_hash: stored
+        in the file as it is given. The analysis transform runs once whatever the target. Raises
+        TargetUnreachableError if quality 0 exceeds the target.
         """
         height, width = picture.pixels.shape[:2]
-        target = self._target(height * width, target_bpp, target_size, target_psnr)
-        latents = self._analyse(picture.pixels)
-        if target is None:
-            step = quality_step(quality)
-            return Encoded(self._write(latents, picture, step, check), step, width, height)
+        target = self._target(height * width, target_bpp, target_size, target_psnr, closest)
+        alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
+        places = self._places(height, width)
+        with workers(self.jobs) as run:
+            if target is None:
+                step = quality_step(quality)
+                payloads = run(
+                    lambda place: self._encode_tile(self._analyse(picture.pixels, place), step, check), places
+                )
+                return self._finish(picture, step, payloads, alpha, semantic_hash)
+            latents = list(run(lambda place: self._kept(self._analyse(picture.pixels, place), len(places)), places))
 
-        def trial(step: int) -> tuple[float, bytes]:
-            data = self._write(latents, picture, step, check)
-            if target_psnr is None:
-                return math.log(len(data)), data
-            return psnr(picture.pixels, self.decode_picture(data).pixels), data
+            def trial(step: int) -> tuple[float, Encoded]:
+                payloads = run(lambda y: self._encode_tile(y.float(), step, check), latents)
+                encoded = self._finish(picture, step, payloads, alpha, semantic_hash)
+                if target_psnr is None:
+                    return math.log(len(encoded.data)), encoded
+                return self._psnr(picture, encoded.data, run), encoded
 
-        found = search(trial, target)
-        return Encoded(found.result, found.step, width, height, found.trials)
+            found = search(trial, target)
+        return replace(found.result, encodes=found.trials)
 
-    def _target(self, pixels: int, bpp: float | None, size: int | None, decibel: float | None) -> Target | None:
+    def _target(
+        self, pixels: int, bpp: float | None, size: int | None, decibel: float | None, closest: bool
+    ) -> Target | None:
         """At most one of the three -> what to search for. Raises UsageError."""
         if sum(value is not None for value in (bpp, size, decibel)) > 1:
             raise UsageError("targets of rate, size and PSNR exclude each other")
@@ -152,38 +176,70 @@ class Codec:
             return None
         if not self.variable_rate:
             raise UsageError(f"{self.name} has a single rate; a target needs a model of variable rate")
-        return Target.size(size) if size is not None else Target.psnr(float(decibel or 0.0))
+        return Target.size(size, closest) if size is not None else Target.psnr(float(decibel or 0.0), closest)
 
-    def _analyse(self, pixels: np.ndarray) -> torch.Tensor:
-        """(H, W[, 3]) uint8 -> y of the whole padded picture, (1, N, H', W') float32 on the CPU."""
-        stride, margin = self._model.stride, self._model.context * self._model.stride
-        padded = pad_to_multiple(pixels, self._model.alignment)
-        height, width = padded.shape[:2]
-        channels = self._model.code_shapes(1, 1)[0][0]
-        latents = torch.empty((1, channels, height // stride, width // stride))
-        for tile in tiles(height, width, TILE):
-            window = tile.grown(margin, height, width)
-            with self._transforms(encoding=True):
-                y = self._model.analyse(self._to_tensor(padded[window.slices])).float().cpu()
-            _cut(latents, tile.divided(stride)).copy_(_cut(y, tile.within(window).divided(stride)))
-        return latents
+    def _latent_sides(self, height: int, width: int) -> tuple[int, int]:
+        """The sides of the padded picture in latent positions."""
+        height, width = padded_sides(height, width, self._model.alignment)
+        return height // self._model.stride, width // self._model.stride
 
-    def _write(self, latents: torch.Tensor, picture: Picture, step: int, check: bool) -> bytes:
-        """Latents of the whole picture -> a file at a quality step."""
-        payloads = []
-        for place in tiles(latents.shape[2], latents.shape[3], TILE // self._model.stride):
-            code = self._model.quantise(_cut(latents, place).to(self.device), step)
-            payloads.append(self._model.encode_tile(code))
-            if check and not _same(code, self._model.decode_tile(payloads[-1], step, *place.size)):
-                raise BitstreamError(f"the tile at latent {place.top}, {place.left} does not decode to what it was")
+    def _places(self, height: int, width: int) -> list[Window]:
+        """The tiles of the padded picture, in latent positions."""
+        return list(tiles(*self._latent_sides(height, width), self.tile // self._model.stride))
+
+    @torch.inference_mode()
+    def _analyse(self, pixels: np.ndarray, place: Window) -> torch.Tensor:
+        """(H, W[, 3]) uint8 -> y of one tile, (1, N, h, w) float32 on the CPU; its window sees its neighbours."""
+        window = place.grown(self._model.context, *self._latent_sides(*pixels.shape[:2]))
+        with self._transforms(encoding=True):
+            y = self._model.analyse(self._to_tensor(cut_padded(pixels, window.times(self._model.stride))))
+        return cut(y, place.within(window)).float().cpu().contiguous()
+
+    @staticmethod
+    def _kept(y: torch.Tensor, tiles_in_all: int) -> torch.Tensor:
+        """The latents of a tile as they wait for their quality."""
+        return y if y.numel() * tiles_in_all <= FULL_LATENTS else y.half()
+
+    @torch.inference_mode()
+    def _encode_tile(self, y: torch.Tensor, step: int, check: bool) -> bytes:
+        """Latents of one tile -> its payload at a quality step."""
+        code = self._model.quantise(y.to(self.device), step)
+        payload = self._model.encode_tile(code)
+        if check and not _same(code, self._model.decode_tile(payload, step, *y.shape[2:])):
+            raise BitstreamError("a tile does not decode to what it was")
+        return payload
+
+    def _finish(
+        self,
+        picture: Picture,
+        step: int,
+        payloads: Iterable[bytes],
+        alpha: bytes | None,
+        semantic_hash: SemanticHash | None,
+    ) -> Encoded:
+        """The payloads of all tiles -> a file. Raises UsageError for metadata that no file can hold."""
         height, width = picture.pixels.shape[:2]
-        header = Header(width, height, picture.channels, step, self.name, self.fingerprint, TILE)
-        alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
-        return container.write(header, payloads, picture.metadata, alpha)
+        header = Header(width, height, picture.channels, step, self.name, self.fingerprint, self.tile)
+        finished = list(payloads)
+        try:
+            data = container.write(header, finished, picture.metadata, alpha, semantic_hash)
+        except ValueError as error:
+            raise UsageError(f"the file cannot be written: {error}") from error
+        return Encoded(data, step, width, height, alpha_bytes=len(alpha or b""))
+
+    def _psnr(self, picture: Picture, data: bytes, run: Run) -> float:
+        """PSNR in dB of a file against its picture, without holding all of its pixels."""
+        whole = Window(0, 0, *picture.pixels.shape[:2])
+        decoder = self._decoder(container.parse(data), run)
+        pairs = decoder.strips(Window(0, 0, decoder.height, decoder.width))
+        return pooled_psnr(
+            (picture.pixels[place.intersection(whole).slices], strip[place.intersection(whole).within(place).slices])
+            for place, strip in pairs
+        )
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
         """(H, W[, 3]) uint8 -> (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
-        x = torch.from_numpy(np.ascontiguousarray(window)).to(self.device)
+        x = torch.from_numpy(np.array(window, order="C")).to(self.device)
         x = x[None].expand(3, -1, -1) if x.ndim == 2 else x.permute(2, 0, 1)
         return (x[None].float() / 255.0).contiguous(memory_format=torch.channels_last)
 
@@ -202,81 +258,65 @@ class Codec:
         """Bytes of an .aec file -> pixels and metadata."""
         return self.decode_container(container.parse(data))
 
-    @torch.inference_mode()
-    def decode_container(self, parsed: Container, crop: Window | None = None) -> Picture:
+    def decode_container(
+        self, parsed: Container, crop: Window | None = None, *, windowed: bool = False, limited: bool = True
+    ) -> Picture:
         """A parsed file -> pixels, alpha and metadata. Raises BitstreamError or ModelMismatchError.
 
         crop: the part wanted, in pixels; only the tiles that it needs are decoded, and the result equals that
-        part of the whole. Raises UsageError if it is not inside the picture.
+        part of the whole. Raises UsageError if it is not inside the picture. windowed: build the pixels in
+        Pillow's memory, as `WindowedPixels`. limited: honour Image.MAX_IMAGE_PIXELS.
         """
         header = parsed.header
-        self._check(header)
-        whole = Window(0, 0, header.height, header.width)
-        crop = crop or whole
+        self._check(header, limited)
+        crop = crop or Window(0, 0, header.height, header.width)
         if crop != crop.clipped(header.height, header.width) or min(crop.size) < 1:
             raise UsageError(f"the crop is not inside the picture of {header.width} x {header.height} pixels")
-        stride, (height, width) = self._model.stride, self._padded(header)
-        area = covering(crop, height, width, header.tile).divided(stride)
-        latents = self._read_latents(parsed, area.grown(self._model.context, height // stride, width // stride))
-        pixels = self._synthesise(latents, header, area)[crop.within(area.times(stride)).slices]
-        alpha = None if parsed.alpha is None else unpack_alpha(parsed.alpha, header.height, header.width)[crop.slices]
-        return Picture(pixels, parsed.metadata, alpha=alpha)
+        pixels = blank_pixels(*crop.size, header.grey, windowed=windowed)
+        with workers(self.jobs) as run:
+            decoder = self._decoder(parsed, run)
+            sides = padded_sides(header.height, header.width, self._model.alignment)
+            area = covering(crop, *sides, header.tile)
+            for place, strip in decoder.strips(area.divided(self._model.stride)):
+                shared = place.intersection(crop)
+                pixels[shared.within(crop).slices] = strip[shared.within(place).slices]
+        alpha, notices = self._alpha(parsed)
+        if decoder.lost:
+            numbers = ", ".join(str(number) for number in sorted(decoder.lost))
+            notices += (f"of {len(parsed.tiles)} tiles these are lost and filled with grey: {numbers}",)
+        alpha = None if alpha is None else alpha[crop.slices]
+        return Picture(pixels, parsed.metadata, notices, alpha, tuple(sorted(decoder.lost)))
 
-    def _check(self, header: Header) -> None:
+    def _alpha(self, parsed: Container) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """The alpha plane, opaque where it is lost, and notices."""
+        header, notices = parsed.header, parsed.notices
+        try:
+            if parsed.alpha is not None:
+                return unpack_alpha(parsed.alpha, header.height, header.width), notices
+        except BitstreamError:
+            if not parsed.partial:
+                raise
+        if not header.alpha:
+            return None, notices
+        return np.full((header.height, header.width), 255, np.uint8), (*notices, "the alpha plane is lost")
+
+    def _decoder(self, parsed: Container, run: Run) -> StripDecoder:
+        return StripDecoder(self._model, self.device, lambda: self._transforms(encoding=False), parsed, run)
+
+    def _check(self, header: Header, limited: bool) -> None:
         if header.fingerprint != self.fingerprint:
             raise ModelMismatchError(
                 f"the file needs model {header.model} with fingerprint {header.fingerprint.hex()}; "
                 f"this is {self.name} with {self.fingerprint.hex()}"
             )
         limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and header.width * header.height > limit:
-            raise BitstreamError(f"{header.width} x {header.height} pixels exceed the limit of {limit}")
+        if limited and limit is not None and header.width * header.height > limit:
+            raise BitstreamError(
+                f"{header.width} x {header.height} pixels exceed the limit of {limit} "
+                "(--max-pixels or Image.MAX_IMAGE_PIXELS raises it)"
+            )
         if header.tile % self._model.alignment:
             raise BitstreamError(f"tiles of {header.tile} pixels do not fit the model's alignment")
-
-    def _read_latents(self, parsed: Container, region: Window) -> torch.Tensor:
-        """y_hat of the padded picture, (1, N, H', W') float32 on the CPU; only tiles that touch a region are filled."""
-        stride, header = self._model.stride, parsed.header
-        height, width = (side // stride for side in self._padded(header))
-        latents = torch.empty((1, self._model.code_shapes(1, 1)[0][0], height, width))
-        for payload, place in zip(parsed.tiles, tiles(height, width, header.tile // stride), strict=True):
-            if place.touches(region):
-                code = self._model.decode_tile(payload, header.quality, *place.size)
-                _cut(latents, place).copy_(self._model.dequantise(code))
-        return latents
-
-    def _padded(self, header: Header) -> tuple[int, int]:
-        """Sides of the picture raised to the model's alignment: (height, width)."""
-        multiple = self._model.alignment
-        return -(-header.height // multiple) * multiple, -(-header.width // multiple) * multiple
-
-    def _synthesise(self, latents: torch.Tensor, header: Header, area: Window) -> np.ndarray:
-        """Latents of the padded picture -> pixels of an area of whole tiles, (h, w[, 3]) uint8.
-
-        Tile by tile; each window sees its neighbours' latents as far as the transform looks.
-        """
-        stride, (height, width) = self._model.stride, latents.shape[2:]
-        sides = area.times(stride).size
-        pixels = np.empty(sides if header.grey else (*sides, 3), np.uint8)
-        for place in tiles(height, width, header.tile // stride):
-            if not place.touches(area):
-                continue
-            window = place.grown(self._model.context, height, width)
-            y_hat = _cut(latents, window).to(self.device).contiguous(memory_format=torch.channels_last)
-            with self._transforms(encoding=False):
-                x_hat = self._model.synthesise(y_hat, header.quality).float()[0]
-            x_hat = _cut(x_hat, place.within(window).times(stride))
-            if header.grey:
-                x_hat = x_hat.mean(dim=0, keepdim=True)
-            levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            pixels[place.within(area).times(stride).slices] = levels[..., 0] if header.grey else levels
-        return pixels
-
-
-def _cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
-    """(..., H, W) -> a view of the window's rows and columns."""
-    rows, columns = window.slices
-    return planes[..., rows, columns]
 
 
 def _same(a: LatentCode, b: LatentCode) -> bool:

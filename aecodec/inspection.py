@@ -7,7 +7,7 @@ from typing import Any
 
 from .coding import container
 from .contracts import QUALITY_STEPS
-from .data.images import read_bytes
+from .data.files import read_bytes
 from .registry import model_paths, read_header
 
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
@@ -39,8 +39,15 @@ def info(source: str | Path) -> dict[str, Any]:
         "payload_bytes": payload,
         "alpha_bytes": len(parsed.alpha or b""),
         "metadata": {kind: len(content) for kind, content in parsed.metadata.items()},
+        "semantic_hash": _hash_record(parsed.semantic_hash),
         "chunks": [{"type": c.type.decode("ascii"), "offset": c.offset, "bytes": len(c.data)} for c in parsed.chunks],
     }
+
+
+def _hash_record(found: container.SemanticHash | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "bits": found.bits.hex()}
 
 
 def list_models() -> list[dict[str, Any]]:

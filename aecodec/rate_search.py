@@ -20,27 +20,29 @@ MAX_ENCODES = 8
 class Target:
     """What is not to be exceeded. value: log of bytes, or dB; both grow nearly linearly with the quality step.
 
-    tolerance: how far below the value is near enough. slope: typical growth per step, to start with.
+    tolerance: how far below the value is near enough. slope: typical growth per step, to start with. closest: the
+    trial nearest to the value is wanted, even if it exceeds it.
     """
 
     value: float
     tolerance: float
     slope: float
     text: str
+    closest: bool = False
 
     @classmethod
-    def size(cls, size: int) -> Target:
+    def size(cls, size: int, closest: bool = False) -> Target:
         """At most ``size`` bytes. Raises UsageError below 1."""
         if size < 1:
             raise UsageError(f"the target size is a positive number of bytes, got {size}")
-        return cls(math.log(size), -math.log1p(-SIZE_TOLERANCE), 0.0045, f"{size} bytes")
+        return cls(math.log(size), -math.log1p(-SIZE_TOLERANCE), 0.0045, f"{size} bytes", closest)
 
     @classmethod
-    def psnr(cls, decibel: float) -> Target:
+    def psnr(cls, decibel: float, closest: bool = False) -> Target:
         """At most ``decibel`` dB of PSNR. Raises UsageError unless finite and positive."""
         if not (math.isfinite(decibel) and decibel > 0):
             raise UsageError(f"the target PSNR is a positive number of decibels, got {decibel:g}")
-        return cls(decibel, PSNR_TOLERANCE, 0.012, f"{decibel:g} dB")
+        return cls(decibel, PSNR_TOLERANCE, 0.012, f"{decibel:g} dB", closest)
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,18 @@ def search(trial: Callable[[int], tuple[float, T]], target: Target) -> Found[T]:
 
     A secant search, kept inside the bracket of trials that fit and trials that do not; the bracket is halved
     whenever the same end has moved twice. It ends within the tolerance or after MAX_ENCODES trials. Raises
-    TargetUnreachableError if quality 0 exceeds the target already.
+    TargetUnreachableError if quality 0 exceeds the target already and the closest trial will not do.
     """
     below, above = (-1, -math.inf), (QUALITY_STEPS + 1, math.inf)
     best: Found[T] | None = None
+    nearest: tuple[float, Found[T]] | None = None
     last: tuple[int, float] | None = None
     step, slope, run = QUALITY_STEPS // 2, target.slope, 0
     for count in range(1, MAX_ENCODES + 1):
         value, result = trial(step)
+        distance = abs(value - target.value)
+        if nearest is None or distance < nearest[0]:
+            nearest = distance, Found(result, step, count)
         if value <= target.value:
             best, below, run = Found(result, step, count), (step, value), max(run, 0) + 1
             if value >= target.value - target.tolerance or step == QUALITY_STEPS:
@@ -90,6 +96,8 @@ def search(trial: Callable[[int], tuple[float, T]], target: Target) -> Found[T]:
         if count == MAX_ENCODES - 1 and best is None:
             # Nothing fitted so far: the last trial decides whether anything does.
             step = 0
+    if target.closest and nearest is not None:
+        best = nearest[1]
     if best is None:
         raise TargetUnreachableError(f"{target.text} cannot be met: the smallest quality exceeds it")
     return Found(best.result, best.step, count)

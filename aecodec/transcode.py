@@ -9,10 +9,10 @@ from . import checkpoint
 from .codec import DEFAULT_QUALITY, Codec
 from .coding import container
 from .coding.container import Header
-from .contracts import QUALITY_STEPS
-from .data.files import write_atomic
-from .data.images import read_bytes, read_picture, write_picture
-from .data.tiling import Window
+from .contracts import QUALITY_STEPS, UsageError
+from .data.files import read_bytes, write_atomic
+from .data.images import read_picture, write_picture
+from .data.tiling import crop_window
 from .device import pick_device
 from .registry import find_fingerprint, find_model
 
@@ -41,36 +41,42 @@ def compress(
     target_psnr: float | None = None,
     model: str | Path | None = None,
     strip: set[str] | frozenset[str] = frozenset(),
+    orientation: str = "apply",
     overwrite: bool = False,
     device: str = "cpu",
     codec: Codec | None = None,
 ) -> Compressed:
     """A picture file -> an .aec file beside it (or at ``target``), written atomically.
 
-    codec: an already loaded one, instead of ``model`` and ``device``. Raises ImageReadError, OutputExistsError,
+    codec: an already loaded one, instead of ``model`` and ``device``. orientation: "apply" turns the picture upright
+    as its Exif says, "keep" leaves pixels and Exif as they are. Raises ImageReadError, OutputExistsError,
     OutputError, UnknownName, TargetUnreachableError.
     """
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".aec")
-    raw = read_bytes(source)
-    picture = read_picture(raw, str(source)).without(set(strip))
+    picture = read_picture(source, orientation=orientation, windowed=True)
+    if picture.turned and "exif" in strip:
+        raise UsageError(f"{source}: the orientation is to be kept, but not the Exif that says it")
+    picture = picture.without(set(strip))
     codec = codec or Codec.from_pretrained(model, device=device)
     encoded = codec.encode_picture(
         picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr
     )
     write_atomic(output, encoded.data, overwrite=overwrite)
     return Compressed(
-        output, len(raw), len(encoded.data), encoded.width, encoded.height,
+        output, source.stat().st_size, len(encoded.data), encoded.width, encoded.height,
         100.0 * encoded.quality / QUALITY_STEPS, encoded.bpp, picture.notices,
     )  # fmt: skip
 
 
-def codec_for(data: bytes, model: str | Path | None = None, device: str = "cpu", precision: str = "auto") -> Codec:
+def codec_for(
+    data: bytes, model: str | Path | None = None, device: str = "cpu", precision: str = "auto", jobs: int = 1
+) -> Codec:
     """The codec that a file was written with, found by fingerprint. Raises ModelMismatchError."""
     header, _ = container.parse_header(data)
     extra = find_model(model) if model is not None else None
     path = find_fingerprint(header.fingerprint, header.model, extra)
-    return Codec(checkpoint.load(path, pick_device(device)), precision)
+    return Codec(checkpoint.load(path, pick_device(device)), precision, jobs=jobs)
 
 
 def decompress(
@@ -78,6 +84,7 @@ def decompress(
     target: str | Path | None = None,
     *,
     crop: tuple[int, int, int, int] | None = None,
+    allow_partial: bool = False,
     model: str | Path | None = None,
     overwrite: bool = False,
     device: str = "cpu",
@@ -86,23 +93,16 @@ def decompress(
     """An .aec file -> a picture beside it (PNG, or the format of ``target``'s suffix), written atomically.
 
     crop: (x, y, width, height) in pixels of the part wanted; only the tiles that it needs are decoded.
+    allow_partial: decode what is whole of a damaged file; lost tiles become grey.
     """
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".png")
     data = read_bytes(source)
-    parsed = container.parse(data)
+    parsed = container.parse(data, partial=allow_partial)
     if codec is None or codec.fingerprint != parsed.header.fingerprint:
         codec = codec_for(data, model, device)
-    write_picture(codec.decode_container(parsed, crop_window(crop)), output, overwrite=overwrite)
+    write_picture(codec.decode_container(parsed, crop_window(crop), windowed=True), output, overwrite=overwrite)
     return output
-
-
-def crop_window(crop: tuple[int, int, int, int] | None) -> Window | None:
-    """(x, y, width, height) -> the rectangle."""
-    if crop is None:
-        return None
-    x, y, width, height = crop
-    return Window(y, x, y + height, x + width)
 
 
 def verify(source: str | Path, *, full: bool = False, model: str | Path | None = None, device: str = "cpu") -> Header:

@@ -1,11 +1,12 @@
-"""Write the golden files of the current format version: a small checkpoint and .aec files of every family.
+"""Write the golden files of the current format version: a small checkpoint and .aec files of every family and kind.
 
-Run it once per format version. Folders of versions that were released are never written again: the script
-refuses to touch one that exists.
+Run it once per format version. Files that exist are never written again: the script refuses to.
+``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import torch
 from aecodec import checkpoint
 from aecodec.codec import Codec
 from aecodec.coding import container
+from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
+from aecodec.data.tiling import tiles
 from aecodec.models import FAMILIES
 
 SMALL: dict[str, dict[str, int]] = {
@@ -50,15 +53,79 @@ def make_model(family: str) -> torch.nn.Module:
     return model
 
 
+def kinds() -> dict[str, tuple[Picture, int, SemanticHash | None]]:
+    """Name -> picture, tile side, semantic hash: every kind of file that the format knows."""
+    colour, grey = golden_picture(), golden_picture()[..., 0]
+    alpha = golden_picture()[..., 2]
+    metadata = {"icc": bytes(range(256)) * 2, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0", "xmp": b"<x:xmpmeta/>"}
+    hashed = SemanticHash("hash-golden", b"hasherpr", bytes(range(0, 256, 8)))
+    return {
+        "grey": (Picture(grey), 1024, None),
+        "grey-alpha": (Picture(grey, alpha=alpha), 1024, None),
+        "rgb": (Picture(colour), 1024, None),
+        "rgba": (Picture(colour, alpha=alpha), 1024, None),
+        "metadata": (Picture(colour, metadata), 1024, None),
+        "tiles": (Picture(golden_picture(300, 520)), 256, None),
+        "hash": (Picture(colour), 1024, hashed),
+        "everything": (
+            Picture(golden_picture(300, 520), metadata, alpha=golden_picture(300, 520)[..., 1]),
+            256,
+            hashed,
+        ),
+    }
+
+
+def latents_digest(codec: Codec, parsed: container.Container) -> str:
+    """SHA-256 over the decoded integers of all tiles in order, y before z, as little-endian 32-bit."""
+    digest = hashlib.sha256()
+    places = tiles(*codec._latent_sides(parsed.header.height, parsed.header.width), parsed.header.tile // 16)
+    for payload, place in zip(parsed.tiles, places, strict=True):
+        code = codec._model.decode_tile(payload, parsed.header.quality, *place.size)
+        digest.update(code.y.astype("<i4").tobytes())
+        digest.update(b"" if code.z is None else code.z.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def write_kinds(folder: Path) -> None:
+    """Add kind-NAME.aec of every kind, and kinds.json with what each must decode to."""
+    paths = {name: folder / f"kind-{name}.aec" for name in kinds()}
+    for path in (*paths.values(), folder / "kinds.json"):
+        if path.exists():
+            raise click.ClickException(f"{path} exists; golden files are never rewritten")
+    record = {}
+    frozen = checkpoint.load(folder / "exact-hyperprior.safetensors")
+    for name, (picture, tile, hashed) in kinds().items():
+        codec = Codec(frozen, "float32", tile=tile)
+        data = codec.encode_picture(picture, quality=60, semantic_hash=hashed).data
+        paths[name].write_bytes(data)
+        parsed = container.parse(data)
+        record[name] = {
+            "width": parsed.header.width,
+            "height": parsed.header.height,
+            "channels": parsed.header.channels,
+            "tile": tile,
+            "tiles": len(parsed.tiles),
+            "latents": latents_digest(codec, parsed),
+            "alpha": None if picture.alpha is None else hashlib.sha256(picture.alpha.tobytes()).hexdigest(),
+            "metadata": {kind: content.hex() for kind, content in sorted(picture.metadata.items())},
+            "hash": None if hashed is None else [hashed.hasher, hashed.fingerprint.hex(), hashed.bits.hex()],
+        }
+    (folder / "kinds.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def main(folder: Path) -> None:
+@click.option("--kinds", "only_kinds", is_flag=True, help="Add the files of every kind beside the checkpoints.")
+def main(folder: Path, only_kinds: bool) -> None:
     """Write into FOLDER, e.g. tests/golden/v1."""
+    if only_kinds:
+        write_kinds(folder)
+        return
     if folder.exists():
         raise click.ClickException(f"{folder} exists; golden files are never rewritten")
     folder.mkdir(parents=True)
     record = {}
-    for family in sorted(FAMILIES):
+    for family in sorted(name for name, family in FAMILIES.items() if family.role == "codec"):
         path = folder / f"{family}.safetensors"
         checkpoint.save(make_model(family), path, name="golden", family_name=family, card={})
         codec = Codec(checkpoint.load(path))
@@ -67,7 +134,7 @@ def main(folder: Path) -> None:
             name = f"{family}-q{quality:g}"
             (folder / f"{name}.aec").write_bytes(encoded.data)
             parsed = container.parse(encoded.data)
-            height, width = (side // codec._model.stride for side in codec._padded(parsed.header))
+            height, width = codec._latent_sides(parsed.header.height, parsed.header.width)
             code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, height, width)
             arrays = {"y": code.y} if code.z is None else {"y": code.y, "z": code.z}
             np.savez_compressed(folder / f"{name}.npz", **arrays)

@@ -192,10 +192,10 @@ def test_bad_input_is_one_line_the_right_code_and_no_change(kind, photo, capsys)
 
 
 def test_unreadable_file_is_named(photo, capsys, monkeypatch):
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert run(["compress", str(photo)]) == 1
     assert "Permission denied" in capsys.readouterr().err
 

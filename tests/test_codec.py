@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 import aecodec
-from aecodec import codec as codec_module
 from aecodec.codec import Codec
 from aecodec.coding import container
 from aecodec.contracts import (
@@ -19,11 +18,11 @@ from aecodec.contracts import (
     TargetUnreachableError,
     UsageError,
 )
-from aecodec.data.images import Picture, pack_alpha
-from aecodec.data.tiling import Window
+from aecodec.data.images import Picture, pack_alpha, read_picture
+from aecodec.data.tiling import Window, crop_window
 from aecodec.metrics.psnr import psnr
 from aecodec.rate_search import Target, search
-from aecodec.transcode import codec_for, crop_window
+from aecodec.transcode import codec_for
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +74,19 @@ def test_tiles_leave_no_seam(codec):
     assert 10 * abs(np.log10(inside / outside)) < 1.0
 
 
-def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec, monkeypatch):
+def small_tiles(codec: Codec, jobs: int = 1) -> Codec:
+    """The same codec with tiles of 256 pixels, so that small pictures have several."""
+    return Codec(codec.frozen, "float32", tile=256, jobs=jobs)
+
+
+def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec):
     """The margin covers what the transforms look at, so windows change nothing but rounding."""
-    monkeypatch.setattr(codec_module, "TILE", 256)
-    pixels = scene(300, 600)
-    data = codec.encode_picture(Picture(pixels), quality=60).data
+    data = small_tiles(codec).encode_picture(Picture(scene(300, 600)), quality=60).data
     parsed = container.parse(data)
+    decoder = codec._decoder(parsed, map)
     with torch.inference_mode():
-        latents = codec._read_latents(parsed, Window(0, 0, 20, 40))
+        tiles = [decoder.latents(number) for number in range(6)]
+        latents = torch.cat([torch.cat(tiles[:3], dim=3), torch.cat(tiles[3:], dim=3)], dim=2)
         whole = codec._model.synthesise(latents, parsed.header.quality)[0, :, :300, :600]
     levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
     difference = np.abs(levels - codec.decode_picture(data).pixels.astype(int))
@@ -90,12 +94,48 @@ def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec, monkeypatch):
     assert difference.mean() < 0.01
 
 
-def test_analysis_in_windows_equals_analysis_in_one_piece(codec, monkeypatch):
-    pixels = scene(320, 640)
-    with torch.inference_mode():
-        whole = codec._analyse(pixels)
-        monkeypatch.setattr(codec_module, "TILE", 256)
-        torch.testing.assert_close(codec._analyse(pixels), whole, rtol=1e-3, atol=2e-3)
+def test_analysis_in_windows_equals_analysis_in_one_piece(codec):
+    pixels, tiled = scene(320, 640), small_tiles(codec)
+    whole = codec._analyse(pixels, Window(0, 0, 20, 40))
+    for place in tiled._places(320, 640):
+        part = tiled._analyse(pixels, place)
+        torch.testing.assert_close(part, whole[:, :, place.slices[0], place.slices[1]], rtol=1e-3, atol=2e-3)
+
+
+def test_threads_change_no_byte_and_no_pixel(codec):
+    torch_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        picture = Picture(scene(300, 600))
+        one, three = small_tiles(codec), small_tiles(codec, jobs=3)
+        data = one.encode_picture(picture, target_bpp=0.2).data
+        assert three.encode_picture(picture, target_bpp=0.2).data == data
+        assert np.array_equal(three.decode_picture(data).pixels, one.decode_picture(data).pixels)
+    finally:
+        torch.set_num_threads(torch_threads)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_windowed_pixels_give_the_same_file_and_the_same_picture(codec, grey):
+    tiled = small_tiles(codec)
+    image = Image.fromarray(scene(300, 600, grey))
+    eager, windowed = read_picture(image), read_picture(image, windowed=True)
+    data = tiled.encode_picture(eager, quality=50).data
+    assert tiled.encode_picture(windowed, quality=50).data == data
+    parsed = container.parse(data)
+    for crop in (None, Window(200, 100, 290, 555)):
+        there = codec.decode_container(parsed, crop, windowed=True)
+        assert np.array_equal(np.asarray(there.pixels), codec.decode_container(parsed, crop).pixels)
+
+
+def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
+    """With next to no effect on the file."""
+    picture = Picture(scene(256, 384))
+    full = codec.encode_picture(picture, target_psnr=30)
+    monkeypatch.setattr("aecodec.codec.FULL_LATENTS", 0)
+    half = codec.encode_picture(picture, target_psnr=30)
+    assert abs(half.quality - full.quality) <= 2
+    assert len(half.data) == pytest.approx(len(full.data), rel=0.01)
 
 
 def test_encoding_in_bfloat16_costs_next_to_nothing(codec):
@@ -152,19 +192,19 @@ def test_target_psnr_is_met_without_going_over(codec, decibel):
 
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (250, 100, 20, 60), (511, 0, 89, 300), (0, 0, 600, 300)])
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_crop_is_that_part_of_the_whole_exactly(codec, monkeypatch, box, grey):
-    monkeypatch.setattr(codec_module, "TILE", 256)
+def test_a_crop_is_that_part_of_the_whole_exactly(codec, box, grey):
     alpha = scene(300, 600, grey=True)
-    parsed = container.parse(codec.encode_picture(Picture(scene(300, 600, grey), alpha=alpha), quality=60).data)
+    parsed = container.parse(
+        small_tiles(codec).encode_picture(Picture(scene(300, 600, grey), alpha=alpha), quality=60).data
+    )
     window = crop_window(box)
     part, whole = codec.decode_container(parsed, window), codec.decode_container(parsed)
     assert np.array_equal(part.pixels, whole.pixels[window.slices])
     assert np.array_equal(part.alpha, alpha[window.slices])
 
 
-def test_a_crop_decodes_only_the_tiles_it_needs(codec, monkeypatch):
-    monkeypatch.setattr(codec_module, "TILE", 256)
-    parsed = container.parse(codec.encode_picture(Picture(scene(256, 1280)), quality=40).data)
+def test_a_crop_decodes_only_the_tiles_it_needs(codec):
+    parsed = container.parse(small_tiles(codec).encode_picture(Picture(scene(256, 1280)), quality=40).data)
     broken = replace(parsed, tiles=[*parsed.tiles[:3], b"", b"broken"])
     part = codec.decode_container(broken, Window(0, 0, 256, 500)).pixels
     assert np.array_equal(part, codec.decode_container(parsed).pixels[:, :500])
@@ -177,6 +217,13 @@ def test_a_crop_outside_the_picture_is_a_usage_error(codec, box):
     parsed = container.parse(codec.encode_picture(Picture(scene(20, 30))).data)
     with pytest.raises(UsageError, match="crop"):
         codec.decode_container(parsed, crop_window(box))
+
+
+def test_a_semantic_hash_travels(codec):
+    given = container.SemanticHash("hash-tiny", b"hasherpr", bytes(range(16)))
+    data = codec.encode_picture(Picture(scene(30, 40)), target_size=800, semantic_hash=given).data
+    assert container.parse(data).semantic_hash == given
+    assert container.read_semantic_hash(io.BytesIO(data))[1] == given
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

@@ -1,5 +1,6 @@
 """The .aec container: what is written is read back, and whatever is damaged is refused by name."""
 
+import io
 import random
 import struct
 import time
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecodec.coding import container
-from aecodec.coding.container import Header
+from aecodec.coding.chunks import pack_chunk
+from aecodec.coding.container import Header, SemanticHash
 from aecodec.contracts import BitstreamError, TruncatedError, UnsupportedVersionError
 
 HEADER = Header(5, 3, 3, 421, "photo-tiny", bytes(range(8)))
@@ -21,7 +23,7 @@ SMALL = container.write(HEADER, [TILE], {"icc": b"profile" * 9})
 
 def chunk(kind: bytes, data: bytes, number: int = 0, header: Header = HEADER) -> bytes:
     """A chunk with the right checksum for a file of that header."""
-    return container._pack_chunk(kind, data, int.from_bytes(header.pack()[-4:], "little"), number)
+    return pack_chunk(kind, data, int.from_bytes(header.pack()[-4:], "little"), number)
 
 
 headers = st.builds(
@@ -36,17 +38,29 @@ headers = st.builds(
 )
 
 
+hashes = st.builds(
+    SemanticHash,
+    hasher=st.text("abcXYZ019-_.", min_size=1, max_size=16),
+    fingerprint=st.binary(min_size=8, max_size=8),
+    bits=st.binary(min_size=1, max_size=64),
+)
+
+
 @given(
     header=headers,
     metadata=st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), st.binary(max_size=300)),
+    semantic_hash=st.none() | hashes,
     data=st.data(),
 )
-def test_parse_inverts_write(header, metadata, data):
+def test_parse_inverts_write(header, metadata, semantic_hash, data):
     rows, columns = header.grid()
     tiles = [data.draw(st.binary(max_size=20)) for _ in range(rows * columns)]
     alpha = data.draw(st.binary(max_size=50)) if header.alpha else None
-    parsed = container.parse(container.write(header, tiles, metadata, alpha))
+    written = container.write(header, tiles, metadata, alpha, semantic_hash)
+    parsed = container.parse(written)
     assert (parsed.header, parsed.tiles, parsed.metadata, parsed.alpha) == (header, tiles, metadata, alpha)
+    assert parsed.semantic_hash == semantic_hash
+    assert container.read_semantic_hash(io.BytesIO(written)) == (header, semantic_hash)
 
 
 @given(header=headers)
@@ -203,3 +217,82 @@ GOLDEN = "414543000101080a020100000300000066696e6765727072f401016d8bd05673540200
 def test_the_layout_is_the_one_on_record():
     """Golden bytes: a change here is a new format version."""
     assert container.write(Header(258, 3, 1, 500, "m", b"fingerpr"), [b"xy"]).hex() == GOLDEN
+
+
+# -- semantic hash -------------------------------------------------------------------------------
+
+HASH = SemanticHash("hash-tiny", b"hasherpr", bytes(range(16)))
+
+
+class CountingReader(io.BytesIO):
+    """A file that knows how many of its bytes were read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def test_the_hash_chunk_is_the_one_on_record():
+    """Golden bytes, by the text at the head of container.py."""
+    data = container.write(HEADER, [TILE], semantic_hash=HASH)
+    start = len(HEADER.pack())
+    assert data[start : start + 5] == b"h" + struct.pack("<I", 34)
+    assert data[start + 5 : start + 39] == b"\x09hash-tiny" + b"hasherpr" + bytes(range(16))
+
+
+def test_the_hash_is_read_without_reading_pixels_metadata_or_alpha():
+    header = Header(5, 3, 4, 421, "photo-tiny", bytes(8))
+    random_bytes = random.Random(0).randbytes(100_000)
+    data = container.write(header, [random_bytes], {"icc": random_bytes}, random_bytes, HASH)
+    file = CountingReader(data)
+    assert container.read_semantic_hash(file) == (header, HASH)
+    assert file.taken < 200
+
+
+def test_a_damaged_hash_is_named_and_damage_elsewhere_does_not_matter():
+    data = container.write(HEADER, [TILE], {"icc": b"profile"}, semantic_hash=HASH)
+    hashed = data.index(b"hash-tiny") - 6
+    assert hashed == len(HEADER.pack())
+    used = [*range(hashed), *range(hashed + 1, hashed + 43)]
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        if place in used:
+            with pytest.raises(BitstreamError):
+                container.read_semantic_hash(io.BytesIO(damaged))
+        elif place > hashed:
+            assert container.read_semantic_hash(io.BytesIO(damaged))[1] == HASH
+    for length in range(hashed + 43):
+        with pytest.raises(TruncatedError):
+            container.read_semantic_hash(io.BytesIO(data[:length]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00" * 20, b"\x05", b"\x01!" + bytes(20), b"\x01a" + bytes(8), b"\x01a" + bytes(8 + 65), b"\xff" * 89],
+)
+def test_an_invalid_hash_is_refused_though_its_checksum_is_right(data):
+    written = HEADER.pack() + chunk(b"h", data) + chunk(b"T", TILE)
+    with pytest.raises(BitstreamError):
+        container.parse(written)
+    with pytest.raises(BitstreamError):
+        container.read_semantic_hash(io.BytesIO(written))
+
+
+def test_a_second_or_late_hash_is_refused():
+    head, tile, hashed = HEADER.pack(), chunk(b"T", TILE), chunk(b"h", HASH.pack())
+    for wrong in (head + hashed + hashed + tile, head + tile + hashed):
+        with pytest.raises(BitstreamError, match="repeated or out of place"):
+            container.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [SemanticHash("", bytes(8), b"x"), SemanticHash("a b", bytes(8), b"x"), SemanticHash("a", b"x", b"x"),
+              SemanticHash("a", bytes(8), b""), SemanticHash("a", bytes(8), bytes(65))]
+)  # fmt: skip
+def test_a_hash_that_does_not_fit_is_not_written(wrong):
+    with pytest.raises(ValueError, match="hash"):
+        container.write(HEADER, [TILE], semantic_hash=wrong)

@@ -1,17 +1,28 @@
 """Files of every released format version decode to the latents recorded when they were written, exactly."""
 
+import hashlib
 import json
+import sys
 from pathlib import Path
 
+import independent_reader
 import numpy as np
 import pytest
 
 from aecodec import checkpoint
 from aecodec.codec import Codec
 from aecodec.coding import container
+from aecodec.contracts import BitstreamError
 from aecodec.golden import golden_digest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import make_golden
+
 GOLDEN = Path(__file__).parent / "golden"
+KINDS = [
+    (record.parent, name) for record in sorted(GOLDEN.glob("v*/kinds.json")) for name in json.loads(record.read_text())
+]
+FILES = sorted(GOLDEN.glob("v*/*.aec"))
 CASES = [
     (record.parent, name) for record in sorted(GOLDEN.glob("v*/record.json")) for name in json.loads(record.read_text())
 ]
@@ -23,7 +34,7 @@ def test_golden_file_decodes_to_the_recorded_latents(folder, name):
     codec = Codec(checkpoint.load(folder / f"{family}.safetensors"))
     data = (folder / f"{name}.aec").read_bytes()
     parsed = container.parse(data)
-    height, width = (side // codec._model.stride for side in codec._padded(parsed.header))
+    height, width = codec._latent_sides(parsed.header.height, parsed.header.width)
     code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, height, width)
     with np.load(folder / f"{name}.npz") as recorded:
         assert np.array_equal(code.y, recorded["y"])
@@ -33,11 +44,63 @@ def test_golden_file_decodes_to_the_recorded_latents(folder, name):
     assert codec.decode_picture(data).pixels.shape == (70, 150, 3)
 
 
-def test_every_family_has_golden_files():
+@pytest.mark.parametrize(("folder", "name"), KINDS, ids=[f"{f.name}-{n}" for f, n in KINDS])
+def test_every_kind_of_file_decodes_to_what_is_on_record(folder, name):
+    expected = json.loads((folder / "kinds.json").read_text())[name]
+    codec = Codec(checkpoint.load(folder / "exact-hyperprior.safetensors"))
+    parsed = container.parse((folder / f"kind-{name}.aec").read_bytes())
+    header, found = parsed.header, parsed.semantic_hash
+    assert {key: getattr(header, key) for key in ("width", "height", "channels", "tile")}.items() <= expected.items()
+    assert len(parsed.tiles) == expected["tiles"]
+    assert {kind: content.hex() for kind, content in parsed.metadata.items()} == expected["metadata"]
+    assert (found and [found.hasher, found.fingerprint.hex(), found.bits.hex()]) == expected["hash"]
+    assert make_golden.latents_digest(codec, parsed) == expected["latents"]
+    picture = codec.decode_container(parsed)
+    assert picture.pixels.shape[:2] == (header.height, header.width)
+    alpha = None if picture.alpha is None else hashlib.sha256(picture.alpha.tobytes()).hexdigest()
+    assert alpha == expected["alpha"]
+
+
+def test_every_kind_is_there_and_none_can_be_written_again():
+    newest = max(GOLDEN.glob("v*"))
+    assert set(json.loads((newest / "kinds.json").read_text())) == set(make_golden.kinds())
+    before = {path: path.read_bytes() for path in newest.iterdir()}
+    for arguments in ([str(newest)], [str(newest), "--kinds"]):
+        with pytest.raises(make_golden.click.ClickException, match="never rewritten"):
+            make_golden.main(arguments, standalone_mode=False)
+    assert {path: path.read_bytes() for path in newest.iterdir()} == before
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_reader_written_from_the_text_alone_finds_the_same(path):
+    data = path.read_bytes()
+    parsed, other = container.parse(data), independent_reader.read(data)
+    header = parsed.header
+    assert (other.version, other.channels, other.depth, other.tile) == (1, header.channels, 8, header.tile)
+    assert (other.width, other.height, other.quality) == (header.width, header.height, header.quality)
+    assert (other.model, other.fingerprint) == (header.model, header.fingerprint)
+    assert (other.tiles, other.alpha, other.metadata) == (parsed.tiles, parsed.alpha, parsed.metadata)
+    found = parsed.semantic_hash
+    assert other.hash == (found and (found.hasher, found.fingerprint, found.bits))
+
+
+def test_the_two_readers_refuse_the_same_files():
+    """Every byte of a file with every chunk changed in one bit, and every length."""
+    data = (GOLDEN / "v1" / "kind-hash.aec").read_bytes()
+    damaged = [bytes([*data[:n], data[n] ^ 1 << n % 8, *data[n + 1 :]]) for n in range(len(data))]
+    for wrong in damaged + [data[:n] for n in range(len(data))]:
+        with pytest.raises(BitstreamError):
+            container.parse(wrong)
+        with pytest.raises(independent_reader.Refused):
+            independent_reader.read(wrong)
+
+
+def test_every_family_that_codes_pictures_has_golden_files():
     from aecodec.models import FAMILIES
 
     newest = max(GOLDEN.glob("v*"))
-    assert {path.stem for path in newest.glob("*.safetensors")} == set(FAMILIES)
+    codecs = {name for name, family in FAMILIES.items() if family.role == "codec"}
+    assert {path.stem for path in newest.glob("*.safetensors")} == codecs
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("v*/*.safetensors")), ids=lambda p: p.stem)

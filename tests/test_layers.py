@@ -44,6 +44,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
+    {"pillow": {"codec", "checkpoint", "coding", "data", "registry", "contracts"}},
     {"bench": {"codec", "metrics", "data", "registry", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}
@@ -54,6 +55,8 @@ TOGETHER = {
     "train_curve": "train",
     "train_process": "train",
     "train_state": "train",
+    "decoding": "codec",
+    "parallel": "codec",
     "rate_search": "codec",
     "transcode": "codec",
     "import_compressai": "imports",

@@ -37,6 +37,8 @@ def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
 
 def _describe(record: dict[str, Any]) -> str:
     kinds = ", ".join(f"{kind} {size_text(count)}" for kind, count in record["metadata"].items()) or "none"
+    found = record["semantic_hash"]
+    semantic = f"{4 * len(found['bits'])} bits of {found['hasher']}" if found else "none"
     return "\n".join(
         [
             record["file"],
@@ -46,6 +48,7 @@ def _describe(record: dict[str, Any]) -> str:
             f"  model     {record['model']}, fingerprint {record['fingerprint']}",
             f"  tiles     {record['tiles']} of {record['tile']} x {record['tile']}, {record['payload_bytes']} bytes",
             f"  metadata  {kinds}",
+            f"  hash      {semantic}",
         ]
     )
 

@@ -34,15 +34,15 @@ def size_text(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def progress(items: list[T], label: str, quiet: bool) -> Iterator[T]:
+def progress(items: Iterable[T], count: int, label: str, quiet: bool) -> Iterator[T]:
     """The items, with a progress bar on stderr if there are several and a person is watching."""
-    if quiet or len(items) < 2 or not sys.stderr.isatty():
+    if quiet or count < 2 or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, description=label, console=Console(stderr=True), transient=True)
+    yield from track(items, description=label, total=count, console=Console(stderr=True), transient=True)
 
 
 def expand(inputs: Iterable[str], recursive: bool, suffixes: set[str]) -> list[tuple[str, Path | None]]:

@@ -1,4 +1,4 @@
-"""The .aec container, format version 1: written, parsed and checked here, and nowhere else.
+"""The .aec container, format version 1: what stands in a file, byte by byte, and how it is written and parsed.
 
 All integers are little-endian and unsigned.
 
@@ -26,7 +26,14 @@ All integers are little-endian and unsigned.
 
 Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
 'A' the alpha plane as a greyscale PNG, exactly once if channels is 2 or 4; 'i' ICC profile, 'e' Exif, 'x' XMP,
-zlib-compressed, each at most once. All of these come before the first tile. The picture is cut into square
+zlib-compressed, each at most once; 'h' the picture's semantic hash, at most once:
+
+      0   1   name length     n, 1 ... 16
+      1   n   hasher's name   the same characters as a model's name
+    1+n   8   fingerprint     of the hasher's checkpoint; hashes compare only where it is the same
+    9+n   b   code            1 ... 64 bytes, its bits as the hasher packs them
+
+All of these come before the first tile. The picture is cut into square
 tiles from its upper left corner; the last ones of a row or column are narrower.
 The header's place and its CRC are the same in every version to come, so that any version can tell
 damage (checksum wrong) from a newer file (checksum right, version unknown).
@@ -39,23 +46,28 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, UnsupportedVersionError
+from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
 
 MAGIC = b"AEC\0"
 VERSION = 1
 MAX_SIDE = 1 << 20
 MAX_NAME = 16
-TILE = b"T"
 ALPHA = b"A"
+HASH = b"h"
 METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
+MAX_HASH = 64
+FINGERPRINT = 8
+#: Damaged files of more tiles than this are not read; sixty-four thousand megapixels have as many at the least.
+MAX_PARTIAL = 1 << 20
+_KINDS = {code: kind for kind, code in METADATA.items()}
+SIDE = {ALPHA, HASH, *METADATA.values()}
 MAX_METADATA = 16 << 20
 
 _FIXED = struct.Struct("<4sBBBBII8sHB")
-_CHUNK = struct.Struct("<cI")
-_CRC = struct.Struct("<I")
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_NAME)
-MIN_CHUNK = _CHUNK.size + _CRC.size
 
 
 @dataclass(frozen=True)
@@ -97,28 +109,54 @@ class Header:
             MAGIC, self.version, self.channels, self.bit_depth, tile_log2,
             self.width, self.height, self.fingerprint, self.quality, len(name),
         )  # fmt: skip
-        return head + name + _CRC.pack(zlib.crc32(head + name))
+        return head + name + CRC.pack(zlib.crc32(head + name))
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One chunk: its type, its data, and the offset of its first byte in the file."""
+class SemanticHash:
+    """What a picture shows, as bits. hasher: name of the model that computed it; fingerprint: 8 bytes, of its
+    checkpoint; bits: the packed code, 1 to 64 bytes."""
 
-    type: bytes
-    data: bytes
-    offset: int = 0
+    hasher: str
+    fingerprint: bytes
+    bits: bytes
+
+    def pack(self) -> bytes:
+        """Data of its chunk. Raises ValueError for a field that the format cannot hold."""
+        if not is_model_name(self.hasher):
+            raise ValueError(f"a hasher's name is 1 to {MAX_NAME} letters, digits, '-', '_', '.', got {self.hasher!r}")
+        if len(self.fingerprint) != FINGERPRINT:
+            raise ValueError(f"a hasher's fingerprint has {FINGERPRINT} bytes, got {len(self.fingerprint)}")
+        if not 1 <= len(self.bits) <= MAX_HASH:
+            raise ValueError(f"a semantic hash has 1 to {MAX_HASH} bytes, got {len(self.bits)}")
+        name = self.hasher.encode("ascii")
+        return bytes([len(name)]) + name + self.fingerprint + self.bits
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SemanticHash:
+        """The inverse of `pack`. Raises BitstreamError."""
+        end = 1 + data[0] if data else 1
+        name, bits = data[1:end], data[end + FINGERPRINT :]
+        if not _NAME.fullmatch(name) or not 1 <= len(bits) <= MAX_HASH:
+            raise BitstreamError(f"the semantic hash is not valid ({len(data)} bytes)")
+        return cls(name.decode("ascii"), data[end : end + FINGERPRINT], bits)
 
 
 @dataclass(frozen=True)
 class Container:
     """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes;
-    alpha: a PNG, or None."""
+    alpha: a PNG, or None; semantic_hash: None where the file has none. partial: whether damage was let pass; then
+    damaged: the numbers of the tiles that are lost, empty in ``tiles``; notices: what else is."""
 
     header: Header
     tiles: list[bytes]
     metadata: dict[str, bytes] = field(default_factory=dict)
     alpha: bytes | None = None
     chunks: list[Chunk] = field(default_factory=list)
+    semantic_hash: SemanticHash | None = None
+    partial: bool = False
+    damaged: frozenset[int] = frozenset()
+    notices: tuple[str, ...] = ()
 
 
 def is_model_name(name: str) -> bool:
@@ -142,33 +180,30 @@ def _check_fields(header: Header, tile_log2: int) -> None:
             raise ValueError(f"{name} is out of range: {value!r}")
 
 
-def _checksum(binding: int, number: int, content: bytes) -> int:
-    """CRC-32 of a chunk's type, length and data, bound to the file (its header's CRC) and to the tile's number."""
-    return zlib.crc32(content, zlib.crc32(struct.pack("<II", binding, number)))
-
-
-def _pack_chunk(kind: bytes, data: bytes, binding: int, number: int = 0) -> bytes:
-    content = _CHUNK.pack(kind, len(data)) + data
-    return content + _CRC.pack(_checksum(binding, number, content))
-
-
 def write(
-    header: Header, tiles: Iterable[bytes], metadata: dict[str, bytes] | None = None, alpha: bytes | None = None
+    header: Header,
+    tiles: Iterable[bytes],
+    metadata: dict[str, bytes] | None = None,
+    alpha: bytes | None = None,
+    semantic_hash: SemanticHash | None = None,
 ) -> bytes:
     """The bytes of a file. Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane
     where the header has none (or the other way round)."""
     head = header.pack()
-    binding = _CRC.unpack(head[-_CRC.size :])[0]
+    binding = CRC.unpack(head[-CRC.size :])[0]
     parts = [head]
     if (alpha is not None) != header.alpha:
         raise ValueError(f"{header.channels} channels do not go with {'an' if alpha is not None else 'no'} alpha plane")
+    if semantic_hash is not None:
+        # First, so that one short read finds it.
+        parts.append(pack_chunk(HASH, semantic_hash.pack(), binding))
     if alpha is not None:
-        parts.append(_pack_chunk(ALPHA, alpha, binding))
+        parts.append(pack_chunk(ALPHA, alpha, binding))
     for kind, content in sorted((metadata or {}).items()):
         if len(content) > MAX_METADATA:
             raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
-        parts.append(_pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
-    payloads = [_pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
+        parts.append(pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
+    payloads = [pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
     rows, columns = header.grid()
     if len(payloads) != rows * columns:
         raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
@@ -188,9 +223,9 @@ def parse_header(data: bytes) -> tuple[Header, int]:
         raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
     _, version, channels, depth, tile_log2, width, height, print_, quality, n = _FIXED.unpack_from(data)
     end = _FIXED.size + n
-    if len(data) < end + _CRC.size:
+    if len(data) < end + CRC.size:
         raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
-    if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
+    if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
         raise BitstreamError("the header is damaged (checksum mismatch)")
     if version != VERSION:
         raise UnsupportedVersionError(f"format version {version}; this program reads version {VERSION}")
@@ -204,30 +239,7 @@ def parse_header(data: bytes) -> tuple[Header, int]:
         _check_fields(header, tile_log2)
     except ValueError as error:
         raise BitstreamError(str(error)) from None
-    return header, end + _CRC.size
-
-
-def _read_chunks(data: bytes, position: int) -> list[Chunk]:
-    """All chunks from a position behind the header on, every checksum verified."""
-    binding = _CRC.unpack_from(data, position - _CRC.size)[0]
-    chunks: list[Chunk] = []
-    tile = 0
-    while position < len(data):
-        if len(data) - position < MIN_CHUNK:
-            raise TruncatedError(f"the file ends inside the chunk at byte {position}")
-        kind, length = _CHUNK.unpack_from(data, position)
-        end = position + _CHUNK.size + length
-        if end + _CRC.size > len(data):
-            raise TruncatedError(f"the chunk at byte {position} declares {length} bytes, beyond the file's end")
-        number = tile if kind == TILE else 0
-        if _CRC.unpack_from(data, end)[0] != _checksum(binding, number, data[position:end]):
-            raise BitstreamError(f"the chunk at byte {position} is damaged or out of place (checksum mismatch)")
-        if not kind.isalpha():
-            raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
-        chunks.append(Chunk(kind, data[position + _CHUNK.size : end], position))
-        tile += kind == TILE
-        position = end + _CRC.size
-    return chunks
+    return header, end + CRC.size
 
 
 def _inflate(kind: str, data: bytes) -> bytes:
@@ -241,49 +253,109 @@ def _inflate(kind: str, data: bytes) -> bytes:
     return content
 
 
-def parse(data: bytes) -> Container:
+def parse(data: bytes, *, partial: bool = False) -> Container:
     """All of a file, every checksum verified. Raises BitstreamError and its kin; allocates no pixel.
 
     The number of tiles that the declared size implies is compared with what the file holds, so a
-    forged size costs nothing.
+    forged size costs nothing. partial: keep what is whole instead of raising for what is not; the header must
+    be whole all the same, and a feature that this program does not know is still refused.
     """
     header, position = parse_header(data)
+    binding = CRC.unpack_from(data, position - CRC.size)[0]
     rows, columns = header.grid()
+    if partial:
+        return _parse_partial(data, position, binding, header, rows * columns)
     if rows * columns * MIN_CHUNK > len(data) - position:
         raise TruncatedError(
             f"{header.width} x {header.height} pixels need {rows * columns} tiles; "
             f"the {len(data) - position} bytes after the header cannot hold them"
         )
-    chunks = _read_chunks(data, position)
+    chunks = read_chunks(data, position, binding)
     tiles = [chunk.data for chunk in chunks if chunk.type == TILE]
-    metadata, alpha = _side_chunks(chunks)
+    side, misplaced = _side_chunks(chunks)
+    if misplaced:
+        raise BitstreamError(
+            f"the {misplaced[0].type!r} chunk at byte {misplaced[0].offset} is repeated or out of place"
+        )
+    alpha = side.get(ALPHA)
     if header.alpha != (alpha is not None):
         raise BitstreamError(f"{header.channels} channels, but {'an' if alpha is not None else 'no'} alpha plane")
-    if len(tiles) < rows * columns:
-        raise TruncatedError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    if len(tiles) > rows * columns:
-        raise BitstreamError(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    return Container(header, tiles, metadata, alpha, chunks)
+    if len(tiles) != rows * columns:
+        kind = TruncatedError if len(tiles) < rows * columns else BitstreamError
+        raise kind(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
+    metadata = {kind: _inflate(kind, side[code]) for code, kind in _KINDS.items() if code in side}
+    semantic_hash = SemanticHash.unpack(side[HASH]) if HASH in side else None
+    return Container(header, tiles, metadata, alpha, chunks, semantic_hash)
 
 
-def _side_chunks(chunks: list[Chunk]) -> tuple[dict[str, bytes], bytes | None]:
-    """(metadata, alpha plane) of the chunks that are no tiles. Raises for what is repeated, misplaced or unknown."""
-    kinds = {code: kind for kind, code in METADATA.items()}
-    metadata: dict[str, bytes] = {}
-    alpha = None
+def _parse_partial(data: bytes, position: int, binding: int, header: Header, count: int) -> Container:
+    if count > MAX_PARTIAL:
+        raise BitstreamError(f"{count} tiles are declared; at most {MAX_PARTIAL} are read from a damaged file")
+    chunks, gaps = recover_chunks(data, position, binding, count, TILE + b"".join(sorted(SIDE)))
+    notices = [f"bytes {gap.start} to {gap.end - 1} are damaged" for gap in gaps]
+    found = {chunk.number: chunk.data for chunk in chunks if chunk.type == TILE and chunk.number < count}
+    side, misplaced = _side_chunks(chunks)
+    notices += [f"the {chunk.type!r} chunk at byte {chunk.offset} is out of place" for chunk in misplaced]
+    metadata, semantic_hash = {}, None
+    for code, content in side.items():
+        try:
+            if code == HASH:
+                semantic_hash = SemanticHash.unpack(content)
+            elif code != ALPHA:
+                metadata[_KINDS[code]] = _inflate(_KINDS[code], content)
+        except BitstreamError as error:
+            notices.append(str(error))
+    alpha = side.get(ALPHA) if header.alpha else None
+    damaged = frozenset(range(count)) - found.keys()
+    tiles = [found.get(number, b"") for number in range(count)]
+    return Container(header, tiles, metadata, alpha, chunks, semantic_hash, True, damaged, tuple(notices))
+
+
+def _side_chunks(chunks: list[Chunk]) -> tuple[dict[bytes, bytes], list[Chunk]]:
+    """Known chunks that are no tiles: type -> data, and those that are repeated or out of place.
+
+    Raises UnsupportedVersionError for an unknown critical one.
+    """
+    found: dict[bytes, bytes] = {}
+    misplaced = []
     tiles_begun = False
     for chunk in chunks:
         if chunk.type == TILE:
             tiles_begun = True
-            continue
-        known = chunk.type == ALPHA or chunk.type in kinds
-        repeated = (chunk.type == ALPHA and alpha is not None) or kinds.get(chunk.type) in metadata
-        if known and (repeated or tiles_begun):
-            raise BitstreamError(f"the {chunk.type!r} chunk at byte {chunk.offset} is repeated or out of place")
-        if chunk.type == ALPHA:
-            alpha = chunk.data
-        elif known:
-            metadata[kinds[chunk.type]] = _inflate(kinds[chunk.type], chunk.data)
+        elif chunk.type in SIDE:
+            if tiles_begun or chunk.type in found:
+                misplaced.append(chunk)
+            else:
+                found[chunk.type] = chunk.data
         elif chunk.type.isupper():
             raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
-    return metadata, alpha
+    return found, misplaced
+
+
+def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
+    """Header and semantic hash of a seekable file at its first byte, whatever the size of the rest.
+
+    Reads the heads of the chunks before the first tile and the hash itself, seeks past everything else, and
+    verifies the checksums of header and hash; that there is none is told by chunk heads alone. Raises
+    BitstreamError and its kin.
+    """
+    head = file.read(_FIXED.size + MAX_NAME + CRC.size)
+    header, position = parse_header(head)
+    binding = CRC.unpack_from(head, position - CRC.size)[0]
+    while True:
+        file.seek(position)
+        start = file.read(HEAD.size)
+        if len(start) < HEAD.size:
+            raise TruncatedError(f"the file ends at byte {position + len(start)}, before its first tile")
+        kind, length = HEAD.unpack(start)
+        if not kind.isalpha():
+            raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
+        if kind == TILE:
+            return header, None
+        if kind == HASH:
+            if length > 1 + MAX_NAME + FINGERPRINT + MAX_HASH:
+                raise BitstreamError(f"the semantic hash at byte {position} declares {length} bytes")
+            rest = file.read(length + CRC.size)
+            chunk, _ = read_chunk(start + rest, 0, binding, 0, position)
+            return header, SemanticHash.unpack(chunk.data)
+        position += MIN_CHUNK + length

@@ -1,15 +1,43 @@
-"""Files written so that a crash or a full disk leaves the old one or none."""
+"""Files read with named errors, and written so that a crash or a full disk leaves the old one or none."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..contracts import OutputError, OutputExistsError
+from ..contracts import ImageReadError, OutputError, OutputExistsError
+
+
+def open_input(path: Path) -> BinaryIO:
+    """A regular file, open for reading. Raises ImageReadError for what is missing, a directory, empty or unreadable."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageReadError(f"{path}: is a directory")
+        if stat.S_ISREG(status.st_mode) and not status.st_size:
+            raise ImageReadError(f"{path}: the file is empty")
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file. Raises ImageReadError as `open_input` does."""
+    with open_input(path) as file:
+        try:
+            data = file.read()
+        except OSError as error:
+            raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not data:
+        raise ImageReadError(f"{path}: the file is empty")
+    return data
 
 
 @contextlib.contextmanager

@@ -4,76 +4,94 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import stat
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..contracts import BitstreamError, ImageReadError, OutputError, UsageError
-from .files import write_atomic
+from .files import atomic_file, open_input, read_bytes
+from .orientation import UPRIGHT, orientation_of, orientation_of_exif, upright
+from .pixels import WindowedPixels, turned
+
+__all__ = [
+    "ORIENTATIONS", "PHOTO_SUFFIXES", "Picture", "blank_pixels", "encode_picture", "open_image", "pack_alpha",
+    "read_bytes", "read_picture", "require_writer", "save_picture", "to_image", "unpack_alpha", "write_picture",
+]  # fmt: skip
 
 #: What is taken for a picture when a folder is walked.
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
-_OPENING = threading.Lock()
+ORIENTATIONS = ("apply", "keep")
 _WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}
+_WITH_EXIF = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
+_WITH_XMP = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
+_WITH_ICC = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF", "JPEG2000"}
+_TIFF_XMP = 700
+#: What Pillow's readers raise on damaged files, besides its own errors.
+_DECODER_FAULTS = (
+    OSError, SyntaxError, ValueError, EOFError, MemoryError, TypeError, LookupError, AttributeError, OverflowError,
+    RuntimeError, struct.error, zlib.error,
+)  # fmt: skip
+_OPENING = threading.Lock()
 _METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
 @dataclass(frozen=True)
 class Picture:
     """pixels: (H, W) grey or (H, W, 3) RGB uint8. alpha: (H, W) uint8, 0 transparent, or None. metadata: icc,
-    exif, xmp as raw bytes. notices: for the user."""
+    exif, xmp as raw bytes. notices: for the user. damaged: numbers of the tiles of its file that were lost."""
 
     pixels: np.ndarray
     metadata: dict[str, bytes] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     alpha: np.ndarray | None = None
+    damaged: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
         """Colour channels, and one more for alpha."""
         return (1 if self.pixels.ndim == 2 else 3) + (self.alpha is not None)
 
+    @property
+    def turned(self) -> bool:
+        """Whether its Exif asks for it to be turned before it is shown."""
+        return orientation_of_exif(self.metadata.get("exif", b"")) != UPRIGHT
+
     def without(self, kinds: set[str]) -> Picture:
         """The same picture less some kinds of metadata."""
         return replace(self, metadata={k: v for k, v in self.metadata.items() if k not in kinds})
 
 
-def read_bytes(path: Path) -> bytes:
-    """A regular file's bytes. Raises ImageReadError for what is missing, a directory, empty or unreadable."""
-    try:
-        if stat.S_ISDIR(os.stat(path).st_mode):
-            raise ImageReadError(f"{path}: is a directory")
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not data:
-        raise ImageReadError(f"{path}: the file is empty")
-    return data
-
-
-def read_picture(source: Path | bytes | BinaryIO | Image.Image, name: str = "image") -> Picture:
-    """Any Pillow picture -> Picture, turned upright by its Exif orientation. Raises ImageReadError.
+def read_picture(
+    source: Path | bytes | BinaryIO | Image.Image,
+    name: str = "image",
+    *,
+    orientation: str = "apply",
+    windowed: bool = False,
+) -> Picture:
+    """Any Pillow picture -> Picture. Raises ImageReadError.
 
     Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something. Alpha is
-    kept if any pixel is not opaque.
+    kept if any pixel is not opaque. orientation: "apply" turns the picture upright as its Exif says, "keep" leaves
+    pixels and Exif as they are. windowed: leave the pixels in Pillow's memory as `WindowedPixels`, which can be
+    sliced like an array, instead of copying them.
     """
+    if orientation not in ORIENTATIONS:
+        raise UsageError(f"orientation is one of {', '.join(ORIENTATIONS)}, got {orientation!r}")
     if isinstance(source, Image.Image):
-        return _convert(source, name)
-    if isinstance(source, Path):
-        name, source = str(source), read_bytes(source)
-    with open_image(io.BytesIO(source) if isinstance(source, bytes) else source, name) as image:
-        image.load()
-        return _convert(image, name)
+        return _convert(source, name, orientation == "apply", windowed)
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Path):
+            name, source = str(source), stack.enter_context(open_input(source))
+        stream = io.BytesIO(source) if isinstance(source, bytes) else source
+        return _convert(stack.enter_context(open_image(stream, name)), name, orientation == "apply", windowed)
 
 
 @contextlib.contextmanager
@@ -90,42 +108,46 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise ImageReadError(f"{name}: not a picture in a format that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageReadError(f"{name}: {str(error).split(', could')[0]}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        limit = str(error).split(", could")[0]
+        raise ImageReadError(f"{name}: {limit} (--max-pixels or Image.MAX_IMAGE_PIXELS raises it)") from error
+    except _DECODER_FAULTS as error:
         raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
 
 
-def _convert(image: Image.Image, name: str) -> Picture:
+def _convert(image: Image.Image, name: str, apply: bool, windowed: bool) -> Picture:
     notices = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        notices.append(f"{name}: only the first of {frames} frames is used")
+        notices.append(f"only the first of {frames} frames is used")
+    # Known before the pixels are loaded only: Pillow itself reduces RGB of 16 bits.
+    reduced = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    image.load()
+    turn = orientation_of(image)
     metadata = _metadata(image)
-    upright = ImageOps.exif_transpose(image)
-    if upright is not image and "exif" in metadata:
-        metadata["exif"] = upright.getexif().tobytes()
-    mode = upright.mode
-    alpha = _alpha(upright)
-    if mode.startswith("I") or mode == "F":
-        grey = np.asarray(upright, np.float64)
-        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0
-        notices.append(f"{name}: {mode} samples were reduced to 8 bits")
-        return Picture(np.clip(np.rint(grey / top * 255.0), 0, 255).astype(np.uint8), metadata, tuple(notices))
-    if mode in ("L", "LA", "1"):
-        return Picture(np.asarray(upright.convert("L")), metadata, tuple(notices), alpha)
-    if mode not in ("RGB", "RGBA", "P", "PA", "RGBX"):
-        notices.append(f"{name}: {mode} was converted to RGB")
-    if mode == "CMYK":
-        metadata.pop("icc", None)
-    return Picture(np.asarray(upright.convert("RGB")), metadata, tuple(notices), alpha)
+    if turn != UPRIGHT and apply:
+        metadata = upright(metadata)
+    pixels = WindowedPixels(image, turn if apply else UPRIGHT)
+    if pixels.deep or reduced:
+        notices.append(f"{image.mode if pixels.deep else '16-bit'} samples were reduced to 8 bits")
+    elif image.mode in ("P", "PA"):
+        notices.append("palette colours were converted to RGB")
+    elif not pixels.grey and image.mode not in ("RGB", "RGBA", "RGBX"):
+        profile = " without its profile" if metadata.pop("icc", None) else ""
+        notices.append(f"{image.mode} was converted to RGB{profile}")
+    alpha = _alpha(image)
+    if alpha is not None and apply:
+        alpha = np.ascontiguousarray(turned(alpha, turn))
+    # Consumers that asked for windows slice; an array is what all others get.
+    array = cast(np.ndarray, pixels) if windowed else np.asarray(pixels)
+    return Picture(array, metadata, tuple(f"{name}: {text}" for text in notices), alpha)
 
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
     """(H, W) uint8, or None where there is no alpha channel or every pixel is opaque."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return None
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return alpha if int(alpha.min(initial=255)) < 255 else None
+    channel = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+    return np.asarray(channel) if channel.getextrema() != (255, 255) else None
 
 
 def pack_alpha(alpha: np.ndarray) -> bytes:
@@ -160,9 +182,18 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
     return found
 
 
+def blank_pixels(height: int, width: int, grey: bool, *, windowed: bool) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8 to be filled window by window; windowed: in Pillow's memory, as `WindowedPixels`."""
+    if windowed:
+        return cast(np.ndarray, WindowedPixels(Image.new("L" if grey else "RGB", (width, height))))
+    return np.empty((height, width) if grey else (height, width, 3), np.uint8)
+
+
 def to_image(picture: Picture) -> Image.Image:
-    """Picture -> Pillow image, metadata in its ``info``."""
-    image = Image.fromarray(picture.pixels)
+    """Picture -> Pillow image, metadata in its ``info``. Windowed pixels are given up to it, not copied."""
+    pixels: Any = picture.pixels
+    plain = isinstance(pixels, WindowedPixels) and pixels.plain
+    image = pixels.image if plain else Image.fromarray(np.asarray(pixels))
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     for kind, value in picture.metadata.items():
@@ -170,42 +201,64 @@ def to_image(picture: Picture) -> Image.Image:
     return image
 
 
-def encode_picture(picture: Picture, suffix: str) -> bytes:
-    """Bytes of a picture in the format of a file suffix (".png"). Raises UsageError for one Pillow cannot write."""
-    formats = Image.registered_extensions()
-    name = formats.get(suffix.lower())
+def require_writer(suffix: str) -> str:
+    """A file suffix (".png") -> Pillow's name of its format. Raises UsageError for one that cannot be written."""
+    name = Image.registered_extensions().get(suffix.lower())
     if name is None or name not in Image.SAVE:
         raise UsageError(f"{suffix or 'a file without suffix'}: no picture format that can be written")
+    return name
+
+
+def save_picture(picture: Picture, file: BinaryIO, suffix: str) -> tuple[str, ...]:
+    """Write a picture in the format of a file suffix (".png") -> notices of metadata that the format cannot hold.
+
+    Raises UsageError for a suffix that Pillow cannot write or an alpha channel the format cannot hold, OutputError
+    where writing fails.
+    """
+    name = require_writer(suffix)
     if picture.alpha is not None and name in _WITHOUT_ALPHA:
         raise UsageError(f"{name} cannot hold the picture's transparency; choose PNG, WebP, AVIF or TIFF")
-    options: dict[str, object] = {}
-    if "icc" in picture.metadata:
-        options["icc_profile"] = picture.metadata["icc"]
-    if "exif" in picture.metadata and name in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
-        options["exif"] = picture.metadata["exif"]
-    if "xmp" in picture.metadata and name in ("JPEG", "WEBP", "AVIF"):
-        options["xmp"] = picture.metadata["xmp"]
+    metadata, notices = dict(picture.metadata), []
+    image = to_image(replace(picture, metadata={}))
+    for kind, able in (("icc", _WITH_ICC), ("exif", _WITH_EXIF), ("xmp", _WITH_XMP)):
+        if kind in metadata and name not in able:
+            if kind == "exif" and (turn := orientation_of_exif(metadata["exif"])) != UPRIGHT:
+                image = Image.fromarray(np.ascontiguousarray(turned(np.asarray(image), turn)))
+            notices.append(f"{name} cannot hold {kind} metadata; it was left out")
+            del metadata[kind]
+    try:
+        image.save(file, format=name, **_options(name, metadata))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise OutputError(f"the picture cannot be written as {name} ({error})") from error
+    return tuple(notices)
+
+
+def _options(name: str, metadata: dict[str, bytes]) -> dict[str, Any]:
+    """Keywords for Pillow's writer of a format."""
+    options: dict[str, Any] = {_METADATA_KEYS[kind]: value for kind, value in metadata.items()}
     if name == "PNG":
         options["compress_level"] = 4
+        if "xmp" in options:
+            options["pnginfo"] = PngImagePlugin.PngInfo()
+            text = options.pop("xmp").decode("utf-8", "replace")
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
+    if name == "TIFF" and "xmp" in options:
+        options["tiffinfo"] = {_TIFF_XMP: options.pop("xmp")}
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
+    return options
+
+
+def encode_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """Bytes of a picture in the format of a file suffix, and notices. Raises as `save_picture` does."""
     buffer = io.BytesIO()
-    try:
-        to_image(replace(picture, metadata={})).save(buffer, format=name, **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"the picture cannot be written as {name} ({error})") from error
-    return buffer.getvalue()
+    notices = save_picture(picture, buffer, suffix)
+    return buffer.getvalue(), notices
 
 
-def write_picture(picture: Picture, path: Path, *, overwrite: bool) -> int:
-    """Write atomically in the format of the suffix -> bytes written."""
-    data = encode_picture(picture, path.suffix)
-    write_atomic(path, data, overwrite=overwrite)
-    return len(data)
-
-
-def pad_to_multiple(pixels: np.ndarray, multiple: int) -> np.ndarray:
-    """(H, W[, 3]) -> the same with both sides raised to multiples, by repeating the last row and column."""
-    height, width = pixels.shape[:2]
-    extra = ((0, -height % multiple), (0, -width % multiple)) + ((0, 0),) * (pixels.ndim - 2)
-    return np.pad(pixels, extra, mode="edge")
+def write_picture(picture: Picture, path: Path, *, overwrite: bool) -> tuple[str, ...]:
+    """Write atomically in the format of the suffix -> notices, as `save_picture` gives them."""
+    with atomic_file(path, overwrite=overwrite) as file:
+        return save_picture(picture, file, path.suffix)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Window:
@@ -43,6 +45,13 @@ class Window:
         rows = self.top < other.bottom and other.top < self.bottom
         return rows and self.left < other.right and other.left < self.right
 
+    def intersection(self, other: Window) -> Window:
+        """What two rectangles that touch have in common."""
+        return Window(
+            max(self.top, other.top), max(self.left, other.left),
+            min(self.bottom, other.bottom), min(self.right, other.right),
+        )  # fmt: skip
+
     def divided(self, stride: int) -> Window:
         """The same rectangle in units of ``stride``, which divides its sides."""
         return Window(self.top // stride, self.left // stride, self.bottom // stride, self.right // stride)
@@ -50,6 +59,14 @@ class Window:
     def times(self, stride: int) -> Window:
         """The inverse of `divided`."""
         return Window(self.top * stride, self.left * stride, self.bottom * stride, self.right * stride)
+
+
+def crop_window(crop: tuple[int, int, int, int] | None) -> Window | None:
+    """(x, y, width, height) in pixels -> the rectangle."""
+    if crop is None:
+        return None
+    x, y, width, height = crop
+    return Window(y, x, y + height, x + width)
 
 
 def covering(window: Window, height: int, width: int, side: int) -> Window:
@@ -67,3 +84,14 @@ def tiles(height: int, width: int, side: int) -> Iterator[Window]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Window(top, left, min(top + side, height), min(left + side, width))
+
+
+def cut_padded(pixels: np.ndarray, window: Window) -> np.ndarray:
+    """(H, W[, 3]) -> the window's part; where it reaches below or right of the picture, the last ones are repeated."""
+    height, width = pixels.shape[:2]
+    real = window.clipped(height, width)
+    part = pixels[real.slices]
+    below, right = window.bottom - real.bottom, window.right - real.right
+    if below or right:
+        part = np.pad(part, ((0, below), (0, right), *((0, 0),) * (part.ndim - 2)), mode="edge")
+    return part

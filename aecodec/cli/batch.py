@@ -1,0 +1,234 @@
+"""Many inputs, one command: which output each gets, and how they are worked through, several at once if asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from ..contracts import AecodecError, ImageReadError, OutputExistsError, UsageError
+from ..data.files import make_folder, open_input, write_atomic
+from ..parallel import workers
+from . import fail
+from .output import emit_json, expand, notice, progress
+
+AEC = ".aec"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its output goes; "-" is a standard stream."""
+
+    source: str
+    target: str
+
+
+def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that both directions share."""
+    options = [
+        click.argument("inputs", nargs=-1, required=True, metavar="IN... [OUT]"),
+        click.option("-o", "--output", metavar="PATH", help="Output file, or folder (with a trailing / or existing)."),
+        click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
+        click.option("--skip-existing", is_flag=True, help="Leave inputs alone whose output exists."),
+        click.option("-r", "--recursive", is_flag=True, help="Walk folders."),
+        click.option("--append-ext", is_flag=True, help="photo.png becomes photo.png.aec, not photo.aec."),
+        click.option("--preserve-times", is_flag=True, help="Give the output the input's modification time."),
+        click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        click.option("-m", "--model", metavar="NAME|PATH", help="Model of the zoo, the cache, or a checkpoint file."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
+        click.option(
+            "--precision", default="auto", show_default=True, help="Of the transforms: auto, float32, bfloat16."
+        ),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of each computation."),
+        click.option(
+            "-j",
+            "--jobs",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Files worked on at once, or tiles if there is one file.",
+        ),
+        click.option("--max-pixels", metavar="N", help="Refuse larger pictures: 89000000, 400M.  [default: 89M]"),
+        click.option("--json", "as_json", is_flag=True, help="One JSON line per file on stdout."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def plan(batch: dict[str, Any], suffix: str, walked: set[str]) -> list[Job]:
+    """Arguments -> jobs. Raises UsageError where the outputs are ambiguous or collide."""
+    inputs, output = list(batch["inputs"]), batch["output"]
+    if output is None and len(inputs) == 2 and _looks_like_output(inputs, suffix):
+        output = inputs.pop()
+    if batch["force"] and batch["skip_existing"]:
+        raise UsageError("--force and --skip-existing exclude each other")
+    found = expand(inputs, batch["recursive"], walked)
+    if not found:
+        raise UsageError("no files of a known kind in the given folders")
+    into_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
+    if len(found) > 1 and output is not None and not into_folder:
+        raise UsageError(f"several inputs need a folder as output; {output} is none (write {output}/)")
+    jobs: dict[str, Job] = {}
+    for source, root in found:
+        target = _target(source, root, output, into_folder, suffix, batch["append_ext"])
+        if target != "-" and target in jobs:
+            raise UsageError(f"{jobs[target].source} and {source} would both become {target}; use --append-ext")
+        jobs[target] = Job(source, target)
+    return list(jobs.values())
+
+
+def _looks_like_output(inputs: list[str], suffix: str) -> bool:
+    """IN OUT, told from IN IN by the suffixes: only one of a pair is an .aec file."""
+    first, second = Path(inputs[0]).suffix.lower(), Path(inputs[1]).suffix.lower()
+    if inputs[1] == "-":
+        return True
+    return (second == AEC and first != AEC) if suffix == AEC else (first == AEC and second not in ("", AEC))
+
+
+def _target(source: str, root: Path | None, output: str | None, into_folder: bool, suffix: str, append: bool) -> str:
+    if output is not None and not into_folder:
+        return output
+    if source == "-":
+        if output is None:
+            return "-"
+        raise UsageError("standard input has no name; give the output one with -o FILE")
+    path = Path(source)
+    name = path.name + suffix if append else path.stem + suffix
+    if output is None:
+        return str(path.with_name(name))
+    inner = path.relative_to(root).parent if root is not None else Path()
+    return str(Path(output) / inner / name)
+
+
+def announce(jobs: list[Job]) -> int:
+    """Print what would be done -> exit code."""
+    for job in jobs:
+        click.echo(f"{job.source} -> {job.target}")
+    return 0
+
+
+def carry_out(
+    jobs: list[Job],
+    work: Callable[[Job], dict[str, Any]],
+    say: Callable[[dict[str, Any]], str],
+    batch: dict[str, Any],
+    label: str,
+) -> int:
+    """Do the jobs, ``-j`` of them at once, and report them in order; a failure does not stop the rest -> exit code.
+
+    One input: the code of its error. Several: 1 if any failed.
+    """
+
+    def attempt(job: Job) -> tuple[Job, dict[str, Any] | AecodecError | None]:
+        try:
+            if _exists(job, batch):
+                return job, None
+            record = work(job)
+            if batch["preserve_times"] and "-" not in (job.source, job.target):
+                times = os.stat(job.source)
+                os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
+            return job, record
+        except AecodecError as error:
+            return job, error
+
+    codes = []
+    with workers(batch["jobs"] if len(jobs) > 1 else 1) as run:
+        for job, result in progress(run(attempt, jobs), len(jobs), label, batch["as_json"]):
+            if result is None:
+                notice(f"{job.target}: exists, skipped")
+            elif isinstance(result, AecodecError):
+                codes.append(fail(str(result), result.exit_code))
+            else:
+                _report(job, result, say, batch["as_json"])
+    if len(jobs) == 1 and codes:
+        return codes[0]
+    return 1 if codes else 0
+
+
+def _report(job: Job, record: dict[str, Any], say: Callable[[dict[str, Any]], str], as_json: bool) -> None:
+    for message in record["notices"]:
+        notice(message)
+    if as_json:
+        emit_json(record)
+    else:
+        click.echo(say(record), err=job.target == "-")
+
+
+def _exists(job: Job, batch: dict[str, Any]) -> bool:
+    """Whether the job is to be skipped. Raises OutputExistsError early, before any work is lost."""
+    if job.target == "-":
+        return False
+    target = Path(job.target)
+    if target.exists() and not target.is_dir():
+        if batch["skip_existing"]:
+            return True
+        if not batch["force"]:
+            raise OutputExistsError(f"{job.target}: exists (use --force to overwrite it)")
+    return False
+
+
+def open_source(source: str) -> BinaryIO:
+    """An input, or standard input for "-", open for reading. Raises ImageReadError."""
+    return sys.stdin.buffer if source == "-" else open_input(Path(source))
+
+
+def read_source(source: str) -> bytes:
+    """All bytes of an input. Raises ImageReadError."""
+    with open_source(source) as file:
+        data = file.read()
+    if not data:
+        raise ImageReadError(f"{source}: the file is empty")
+    return data
+
+
+def refuse_terminal() -> None:
+    """Raises UsageError where binary data would go to a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError("refusing to write a binary file to a terminal; redirect stdout or use -o FILE")
+
+
+def deliver(data: bytes, target: str, force: bool) -> None:
+    """Write a whole output, "-" being standard output. Raises OutputError and its kin."""
+    if target == "-":
+        refuse_terminal()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        make_folder(Path(target).parent)
+        write_atomic(Path(target), data, overwrite=force)
+
+
+def share_processor(batch: dict[str, Any]) -> None:
+    """Give torch the threads asked for, or those that parallel jobs leave to each."""
+    if batch["threads"] is not None or batch["jobs"] > 1:
+        import torch
+
+        torch.set_num_threads(batch["threads"] or max(1, (os.cpu_count() or 1) // batch["jobs"]))
+
+
+def limit_pixels(batch: dict[str, Any]) -> None:
+    """Set Pillow's limit, which everything honours, to the one asked for. Raises UsageError."""
+    if batch["max_pixels"] is not None:
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = parse_size(batch["max_pixels"])
+
+
+def parse_size(text: str) -> int:
+    """60000, 60k, 1.5M (powers of 1000) or 60Ki -> bytes. Raises UsageError."""
+    units = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
+    digits = text.strip().lower().removesuffix("b")
+    number = digits.rstrip("kmi")
+    try:
+        size = int(float(number) * units[digits[len(number) :]])
+    except (KeyError, ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no size; write 60000, 60k or 1.5M") from None
+    if size < 1:
+        raise UsageError(f"a size is at least 1, got {text!r}")
+    return size

@@ -1,0 +1,112 @@
+"""Pixels of a Pillow image, read window by window as 8-bit grey or RGB, so that a large one is never copied whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+#: Exif orientation -> (rows and columns swapped, source rows reversed, source columns reversed).
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+_GREY_MODES = ("L", "LA", "La", "1")
+_DEEP_MODES = ("I", "F")
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, ...) as stored -> upright, for an Exif orientation of 1 to 8."""
+    swap, rows, columns = _TURNS[orientation]
+    array = array[:: -1 if rows else 1, :: -1 if columns else 1]
+    return array.swapaxes(0, 1) if swap else array
+
+
+class WindowedPixels:
+    """An array (H, W) or (H, W, 3) uint8 that converts only what is cut out of it: ``pixels[rows, columns]``.
+
+    image: any Pillow image. orientation: the Exif value that is undone. Two slices of step 1 are what it takes;
+    ``numpy.asarray`` gives all of it.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, image: Image.Image, orientation: int = 1) -> None:
+        image.load()
+        self.image = image
+        self.orientation = orientation
+        self.deep = image.mode.startswith(_DEEP_MODES)
+        self.grey = self.deep or image.mode in _GREY_MODES
+        self._top = _top_level(image) if self.deep else 255.0
+        swap = _TURNS[orientation][0]
+        height, width = (image.width, image.height) if swap else (image.height, image.width)
+        self.shape: tuple[int, ...] = (height, width) if self.grey else (height, width, 3)
+
+    @property
+    def ndim(self) -> int:
+        """2 for grey, 3 for RGB."""
+        return len(self.shape)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the image holds just these pixels."""
+        return self.orientation == 1 and self.image.mode == ("L" if self.grey else "RGB")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = (range(*part.indices(side)) for part, side in zip(place, self.shape, strict=False))
+        if rows.step != 1 or columns.step != 1:
+            raise IndexError("windows of pixels have a step of 1")
+        return turned(self._convert(self.image.crop(self._box(rows, columns))), self.orientation)
+
+    def __setitem__(self, place: tuple[slice, slice], part: np.ndarray) -> None:
+        """Fill a window of an image that is `plain`."""
+        rows, columns = place
+        self.image.paste(Image.fromarray(np.ascontiguousarray(part)), (columns.start or 0, rows.start or 0))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = np.ascontiguousarray(self[:, :])
+        return whole if dtype is None else whole.astype(dtype)
+
+    def _box(self, rows: range, columns: range) -> tuple[int, int, int, int]:
+        """The window in the coordinates of the stored image: left, top, right, bottom."""
+        swap, reverse_rows, reverse_columns = _TURNS[self.orientation]
+        across, down = (rows, columns) if swap else (columns, rows)
+        left, right, top, bottom = across.start, across.stop, down.start, down.stop
+        if reverse_columns:
+            left, right = self.image.width - right, self.image.width - left
+        if reverse_rows:
+            top, bottom = self.image.height - bottom, self.image.height - top
+        return left, top, right, bottom
+
+    def _convert(self, part: Image.Image) -> np.ndarray:
+        """(h, w[, 3]) uint8 of a part of the stored image."""
+        if self.deep:
+            levels = np.nan_to_num(np.asarray(part, np.float64)) * (255.0 / self._top)
+            return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        if part.mode == "La":
+            part = part.convert("LA")
+        mode = "L" if self.grey else "RGB"
+        return np.asarray(part if part.mode == mode else part.convert(mode))
+
+
+def _top_level(image: Image.Image) -> float:
+    """The sample that stands for white: 65535, or 255 or 1 where nothing says more than the samples themselves.
+
+    PNG and PPM, and modes of 16 bits, are of known range; 32-bit integers and floats of other formats are not.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return 65535.0
+    largest = float(np.nanmax(np.asarray(image), initial=0.0))
+    if image.mode == "F" and largest <= 1.0:
+        return 1.0
+    return 255.0 if largest <= 255.0 else 65535.0

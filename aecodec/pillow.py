@@ -1,0 +1,142 @@
+"""``import aecodec.pillow`` teaches Pillow to open and save .aec files; torch is imported when pixels are wanted."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from PIL import Image, ImageFile
+
+from .coding import container
+from .coding.container import Container
+from .contracts import AecodecError
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+FORMAT = "AEC"
+SUFFIX = ".aec"
+MIME = "image/x-aec"
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(container.MAGIC)
+
+
+class AecImageFile(ImageFile.ImageFile):
+    """An .aec file: size, mode and metadata when it is opened, pixels when they are first asked for.
+
+    As with Pillow's own formats, what is damaged raises OSError on loading, unless ImageFile.LOAD_TRUNCATED_IMAGES
+    is set: then lost tiles are grey.
+    """
+
+    format = FORMAT
+    format_description = "aecodec learned image"
+    _undecoded = False
+
+    def _open(self) -> None:
+        if self.fp is None:
+            raise SyntaxError("no file")
+        try:
+            parsed = self._parse(partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        except AecodecError as error:
+            # Pillow's word for "not a file of mine".
+            raise SyntaxError(str(error)) from error
+        header = parsed.header
+        self._mode, self._size = MODES[header.channels], (header.width, header.height)
+        self.info.update({_INFO_KEYS[kind]: content for kind, content in parsed.metadata.items()})
+        self.info["quality"] = header.quality / 10
+        self.info["model"] = header.model
+        self._undecoded = True
+
+    def _parse(self, *, partial: bool) -> Container:
+        file: IO[bytes] | None = self.fp
+        if file is None:
+            raise OSError("the file is closed")
+        file.seek(0)
+        return container.parse(file.read(), partial=partial)
+
+    def load(self) -> Any:
+        if self._undecoded:
+            from .data.images import to_image
+
+            try:
+                parsed = self._parse(partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+                codec = _codec(parsed.header.fingerprint, parsed.header.model)
+                # Image.open has held the size against Image.MAX_IMAGE_PIXELS already, in Pillow's own way.
+                picture = codec.decode_container(parsed, windowed=True, limited=False)
+            except AecodecError as error:
+                raise OSError(str(error)) from error
+            self.im = to_image(picture).im
+            self._undecoded = False
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+            self.fp = None
+        return Image.Image.load(self)
+
+    def verify(self) -> None:
+        """Check every checksum. Raises OSError, as Pillow's own formats do."""
+        try:
+            self._parse(partial=False)
+        except AecodecError as error:
+            raise OSError(str(error)) from error
+
+
+@lru_cache(maxsize=2)
+def _codec(fingerprint: bytes, name: str) -> Codec:
+    """The codec of a file's model, kept for the next file."""
+    from . import checkpoint
+    from .codec import Codec
+    from .registry import find_fingerprint
+
+    return Codec(checkpoint.load(find_fingerprint(fingerprint, name)))
+
+
+@lru_cache(maxsize=2)
+def _codec_of(model: str | Path | None) -> Codec:
+    from .codec import Codec
+
+    return Codec.from_pretrained(model)
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """``image.save("x.aec", quality=60)``; also target_bpp, target_size, target_psnr, model, exif, icc_profile, xmp.
+
+    Raises ValueError for options that contradict each other or are out of range, OSError otherwise.
+    """
+    from dataclasses import replace
+
+    from .contracts import UsageError
+    from .data.images import read_picture
+
+    options: dict[str, Any] = image.encoderinfo
+    try:
+        picture = read_picture(image, orientation="keep")
+        metadata = dict(picture.metadata)
+        for kind, key in _INFO_KEYS.items():
+            if key in options:
+                given = options[key]
+                content = given.tobytes() if isinstance(given, Image.Exif) else given
+                metadata = {k: v for k, v in metadata.items() if k != kind} | ({kind: content} if content else {})
+        asked = {key: options[key] for key in ("quality", "target_bpp", "target_size", "target_psnr") if key in options}
+        codec = _codec_of(options.get("model"))
+        encoded = codec.encode_picture(replace(picture, metadata=metadata), **asked)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    except AecodecError as error:
+        raise OSError(str(error)) from error
+    file.write(encoded.data)
+
+
+def register() -> None:
+    """Make Pillow know the format. Importing this module has done it already; doing it again changes nothing."""
+    Image.register_open(FORMAT, AecImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, SUFFIX)
+    Image.register_mime(FORMAT, MIME)
+
+
+register()

@@ -1,0 +1,101 @@
+"""A second reader of .aec files, written from the text at the head of container.py and from nothing else."""
+
+import zlib
+from dataclasses import dataclass, field
+
+
+class Refused(Exception):
+    """The file breaks a rule of the format."""
+
+
+@dataclass
+class File:
+    """What the bytes say."""
+
+    version: int = 0
+    channels: int = 0
+    depth: int = 0
+    tile: int = 0
+    width: int = 0
+    height: int = 0
+    fingerprint: bytes = b""
+    quality: int = 0
+    model: str = ""
+    tiles: list = field(default_factory=list)
+    alpha: bytes | None = None
+    metadata: dict = field(default_factory=dict)
+    hash: tuple | None = None
+
+
+def number(data: bytes, place: int, size: int) -> int:
+    return int.from_bytes(data[place : place + size], "little")
+
+
+def need(condition: bool, rule: str) -> None:
+    if not condition:
+        raise Refused(rule)
+
+
+def read_header(data: bytes) -> tuple[File, int]:
+    need(data[:4] == b"AEC\0", "magic")
+    need(len(data) >= 27, "header")
+    length = data[26]
+    end = 27 + length
+    need(len(data) >= end + 4, "header")
+    need(number(data, end, 4) == zlib.crc32(data[:end]), "header's CRC")
+    need(data[4] == 1, "version")
+    file = File(data[4], data[5], data[6], 1 << data[7], number(data, 8, 4), number(data, 12, 4), data[16:24],
+                number(data, 24, 2), data[27:end].decode("ascii"))  # fmt: skip
+    need(file.channels in (1, 2, 3, 4), "channels")
+    need(file.depth == 8, "depth")
+    need(8 <= data[7] <= 14, "tile")
+    need(1 <= file.width <= 1 << 20 and 1 <= file.height <= 1 << 20, "size")
+    need(file.quality <= 1000, "quality")
+    need(valid_name(data[27:end]), "name")
+    return file, end + 4
+
+
+def valid_name(name: bytes) -> bool:
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+    return 1 <= len(name) <= 16 and all(character in letters for character in name)
+
+
+def read(data: bytes) -> File:
+    file, place = read_header(data)
+    binding = data[place - 4 : place]
+    seen: set[bytes] = set()
+    while place < len(data):
+        need(place + 9 <= len(data), "chunk's end")
+        kind, length = data[place : place + 1], number(data, place + 1, 4)
+        end = place + 5 + length
+        need(end + 4 <= len(data), "chunk's end")
+        tile = len(file.tiles) if kind == b"T" else 0
+        crc = zlib.crc32(binding + tile.to_bytes(4, "little") + data[place:end])
+        need(crc == number(data, end, 4), "chunk's CRC")
+        need(kind.isalpha(), "chunk's type")
+        take(file, kind, data[place + 5 : end], seen)
+        place = end + 4
+    across, down = -(-file.width // file.tile), -(-file.height // file.tile)
+    need(len(file.tiles) == across * down, "number of tiles")
+    need((file.alpha is not None) == (file.channels in (2, 4)), "alpha")
+    return file
+
+
+def take(file: File, kind: bytes, content: bytes, seen: set) -> None:
+    if kind == b"T":
+        file.tiles.append(content)
+        return
+    if kind not in b"Aiexh":
+        need(kind.islower(), "critical chunk")
+        return
+    need(kind not in seen and not file.tiles, "once, before the tiles")
+    seen.add(kind)
+    if kind == b"A":
+        file.alpha = content
+    elif kind == b"h":
+        length = content[0]
+        name, fingerprint, code = content[1 : 1 + length], content[1 + length : 9 + length], content[9 + length :]
+        need(valid_name(name) and 1 <= len(code) <= 64, "semantic hash")
+        file.hash = name.decode("ascii"), fingerprint, code
+    else:
+        file.metadata[{b"i": "icc", b"e": "exif", b"x": "xmp"}[kind]] = zlib.decompress(content)
