@@ -31,7 +31,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {
         "entropy": {"coding", "nn", "contracts"},
-        "index": {"data", "contracts"},
+        "index": {"data", "registry", "contracts"},
         "inspection": {"coding", "data", "registry", "contracts"},
     },
     {"models": {"entropy", "nn", "coding", "contracts"}},
