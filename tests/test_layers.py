@@ -44,6 +44,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
+    {"apply": {"checkpoint", "tasks", "data", "device", "registry", "contracts"}},
     {"bench": {"codec", "metrics", "data", "registry", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}
