@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from autoencoder_rows import codes, reconstruction
+from autoencoder_rows import anomalies, codes, generative, pictures, reconstruction, speech
 from autoencoder_rows.running import Bench
 
 from aecodec.contracts import AecodecError
@@ -24,6 +24,18 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "sparse": codes.sparse,
     "k-sparse": codes.k_sparse,
     "transfer": codes.transfer,
+    "unet": pictures.unet,
+    "denoising": pictures.denoising,
+    "field": pictures.field,
+    "inpainting": pictures.inpainting,
+    "upscaling": pictures.upscaling,
+    "speech": speech.row,
+    "anomaly-mnist": anomalies.mnist,
+    "anomaly-caltech": anomalies.caltech,
+    "vae": generative.likelihood,
+    "vae-plane": generative.plane,
+    "vae-faces": generative.faces,
+    "shapes": generative.shapes,
 }
 
 

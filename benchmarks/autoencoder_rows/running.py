@@ -34,17 +34,20 @@ class Bench:
     out: Path
     shorten: int = 1
 
-    def train(self, name: str, family: str, data: str | Path, **settings: Any) -> Any:
+    def train(
+        self, name: str, family: str, data: str | Path, *, name_of_model: str | None = None, **settings: Any
+    ) -> Any:
         """A model in eval mode, trained by its family's recipe and these settings unless it lies in ``runs``."""
         folder = self.runs / name
         plain = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in settings.items()]
         quiet = ["log_every=100000", "evaluate_every=100000", "save_every=100000"]
-        config = resolve(family, None, [*quiet, *plain], {"name": name.replace("/", "-")})
+        config = resolve(family, None, [*quiet, *plain], {"name": name_of_model or name[:16]})
         if self.shorten > 1:
             config = config.model_copy(update={"steps": max(2, config.steps // self.shorten), "time_budget": None})
         state = folder / STATE_FILE
         begin = time.process_time()
-        outcome = fit(config, data, folder, resume=state if state.exists() else None)
+        with torch.enable_grad():
+            outcome = fit(config, data, folder, resume=state if state.exists() else None)
         if outcome.interrupted:
             raise UsageError(f"{name}: interrupted; the same command goes on with it")
         print(f"  {name}: {outcome.step} steps, {time.process_time() - begin:.0f} CPU s in this call", flush=True)
