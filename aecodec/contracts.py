@@ -237,19 +237,11 @@ class Autoencoder(Protocol):
 
 
 @runtime_checkable
-class Variational(Protocol):
-    """An autoencoder whose codes have the prior N(0, I), so that items can be drawn. Numbers: nats per item."""
+class Variational(Autoencoder, Protocol):
+    """An autoencoder whose codes have the prior N(0, I), so that items can be drawn. Numbers: nats per item.
 
-    shape: tuple[int, ...]
-    latents: int
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """x (B, *shape) float32 -> the posterior's mean (B, latents)."""
-        ...
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape) float32."""
-        ...
+    ``encode`` gives the posterior's mean.
+    """
 
     def surprise(self, x: torch.Tensor) -> torch.Tensor:
         """KL(q || p) - log p(x | z) at the posterior's mean: minus the ELBO without its sampling noise."""

@@ -43,7 +43,7 @@ class TrainConfig(BaseModel):
     grey: bool = Field(False, description="whole pictures in grey")
     only: int | None = Field(None, ge=0, description="class of a labelled array to train on alone")
     hold_out: int = Field(20, ge=0)
-    optimizer: Literal["adamw", "soap"] = "adamw"
+    optimizer: Literal["adamw", "soap", "sgd"] = "adamw"
     learning_rate: float = Field(8e-4, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(200, ge=0)

@@ -23,6 +23,8 @@ from .train_curve import Meter
 from .train_process import World
 
 STATE_FILE = "state.pt"
+#: Items that a family may look at before its first step.
+INITIAL_ITEMS = 4096
 #: Settings that a state file cannot change under the run that it belongs to.
 _FIXED = ("family", "optimizer")
 
@@ -81,6 +83,9 @@ def start_run(config: TrainConfig, source: BatchSource, world: World, *, initial
     if initialise and config.initialise and hasattr(model, "initialise"):
         model.initialise()
     model.to(world.device)
+    if initialise and config.initialise and hasattr(model, "initialise_from_items"):
+        items = torch.Generator(device=world.device).manual_seed(config.seed)
+        model.initialise_from_items(source.draw(INITIAL_ITEMS, items))
     if len(source.shape) == 3:
         model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)

@@ -45,6 +45,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
     {"pillow": {"codec", "checkpoint", "coding", "data", "registry", "contracts"}},
+    {"apply": {"checkpoint", "tasks", "data", "device", "registry", "contracts"}},
     {"bench": {"codec", "metrics", "data", "registry", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}
