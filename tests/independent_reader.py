@@ -64,6 +64,7 @@ def read(data: bytes) -> File:
     file, place = read_header(data)
     binding = data[place - 4 : place]
     seen: set[bytes] = set()
+    others = 0
     while place < len(data):
         need(place + 9 <= len(data), "chunk's end")
         kind, length = data[place : place + 1], number(data, place + 1, 4)
@@ -73,6 +74,8 @@ def read(data: bytes) -> File:
         crc = zlib.crc32(binding + tile.to_bytes(4, "little") + data[place:end])
         need(crc == number(data, end, 4), "chunk's CRC")
         need(kind.isalpha(), "chunk's type")
+        others += kind != b"T"
+        need(others <= 256, "number of chunks")
         take(file, kind, data[place + 5 : end], seen)
         place = end + 4
     across, down = -(-file.width // file.tile), -(-file.height // file.tile)

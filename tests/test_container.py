@@ -179,6 +179,13 @@ def test_unknown_optional_chunks_are_skipped_and_critical_ones_refused():
         container.parse(head + chunk(b"Q", b"?") + tile)
 
 
+def test_so_many_chunks_may_be_no_tiles_and_no_more():
+    head, tile, other = HEADER.pack(), chunk(b"T", TILE), chunk(b"q", b"?")
+    assert container.parse(head + other * 256 + tile).tiles == [TILE]
+    with pytest.raises(BitstreamError, match="256"):
+        container.parse(head + other * 257 + tile)
+
+
 def test_too_few_and_too_many_tiles_are_refused():
     head, tile = HEADER.pack(), chunk(b"T", TILE)
     with pytest.raises(TruncatedError):

@@ -14,6 +14,8 @@ HEAD = struct.Struct("<cI")
 CRC = struct.Struct("<I")
 #: Bytes of a chunk without data.
 MIN_CHUNK = HEAD.size + CRC.size
+#: Chunks of a file that are no tiles: at most this many, so that empty ones cannot fill the memory.
+MAX_OTHERS = 256
 #: How many bytes a search behind damage may checksum: this many, and a few times the file's. A file made to be
 #: searched for ever is given up instead.
 SEARCH_BYTES = 64 << 20
@@ -22,7 +24,7 @@ _COST_OF_CANDIDATE = 64
 _COST_OF_CHECKSUM = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """One chunk: its type, its data, the offset of its first byte in the file, and its number if it is a tile."""
 
@@ -80,6 +82,8 @@ def read_chunks(data: bytes, position: int, binding: int) -> list[Chunk]:
         chunk, position = read_chunk(data, position, binding, tile)
         chunks.append(chunk)
         tile += chunk.type == TILE
+        if len(chunks) - tile > MAX_OTHERS:
+            raise BitstreamError(f"there are more than {MAX_OTHERS} chunks besides the tiles")
     return chunks
 
 
@@ -94,8 +98,8 @@ def recover_chunks(
     chunks: list[Chunk] = []
     gaps: list[Gap] = []
     search = _Search(data, binding, tiles, types)
-    tile = 0
-    while position < len(data):
+    tile = others = 0
+    while position < len(data) and others <= MAX_OTHERS:
         try:
             chunk, end = read_chunk(data, position, binding, tile)
         except BitstreamError:
@@ -108,6 +112,8 @@ def recover_chunks(
         chunks.append(chunk)
         if chunk.type == TILE:
             tile = chunk.number + 1
+        else:
+            others += 1
         position = end
     return chunks, tuple(gaps)
 

@@ -33,7 +33,7 @@ zlib-compressed, each at most once; 'h' the picture's semantic hash, at most onc
     1+n   8   fingerprint     of the hasher's checkpoint; hashes compare only where it is the same
     9+n   b   code            1 ... 64 bytes, its bits as the hasher packs them
 
-All of these come before the first tile. The picture is cut into square
+All of these come before the first tile, and at most 256 chunks are no tiles. The picture is cut into square
 tiles from its upper left corner; the last ones of a row or column are narrower.
 The header's place and its CRC are the same in every version to come, so that any version can tell
 damage (checksum wrong) from a newer file (checksum right, version unknown).
@@ -60,8 +60,8 @@ HASH = b"h"
 METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
 MAX_HASH = 64
 FINGERPRINT = 8
-#: Damaged files of more tiles than this are not read; sixty-four thousand megapixels have as many at the least.
-MAX_PARTIAL = 1 << 20
+#: Damaged files of more tiles than this are not read: 17 gigapixels in the smallest tiles.
+MAX_PARTIAL = 1 << 18
 _KINDS = {code: kind for kind, code in METADATA.items()}
 SIDE = {ALPHA, HASH, *METADATA.values()}
 MAX_METADATA = 16 << 20
@@ -306,7 +306,7 @@ def _parse_partial(data: bytes, position: int, binding: int, header: Header, cou
         except BitstreamError as error:
             notices.append(str(error))
     alpha = side.get(ALPHA) if header.alpha else None
-    damaged = frozenset(range(count)) - found.keys()
+    damaged = frozenset(number for number in range(count) if number not in found)
     tiles = [found.get(number, b"") for number in range(count)]
     return Container(header, tiles, metadata, alpha, chunks, semantic_hash, True, damaged, tuple(notices))
 

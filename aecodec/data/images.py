@@ -209,6 +209,20 @@ def require_writer(suffix: str) -> str:
     return name
 
 
+class _WithoutDescriptor:
+    """A file that keeps its descriptor to itself: Pillow writes to one directly and takes a short write, which is what
+    a full disk gives, for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def save_picture(picture: Picture, file: BinaryIO, suffix: str) -> tuple[str, ...]:
     """Write a picture in the format of a file suffix (".png") -> notices of metadata that the format cannot hold.
 
@@ -227,7 +241,7 @@ def save_picture(picture: Picture, file: BinaryIO, suffix: str) -> tuple[str, ..
             notices.append(f"{name} cannot hold {kind} metadata; it was left out")
             del metadata[kind]
     try:
-        image.save(file, format=name, **_options(name, metadata))
+        image.save(cast(BinaryIO, _WithoutDescriptor(file)), format=name, **_options(name, metadata))
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -1,0 +1,362 @@
+"""Damage ends in a named error, quickly and in little memory, or on request in a picture whose rest is untouched."""
+
+import functools
+import io
+import json
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import natural_picture
+from PIL import Image
+
+from aecodec import checkpoint
+from aecodec.cli import run
+from aecodec.codec import Codec
+from aecodec.coding import container
+from aecodec.coding.chunks import pack_chunk
+from aecodec.coding.container import Container, Header
+from aecodec.contracts import AecodecError, BitstreamError, FrozenModel
+from aecodec.data.images import Picture
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import fuzz
+
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def codec(frozen: FrozenModel) -> Codec:
+    return Codec(frozen, "float32", tile=SIDE)
+
+
+@pytest.fixture(scope="module")
+def whole(codec: Codec) -> tuple[bytes, Container, np.ndarray]:
+    """A file of 3 x 4 tiles, parsed, and its pixels."""
+    picture = Picture(natural_picture(700, 900), {"icc": b"profile"}, alpha=natural_picture(700, 900, 1)[..., 0])
+    data = codec.encode_picture(picture, quality=60).data
+    return data, container.parse(data), codec.decode_picture(data).pixels
+
+
+def tile_chunks(parsed: Container) -> list[tuple[int, int]]:
+    """First and last byte of each tile's chunk."""
+    chunks = [chunk for chunk in parsed.chunks if chunk.type == container.TILE]
+    return [(chunk.offset, chunk.offset + len(chunk.data) + 9) for chunk in chunks]
+
+
+def touched(numbers: set[int], columns: int, count: int) -> set[int]:
+    """The tiles that are, or touch, one of some."""
+    near = {(n // columns + i, n % columns + j) for n in numbers for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    return {n for n in range(count) if (n // columns, n % columns) in near}
+
+
+def place(number: int) -> tuple[slice, slice]:
+    top, left = number // 4 * SIDE, number % 4 * SIDE
+    return slice(top, top + SIDE), slice(left, left + SIDE)
+
+
+def assert_rest_is_untouched(codec: Codec, data: bytes, lost: set[int], pixels: np.ndarray) -> None:
+    """Grey where tiles are lost; exact in every tile that touches none, and beyond the context of the transforms."""
+    picture = codec.decode_container(container.parse(data, partial=True))
+    assert set(picture.damaged) == lost
+    assert any("grey" in text for text in picture.notices)
+    reach = codec._model.context * codec._model.stride
+    far = np.ones(pixels.shape[:2], bool)
+    for number in lost:
+        rows, columns = place(number)
+        assert (picture.pixels[rows, columns] == 128).all()
+        far[max(rows.start - reach, 0) : rows.stop + reach, max(columns.start - reach, 0) : columns.stop + reach] = (
+            False
+        )
+    for number in set(range(12)) - touched(lost, 4, 12):
+        assert np.array_equal(picture.pixels[place(number)], pixels[place(number)])
+    assert np.array_equal(picture.pixels[far], pixels[far])
+
+
+# -- in spite of damage --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_damaged_tile_loses_itself_alone(codec, whole, number):
+    data, parsed, pixels = whole
+    begin, end = tile_chunks(parsed)[number]
+    rng = random.Random(number)
+    damaged = bytearray(data)
+    damaged[rng.randrange(begin, end)] ^= 1 << rng.randrange(8)
+    with pytest.raises(BitstreamError):
+        container.parse(bytes(damaged))
+    assert_rest_is_untouched(codec, bytes(damaged), {number}, pixels)
+
+
+@pytest.mark.parametrize("what", ["cut out", "cut short", "zeros", "foreign", "doubled", "exchanged"])
+def test_gaps_splices_and_exchanges_lose_what_they_hit(codec, whole, what):
+    data, parsed, pixels = whole
+    chunks = tile_chunks(parsed)
+    begin, end = chunks[5][0], chunks[6][1]
+    other = codec.encode_picture(Picture(natural_picture(700, 900, seed=3)), quality=50).data
+    damaged, lost = {
+        "cut out": (data[: begin + 7] + data[end - 5 :], {5, 6}),
+        "cut short": (data[: chunks[10][0] + 20], {10, 11}),
+        "zeros": (data[:begin] + bytes(end - begin) + data[end:], {5, 6}),
+        "foreign": (data[: chunks[9][0]] + other[-(len(data) - chunks[9][0]) :], {9, 10, 11}),
+        "doubled": (data[:end] + data[begin:], set()),
+        "exchanged": (data[:begin] + data[slice(*chunks[6])] + data[slice(*chunks[5])] + data[end:], {5}),
+    }[what]
+    with pytest.raises(BitstreamError):
+        container.parse(damaged)
+    if lost:
+        assert_rest_is_untouched(codec, damaged, lost, pixels)
+    else:
+        assert np.array_equal(codec.decode_container(container.parse(damaged, partial=True)).pixels, pixels)
+
+
+def test_a_tile_whose_checksum_is_right_and_content_is_wrong_is_lost_alone(codec, whole):
+    _, parsed, pixels = whole
+    tiles = list(parsed.tiles)
+    tiles[7] = b"four"
+    forged = container.write(parsed.header, tiles, parsed.metadata, parsed.alpha)
+    with pytest.raises(BitstreamError):
+        codec.decode_picture(forged)
+    assert_rest_is_untouched(codec, forged, {7}, pixels)
+
+
+def test_damaged_alpha_and_metadata_leave_the_pixels(codec, whole):
+    data, parsed, pixels = whole
+    for chunk in parsed.chunks[:2]:
+        damaged = bytearray(data)
+        damaged[chunk.offset + 8] ^= 1
+        picture = codec.decode_container(container.parse(bytes(damaged), partial=True))
+        assert np.array_equal(picture.pixels, pixels)
+        assert picture.damaged == ()
+        assert picture.notices
+        assert (picture.alpha == 255).all() == (chunk.type == container.ALPHA)
+        assert ("icc" in picture.metadata) == (chunk.type == container.ALPHA)
+
+
+def test_a_whole_file_is_the_same_in_spite_of_nothing(whole):
+    data, parsed, _ = whole
+    lenient = container.parse(data, partial=True)
+    assert (lenient.tiles, lenient.alpha, lenient.metadata) == (parsed.tiles, parsed.alpha, parsed.metadata)
+    assert (lenient.damaged, lenient.notices) == (frozenset(), ())
+
+
+def test_a_crop_far_from_the_damage_is_whole(codec, whole):
+    data, parsed, pixels = whole
+    damaged = bytearray(data)
+    damaged[tile_chunks(parsed)[11][0] + 30] ^= 1
+    picture = codec.decode_container(container.parse(bytes(damaged), partial=True), container_crop())
+    assert picture.damaged == ()
+    assert np.array_equal(picture.pixels, pixels[100:400, 50:400])
+
+
+def container_crop():
+    from aecodec.data.tiling import Window
+
+    return Window(100, 50, 400, 400)
+
+
+def test_the_command_says_what_is_lost(whole, model_file, tmp_path, capsys):
+    data, parsed, pixels = whole
+    damaged = bytearray(data)
+    damaged[tile_chunks(parsed)[0][0] + 30] ^= 1
+    (tmp_path / "x.aec").write_bytes(damaged)
+    arguments = ["decompress", str(tmp_path / "x.aec"), "-m", str(model_file), "--precision", "float32", "--json"]
+    assert run(arguments) == 3
+    assert not (tmp_path / "x.png").exists()
+    assert run([*arguments, "--allow-partial"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["damaged_tiles"] == [0]
+    assert "filled with grey: 0" in err
+    found = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))
+    assert np.array_equal(found[512:, 512:], pixels[512:, 512:])
+
+
+# -- every file ----------------------------------------------------------------------------------
+
+SMALL = fuzz.SEEDS["hash"]
+
+
+def test_every_truncation_is_named_and_what_is_left_is_read():
+    for length in range(len(SMALL)):
+        with pytest.raises(BitstreamError):
+            container.parse(SMALL[:length])
+        try:
+            parsed = container.parse(SMALL[:length], partial=True)
+        except BitstreamError:
+            assert length < fuzz.header_length(SMALL)
+        else:
+            assert parsed.damaged == {0}
+
+
+def test_every_bit_flip_is_named_and_what_is_left_is_read():
+    whole = container.parse(SMALL)
+    for position in range(8 * len(SMALL)):
+        damaged = bytearray(SMALL)
+        damaged[position // 8] ^= 1 << (position % 8)
+        with pytest.raises(BitstreamError):
+            container.parse(bytes(damaged))
+        if position // 8 < fuzz.header_length(SMALL):
+            with pytest.raises(BitstreamError):
+                container.parse(bytes(damaged), partial=True)
+        else:
+            parsed = container.parse(bytes(damaged), partial=True)
+            assert parsed.notices
+            assert (parsed.tiles == whole.tiles) != (parsed.damaged == {0})
+
+
+def test_a_hundred_thousand_mutations_obey_the_law():
+    law = fuzz.Law(decode_share=0.01)
+    fuzz.run_random(law, 100_000, seed=1)
+    assert law.outcomes["partial"] > 10_000
+    assert law.outcomes["whole"] > 1000
+    assert law.outcomes["decoded"] > 100
+    assert law.slowest < fuzz.SECONDS
+
+
+def test_the_fuzz_harness_runs_with_hypothesis():
+    law = fuzz.Law(decode_share=0.1)
+    fuzz.run_hypothesis(law, 150)
+    assert sum(law.outcomes.values()) >= 300
+
+
+def test_the_law_notices_what_breaks_it():
+    """A file whose tile was replaced, checksums and all, is not taken for an original."""
+    parsed = container.parse(SMALL)
+    forged = container.write(parsed.header, [parsed.tiles[0][:-4]], semantic_hash=parsed.semantic_hash)
+    with pytest.raises(AssertionError, match="never in it"):
+        fuzz.Law().check(forged)
+
+
+# -- bombs ---------------------------------------------------------------------------------------
+
+HEADER = Header(5, 3, 3, 421, "photo-tiny", bytes(8))
+
+
+def header(**changes: int) -> bytes:
+    """A header of right checksum, whatever its fields."""
+    fields = {"width": 5, "height": 3, "channels": 3, "tile": 10} | changes
+    head = struct.pack("<4sBBBBII8sHB", container.MAGIC, 1, fields["channels"], 8, fields["tile"], fields["width"],
+                       fields["height"], bytes(8), 421, 10) + b"photo-tiny"  # fmt: skip
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def chunk(head: bytes, kind: bytes, data: bytes, number: int = 0) -> bytes:
+    return pack_chunk(kind, data, int.from_bytes(head[-4:], "little"), number)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG of zeros that takes a thousandth of its pixels."""
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@functools.cache
+def bombs() -> dict[str, bytes]:
+    """Small files that ask for much."""
+    plain, huge, tiny_tiles = (
+        header(),
+        header(width=1 << 20, height=1 << 20),
+        header(width=1 << 20, height=1 << 20, tile=8),
+    )
+    alpha = header(channels=4)
+    tile = chunk(plain, b"T", b"data")
+    zeros = zlib.compress(bytes(300 << 20), 9)
+    head_of_chunk = struct.pack("<cI", b"T", 100_000)
+    return {
+        "gigantic sides": huge + tile,
+        "sides beyond the format": header(width=(1 << 32) - 1, height=(1 << 32) - 1) + tile,
+        "millions of tiles": tiny_tiles + tile * 50,
+        "many tiles": header(width=1 << 18, height=1 << 18, tile=8) + tile * 50,
+        "chunk length": plain + struct.pack("<cI", b"T", (1 << 32) - 1) + bytes(40),
+        "metadata": plain + chunk(plain, b"i", zeros) + tile,
+        "three of metadata": plain + b"".join(chunk(plain, kind, zeros) for kind in (b"i", b"e", b"x")) + tile,
+        "metadata in metadata": plain + chunk(plain, b"x", zlib.compress(zeros)) + tile,
+        "alpha of another size": alpha + chunk(alpha, b"A", png(12_000, 12_000)) + chunk(alpha, b"T", b"data"),
+        "a long search": plain + head_of_chunk * 200_000,
+        "a longer search": header(width=1 << 17, height=1 << 17, tile=8) + head_of_chunk * 200_000,
+        "letters": plain + b"T" * 3_000_000,
+        "empty chunks": plain + chunk(plain, b"q", b"") * 300_000 + tile,
+    }
+
+
+PROBE = """
+import json, re, sys, time
+from pathlib import Path
+from aecodec.coding import container
+from aecodec.contracts import AecodecError
+from aecodec.data.images import unpack_alpha
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    data = path.read_bytes()
+    for partial in (False, True):
+        begin, outcome = time.process_time(), "parsed"
+        try:
+            parsed = container.parse(data, partial=partial)
+            if parsed.alpha is not None:
+                unpack_alpha(parsed.alpha, parsed.header.height, parsed.header.width)
+        except AecodecError as error:
+            outcome = type(error).__name__
+        status = Path("/proc/self/status")
+        peak = re.search("VmHWM: *([0-9]+)", status.read_text().replace("\t", " ")) if status.exists() else None
+        print(json.dumps([path.name, partial, outcome, time.process_time() - begin, int(peak.group(1)) if peak else 0]))
+"""
+
+
+def test_bombs_are_defused_within_two_seconds_and_200_megabytes(tmp_path):
+    for name, data in bombs().items():
+        (tmp_path / name).write_bytes(data)
+    done = subprocess.run([sys.executable, "-c", PROBE, str(tmp_path)], capture_output=True, text=True, check=True)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == 2 * len(bombs())
+    for name, partial, outcome, seconds, kilobytes in results:
+        assert seconds < 2, name
+        assert kilobytes < 200_000, name
+        harmless = partial or name == "metadata in metadata"
+        assert outcome.endswith("Error") or (harmless and outcome == "parsed"), name
+
+
+def test_a_picture_beyond_the_limit_is_refused_however_it_comes(codec):
+    wide = Header(1 << 17, 1 << 17, 3, 500, codec.name, codec.fingerprint, tile=1 << 14)
+    data = container.write(wide, [b""] * 64)
+    for partial in (False, True):
+        with pytest.raises(BitstreamError, match="max-pixels"):
+            codec.decode_container(container.parse(data, partial=partial))
+
+
+def test_forged_payloads_end_in_an_error_or_a_picture(codec):
+    """Checksums are right, the entropy-coded bytes are noise."""
+    rng = random.Random(5)
+    small = Header(64, 64, 3, 500, codec.name, codec.fingerprint, tile=SIDE)
+    refused = 0
+    for length in [4 * n for n in range(40)]:
+        data = container.write(small, [rng.randbytes(length)])
+        try:
+            assert codec.decode_picture(data).pixels.shape == (64, 64, 3)
+        except AecodecError:
+            refused += 1
+    assert refused > 20
+
+
+def test_random_damage_never_touches_what_it_does_not_touch(codec, whole):
+    """Decoded end to end: a few random wounds, then every tile away from the lost ones is exact."""
+    data, _, pixels = whole
+    rng = random.Random(11)
+    for _ in range(4):
+        damaged = bytearray(data)
+        for _ in range(rng.randint(1, 3)):
+            wound = rng.randrange(200, len(data))
+            damaged[wound : wound + rng.randint(1, 40)] = rng.randbytes(rng.randint(1, 40))
+        picture = codec.decode_container(container.parse(bytes(damaged), partial=True))
+        for number in set(range(12)) - touched(set(picture.damaged), 4, 12):
+            assert np.array_equal(picture.pixels[place(number)], pixels[place(number)])
+
+
+def test_fingerprints_and_checkpoints_are_not_mixed_up(codec, whole, tmp_path):
+    """The harness's model is not the one of this file: refused before anything is decoded."""
+    with pytest.raises(AecodecError, match="fingerprint"):
+        Codec(checkpoint.load(fuzz.MODEL)).decode_picture(whole[0])
