@@ -77,7 +77,7 @@ RECIPES: dict[str, ViewRecipe] = {
     ),
     "photos": ViewRecipe(
         area=0.4, aspect=1.2, rotate=10, flip_p=0.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05,
-        gamma=1.5, grey_p=0.2, blur_p=0.3, blocks_p=0.4, noise=0.02, mark_p=0.3,
+        gamma=1.5, grey_p=0.2, blur_p=0.25, blocks_p=0.25, mark_p=0.3,
     ),
 }  # fmt: skip
 
