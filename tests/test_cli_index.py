@@ -137,6 +137,20 @@ def test_hits_are_copied(photos, capsys):
     assert sorted(os.listdir("both")) == ["001_p2", "002_p1"]
 
 
+def test_aec_files_are_decoded_upright(photos, capsys):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.open(photos / "p1.png").transpose(Image.Transpose.ROTATE_90).save(photos / "turned.png", exif=exif)
+    assert run(["compress", "photos/turned.png", "-o", "photos/turned.aec", "--orientation", "keep", "-q", "95"]) == 0
+    index = built(capsys)
+    assert run(["search", index, "photos/p1.png", "-k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[6:] for line in lines} == {"photos/p1.png", "photos/turned.png", "photos/turned.aec"}
+    assert all(int(line[:4]) < 8 for line in lines)
+    assert run(["search", index, "photos/turned.aec", "-k", "1", "--turned", "--html", "a.html"]) == 0
+    assert Path("a.html").read_text().count("data:image/jpeg") == 2
+
+
 def test_dedup_groups_and_changes_nothing(photos, capsys):
     before = {path: path.read_bytes() for path in photos.iterdir()}
     assert run(["dedup", "photos", "--max-distance", "4"]) == 0

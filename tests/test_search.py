@@ -20,7 +20,7 @@ from PIL import Image
 
 from aecodec.codec import Codec
 from aecodec.coding.container import SemanticHash
-from aecodec.contracts import IndexFileError, OutputExistsError, UsageError
+from aecodec.contracts import ImageReadError, IndexFileError, OutputExistsError, UsageError
 from aecodec.data.images import Picture
 from aecodec.index.codes import distances
 from aecodec.index.hash_index import HashIndex
@@ -291,6 +291,23 @@ def test_damaged_aec_files_are_failures_that_name_the_file(tmp_path, frozen):
         path.write_bytes(damaged)
         error = reader(decode=lambda data: Codec(frozen).decode_picture(data).pixels).codes([path])[0]
         assert str(error).startswith(str(path))
+
+
+def test_a_picture_that_the_hasher_refuses_is_refused_alone(photos):
+    class Choosy(BlockHasher):
+        def hash_pixels(self, pictures):
+            if any(pixels.shape[0] == 25 for pixels in pictures):
+                raise ImageReadError("25 rows are no picture")
+            return super().hash_pixels(pictures)
+
+    Image.fromarray(natural_picture(50, 60)).save(photos / "p2.jpg")
+    found, _ = list_pictures(photos, str(photos))
+    index = building.new_index(reader(), str(photos))
+    report = building.update(index, found, CodeReader(Choosy()), forget=True)
+    assert len(index) == 4
+    assert [failure.message for failure in report.failures if "rows" in failure.message] == [
+        f"{photos / 'p2.jpg'}: 25 rows are no picture"
+    ]
 
 
 # -- queries -----------------------------------------------------------------------------------------

@@ -66,19 +66,22 @@ def open_reader(
 
 
 def decoder(device: str = "auto") -> Decode:
-    """A function from the bytes of an .aec file to its pixels; models are found by fingerprint and loaded once."""
+    """Bytes of an .aec file to its pixels, upright; models are found by fingerprint and loaded once."""
     loaded: dict[bytes, Any] = {}
     lock = threading.Lock()
 
     def decode(data: bytes) -> Any:
         from ..coding.container import parse
+        from ..data.orientation import orientation_of_exif
+        from ..data.pixels import turned
         from ..transcode import codec_for
 
         parsed = parse(data)
         with lock:
             codec = loaded.setdefault(parsed.header.fingerprint, None) or codec_for(data, None, device)
             loaded[parsed.header.fingerprint] = codec
-            return codec.decode_container(parsed).pixels
+            picture = codec.decode_container(parsed)
+        return turned(picture.pixels, orientation_of_exif(picture.metadata.get("exif", b"")))
 
     return decode
 

@@ -107,7 +107,9 @@ def update(
         for group, codes in hash_files(reader, fresh, jobs):
             for picture, code in zip(group, codes, strict=True):
                 if isinstance(code, AecodecError):
-                    report.failures.append(Failure(str(picture.path), str(code)))
+                    text = str(code)
+                    named = text if text.startswith(str(picture.path)) else f"{picture.path}: {text}"
+                    report.failures.append(Failure(str(picture.path), named))
                     dropped.append(picture.id)
                     continue
                 pending.append((picture, code))

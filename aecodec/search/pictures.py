@@ -159,9 +159,16 @@ class CodeReader:
                 places.append(len(found))
                 pixels.append(picture.pixels)
             found.append(picture if isinstance(picture, bytes) else b"")
-        for place, code in zip(places, self.hash(pixels), strict=True):
-            found[place] = code.tobytes()
+        for place, code in zip(places, self._hash_each(pixels), strict=True):
+            found[place] = code
         return found
+
+    def _hash_each(self, pixels: list[np.ndarray]) -> list[bytes | AecodecError]:
+        """All together; one by one if the hasher refuses one of them, so that it is refused alone."""
+        try:
+            return [code.tobytes() for code in self.hash(pixels)]
+        except AecodecError as error:
+            return [error] if len(pixels) == 1 else [self._hash_each([one])[0] for one in pixels]
 
     def hash(self, pixels: list[np.ndarray]) -> np.ndarray:
         """Pixels of pictures -> (N, n_bits / 8) uint8."""
