@@ -123,7 +123,7 @@ def test_backends_answer_alike(photos, capsys, backend):
     assert run(["search", index, "photos/p2.png", "-k", "2", "--backend", backend]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "   0  photos/p2.png"
     assert run(["dedup", index, "--backend", backend, "--max-distance", "4"]) == 0
-    assert "1 groups of 2 pictures among 5" in capsys.readouterr().out
+    assert "1 group of 2 pictures among 5" in capsys.readouterr().out
 
 
 def test_hits_are_copied(photos, capsys):
@@ -158,7 +158,7 @@ def test_dedup_groups_and_changes_nothing(photos, capsys):
     assert lines[0] == "group 1"
     assert lines[1].startswith("   0  photos/p2.png")
     assert "photos/<copy> & co.jpg" in lines[2]
-    assert lines[3] == "1 groups of 2 pictures among 5, at most 4 of 64 bits apart"
+    assert lines[3] == "1 group of 2 pictures among 5, at most 4 of 64 bits apart"
     assert run(["dedup", "photos", "--max-distance", "4", "--fail-on-found"]) == 1
     (photos / "<copy> & co.jpg").rename("elsewhere.jpg")
     before = {path: data for path, data in before.items() if path.exists()}
@@ -274,7 +274,7 @@ def test_the_page_is_well_formed_asks_nobody_and_links_to_the_files(photos, tmp_
     assert page.links == ["../photos/p2.png", "../photos/%3Ccopy%3E%20%26%20co.jpg"]
     assert "http" not in text
     assert "&lt;copy&gt; &amp; co.jpg" in text
-    assert "1 groups of 2 pictures" in text
+    assert "1 group of 2 pictures" in text
     assert "64 x 96" not in text
     assert "96 x 64" in text
 

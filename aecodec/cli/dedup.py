@@ -55,7 +55,8 @@ def dedup(source: Path, against: Path | None, max_distance: int | None, page: Pa
         _tell(number, members, against is not None, as_json)
     count = sum(len(members) for members in found)
     pictures = len(first) + (len(other) if other is not None else 0)
-    summary = f"{len(found)} groups of {count} pictures among {pictures}, at most {radius} of {first.n_bits} bits apart"
+    groups_text = f"{len(found)} group{'s' * (len(found) != 1)}"
+    summary = f"{groups_text} of {count} pictures among {pictures}, at most {radius} of {first.n_bits} bits apart"
     if as_json:
         emit_json({"event": "summary", "groups": len(found), "in_groups": count, "pictures": pictures,
                    "max_distance": radius, "bits": first.n_bits})  # fmt: skip
