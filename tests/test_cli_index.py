@@ -19,6 +19,9 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.cli import run
+from aecodec.codec import Codec
+from aecodec.coding.container import SemanticHash
+from aecodec.data.images import Picture
 from aecodec.index.hash_index import HashIndex
 from aecodec.search import gallery
 from aecodec.search.gallery import Tile, Wall, write_gallery
@@ -149,6 +152,23 @@ def test_aec_files_are_decoded_upright(photos, capsys):
     assert all(int(line[:4]) < 8 for line in lines)
     assert run(["search", index, "photos/turned.aec", "-k", "1", "--turned", "--html", "a.html"]) == 0
     assert Path("a.html").read_text().count("data:image/jpeg") == 2
+
+
+def test_a_folder_whose_aec_files_carry_short_hashes_is_indexed_without_decoding_them(photos, frozen, capsys):
+    pixels = natural_picture(64, 96, 1)
+    data = (
+        Codec(frozen).encode_picture(Picture(pixels), semantic_hash=SemanticHash("blocks", b"\x01" * 8, bytes(4))).data
+    )
+    (photos / "a.aec").write_bytes(data)  # of a model that is in no zoo: decoding it would fail
+    assert run(["index", "build", "photos", "-o", "a.hix"]) == 0
+    assert HashIndex.load("a.hix").n_bits == 32
+    assert HashIndex.load("a.hix").codes_of(["a.aec"]).tobytes() == bytes(4)
+    assert run(["search", "a.hix", "photos/a.aec", "-k", "1"]) == 0
+    assert capsys.readouterr().out.endswith("   0  photos/a.aec\n")
+    assert run(["dedup", "photos", "--against", "photos"]) == 0
+    assert "of 32 bits" in capsys.readouterr().out
+    assert run(["index", "build", "photos", "-o", "b.hix", "--bits", "64"]) == 1
+    assert "a.aec: the file needs model small" in capsys.readouterr().err
 
 
 def test_dedup_groups_and_changes_nothing(photos, capsys):

@@ -283,6 +283,23 @@ def test_a_hash_that_is_longer_is_cut_only_to_a_length_that_was_trained_for(tmp_
             CodeReader(hasher, n_bits)
 
 
+def test_the_length_of_an_index_follows_what_aec_files_carry(photos, frozen):
+    def fitted() -> int:
+        return building.fitted(reader(), photos).n_bits
+
+    assert fitted() == 64
+    pixels = natural_picture(64, 96, 1)
+    write_aec(photos / "none.aec", frozen, pixels, None)
+    write_aec(photos / "other.aec", frozen, pixels, SemanticHash("other", b"\x01" * 8, bytes(4)))
+    write_aec(photos / "odd.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(5)))
+    (photos / "damaged.aec").write_bytes(b"AEC\0")
+    assert fitted() == 64
+    write_aec(photos / "long.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(8)))
+    assert fitted() == 64
+    write_aec(photos / "short.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(4)))
+    assert fitted() == 32
+
+
 def test_damaged_aec_files_are_failures_that_name_the_file(tmp_path, frozen):
     write_aec(tmp_path / "a.aec", frozen, natural_picture(64, 96), None)
     data = (tmp_path / "a.aec").read_bytes()
@@ -408,6 +425,15 @@ def test_groups_between_two_indexes_are_linked_across_only(seed, count, radius, 
     expected = linked(codes, radius, np.arange(count) >= cut)
     assert {frozenset(int(m.id) for m in members) for members in found} == expected
     assert all({m.source for m in members} == {0, 1} for members in found)
+
+
+def test_a_file_in_both_indexes_is_no_duplicate_of_itself():
+    codes = np.array([[0, 0], [0, 1], [255, 255]], np.uint8)
+    index = index_of(codes)
+    found = groups(index, 1, index)
+    assert [sorted(member.id for member in members) for members in found] == [["000", "001"]]
+    other = index_of(codes[2:], first=2)
+    assert groups(index, 1, other) == []
 
 
 def test_groups_need_two_indexes_of_one_hasher():

@@ -71,18 +71,20 @@ def _open_both(
     source: Path, against: Path | None, backend: str, as_json: bool, options: dict[str, Any]
 ) -> tuple[HashIndex, HashIndex | None, int]:
     """The indexes, made in memory for folders, and 1 if a picture could not be read. An index tells the hasher."""
-    from ..search.building import folder_index
+    from ..search.building import fitted, folder_index
 
     opened = {path: open_index(path, backend) for path in (source, against) if path is not None and not path.is_dir()}
     pattern = next(iter(opened.values()), None)
+    folders = dict.fromkeys(path for path in (source, against) if path is not None and path not in opened)
     code = 0
-    for path in (source, against):
-        if path is None or path in opened:
-            continue
+    if folders:
         reader = open_reader(options["hasher"], options["device"], options["jobs"], index=pattern)
+        for folder in folders if pattern is None else ():
+            reader = fitted(reader, folder)
+    for folder in folders:
         with hashing_bar(options["quiet"]) as advance:
-            opened[path], report = folder_index(path, reader, jobs=options["jobs"], advance=advance)
-        opened[path].use(backend)
+            opened[folder], report = folder_index(folder, reader, jobs=options["jobs"], advance=advance)
+        opened[folder].use(backend)
         code = tell_failures(report.failures, as_json) or code
     return opened[source], opened[against] if against is not None else None, code
 

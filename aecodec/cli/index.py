@@ -24,7 +24,11 @@ def index() -> None:
 @index.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Index file to write.")
-@click.option("--bits", type=click.IntRange(8), help="Length of a code; all that the hasher has unless given.")
+@click.option(
+    "--bits",
+    type=click.IntRange(8),
+    help="Length of a code. Unless given: that of the hashes in .aec files, or all that the hasher has.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the index if it exists.")
 @EVERY
 @hasher_options
@@ -40,6 +44,8 @@ def build(folder: Path, output: Path, bits: int | None, force: bool, save_every:
 
     building.check_target(folder, output, overwrite=force)
     reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits)
+    if bits is None:
+        reader = building.fitted(reader, folder)
     with hashing_bar(options["quiet"]) as advance:
         built, report = building.build(
             folder, output, reader, overwrite=force, jobs=options["jobs"], every=save_every, advance=advance

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..contracts import AecodecError, IndexFileError, OutputExistsError, UsageError
 from ..index.hash_index import HashIndex
-from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
+from .pictures import AEC, CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
 
 #: Pictures that one thread reads and hashes together.
 GROUP = 16
@@ -192,6 +192,17 @@ def folder_index(
     report = update(index, found, reader, forget=False, jobs=jobs, advance=advance)
     report.failures[:0] = failures
     return index, report
+
+
+def fitted(reader: CodeReader, folder: Path) -> CodeReader:
+    """The reader, with codes as short as those that .aec files of the folder carry, so that none must be decoded.
+
+    Looks at the first 100 .aec files. Raises UsageError if it is no folder.
+    """
+    found, _ = list_pictures(folder, os.path.abspath(folder))
+    carrying = [picture.path for picture in found if picture.path.suffix.lower() == AEC][:100]
+    length = reader.carried_length(carrying)
+    return reader if length is None or length >= reader.n_bits else reader.shortened(length)
 
 
 def new_index(reader: CodeReader, root: str) -> HashIndex:

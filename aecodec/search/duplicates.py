@@ -33,7 +33,8 @@ def groups(index: HashIndex, radius: int, other: HashIndex | None = None) -> lis
     """Groups of at least two pictures of an index of paths, linked by distances of at most ``radius`` bits.
 
     Links are followed: two members of a group may be farther apart than the radius if others lie between. other:
-    only links between the two indexes count, so each group has members of both. The largest file comes first, then
+    only links between the two indexes count, so each group has members of both; a file that is in both is named once
+    and no duplicate of itself. The largest file comes first, then
     by distance to it, then by path; the groups are in the order of their first member's path. Raises UsageError for
     a negative radius, IndexFileError if the other index is of another hasher or length.
     """
@@ -57,7 +58,8 @@ def groups(index: HashIndex, radius: int, other: HashIndex | None = None) -> lis
         _members(sources, places) for places in found.values()
         if len(places) > 1 and (other is None or len({source for source, _ in places}) == 2)
     ]  # fmt: skip
-    return sorted(whole, key=lambda members: (members[0].id, members[0].source))
+    several = [members for members in whole if len(members) > 1]
+    return sorted(several, key=lambda members: (members[0].id, members[0].source))
 
 
 def _distinct(index: HashIndex) -> tuple[np.ndarray, np.ndarray]:
@@ -91,11 +93,15 @@ def _union(parents: np.ndarray, a: int, b: int) -> None:
 
 
 def _members(indexes: list[HashIndex], places: list[tuple[int, int]]) -> list[Member]:
-    """(index, row) of a group -> its members in their order."""
-    sized = []
+    """(index, row) of a group -> its members in their order, each file once."""
+    sized, seen = [], set()
     for source, row in places:
         index = indexes[source]
         name = index.ids_of([row])[0]
+        path = path_of(name, index.root)
+        if path in seen:
+            continue
+        seen.add(path)
         size = 0 if index.stamps is None else int(index.stamps[row, 1])
         sized.append((-size, name, source, row))
     sized.sort()

@@ -120,18 +120,36 @@ class CodeReader:
                 f"hasher {hasher.name} has codes of {', '.join(map(str, sorted(known)))} bits, not of {self.n_bits}"
             )
 
+    def shortened(self, n_bits: int) -> CodeReader:
+        """The same with codes of another length."""
+        return CodeReader(self.hasher, n_bits, self._decode)
+
     def read(self, path: Path) -> bytes | Reduced:
         """One file -> the code it carries, or its pixels made small. Raises ImageReadError or BitstreamError."""
-        carried = self._carried(path) if path.suffix.lower() == AEC else None
-        return carried or read_any(path, self.least, self._decode)
+        bits = self._carried(path) if path.suffix.lower() == AEC else b""
+        length = 8 * len(bits)
+        nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
+        if nested or length == self.n_bits:
+            return bits[: self.n_bits // 8]
+        return read_any(path, self.least, self._decode)
 
     @property
     def least(self) -> int:
         """Pixels that the shorter side of a picture keeps: enough for the hasher's own resampling to look alike."""
         return 3 * self.hasher.side
 
-    def _carried(self, path: Path) -> bytes | None:
-        """The code in an .aec file, if it is one of this hasher and long enough."""
+    def carried_length(self, paths: Iterable[Path]) -> int | None:
+        """Bits of the shortest code of this hasher that some .aec files carry; None if none carries one."""
+        lengths = set()
+        for path in paths:
+            try:
+                lengths.add(8 * len(self._carried(path)))
+            except AecodecError:
+                continue  # whoever reads the file itself will say what is wrong with it
+        return min(lengths & set(self.hasher.lengths), default=None)
+
+    def _carried(self, path: Path) -> bytes:
+        """The code in an .aec file, if it is one of this hasher; else nothing."""
         try:
             with open(path, "rb") as file:
                 _, carried = read_semantic_hash(file)
@@ -140,10 +158,8 @@ class CodeReader:
         except BitstreamError as error:
             raise type(error)(f"{path}: {error}") from error
         if carried is None or (carried.hasher, carried.fingerprint) != (self.hasher.name, self.hasher.fingerprint):
-            return None
-        length = 8 * len(carried.bits)
-        nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
-        return carried.bits[: self.n_bits // 8] if nested or length == self.n_bits else None
+            return b""
+        return carried.bits
 
     def codes(self, paths: Sequence[Path]) -> list[bytes | AecodecError]:
         """A code of n_bits / 8 bytes for each file, or the error that says why there is none."""
