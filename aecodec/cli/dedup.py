@@ -9,6 +9,7 @@ import click
 
 from .hashing import (
     backend_option,
+    check_page,
     decoder,
     hasher_options,
     hashing_bar,
@@ -48,6 +49,7 @@ def dedup(source: Path, against: Path | None, max_distance: int | None, page: Pa
     """
     from ..search.duplicates import groups
 
+    check_page(page, force)
     first, other, code = _open_both(source, against, backend, as_json, options)
     radius = int(NEAR * first.n_bits) if max_distance is None else max_distance
     found = groups(first, radius, other)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contracts import UsageError
+from ..contracts import OutputError, OutputExistsError, UsageError
 from ..index import INDEXES
 from . import fail
 from .output import emit_json
@@ -94,6 +94,16 @@ def open_index(path: Path, backend: str = "auto") -> HashIndex:
     if not index.has_paths:
         raise UsageError(f"{path}: this index is of numbers, not of pictures")
     return index
+
+
+def check_page(page: Path | None, force: bool) -> None:
+    """Before any work is done: raises OutputExistsError or OutputError if the page could not be written."""
+    if page is None:
+        return
+    if page.exists() and not force:
+        raise OutputExistsError(f"{page}: exists (use --force to overwrite it)")
+    if not page.parent.is_dir():
+        raise OutputError(f"{page}: cannot be written (no such folder)")
 
 
 def shown(path: str | Path) -> str:

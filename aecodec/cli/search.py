@@ -9,7 +9,7 @@ import click
 
 from ..contracts import AecodecError
 from . import fail
-from .hashing import backend_option, decoder, hasher_options, open_index, open_reader, shown
+from .hashing import backend_option, check_page, decoder, hasher_options, open_index, open_reader, shown
 from .output import emit_json, notice
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def search(path: Path, queries: tuple[Path, ...], k: int | None, max_distance: i
     from ..data.files import make_folder
     from ..search.queries import answer, copy_hits
 
+    check_page(page, force)
     opened = open_index(path, backend)
     reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
     decode = decoder(options["device"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contracts import AecodecError, IndexFileError, OutputExistsError, UsageError
+from ..contracts import AecodecError, IndexFileError, OutputError, OutputExistsError, UsageError
 from ..index.hash_index import HashIndex
 from .pictures import AEC, CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
 
@@ -175,9 +175,12 @@ def build(
 
 
 def check_target(folder: Path, out: Path, *, overwrite: bool) -> None:
-    """Before anything is loaded: raises UsageError if the folder is none, OutputExistsError if the index exists."""
+    """Before anything is loaded: raises UsageError if the folder is none, OutputExistsError if the index exists,
+    OutputError if its folder does not."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out}: cannot be written (no such folder)")
     if out.exists() and not overwrite:
         raise OutputExistsError(f"{out}: exists (use --force to overwrite it, or `index sync` to bring it up to date)")
 
