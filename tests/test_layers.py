@@ -40,7 +40,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
         "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},
-        "search": {"checkpoint", "models", "index", "data", "device", "registry", "contracts"},
+        "search": {"checkpoint", "models", "index", "coding", "data", "device", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },

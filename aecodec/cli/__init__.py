@@ -27,6 +27,9 @@ COMMANDS = {
     "probe": ("probe", "probe", "What a classifier can read from a model's code."),
     "bench": ("bench", "bench", "Rate-distortion curves of codecs over a folder of pictures."),
     "report": ("bench", "report", "A page, table or plot of benchmark runs."),
+    "index": ("index", "index", "Build, add to, sync and look at indexes of pictures."),
+    "search": ("search", "search", "Pictures of an index that look like a picture."),
+    "dedup": ("dedup", "dedup", "Groups of pictures that are nearly the same."),
     "doctor": ("doctor", "doctor", "Check this machine: packages, devices, exactness."),
 }
 INTERRUPTED = 130
