@@ -224,7 +224,7 @@ class TestMultiIndex:
         queries=st.integers(0, 9),
         radius=st.integers(0, 9),
         parts=st.sampled_from([None, 1, 2, 3, 5]),
-        dear=st.sampled_from([1e-9, 60.0]),
+        dear=st.sampled_from([(1e-9, 1e-9), (800, 8000)]),
         together=st.sampled_from([5, 1000]),
         kind=st.sampled_from(["random", "clustered", "constant", "ties"]),
         seed=st.integers(0, 999),
