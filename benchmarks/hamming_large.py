@@ -1,4 +1,4 @@
-"""An index too large to be pleasant: built, saved, mapped into memory and searched, with seconds and bytes for each step.
+"""A large index: built, saved, mapped into memory and searched, with seconds and bytes for each step.
 
     python benchmarks/hamming_large.py FOLDER [--codes 100000000] [--bits 64] [--out benchmarks/results/hamming]
 
@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import hamming_peers as machine
@@ -39,7 +40,7 @@ class Steps:
         self.rows: list[tuple[str, float, float | None]] = []
         self._bytes, self._held = codes_bytes, machine.held_bytes() or 0
 
-    def run(self, name: str, call: Callable[[], object], repeats: int = 1) -> object:
+    def run(self, name: str, call: Callable[[], Any], repeats: int = 1) -> Any:
         """The call's result; of several repeats the shortest counts."""
         machine.forget_peak()
         seconds = []
@@ -52,15 +53,18 @@ class Steps:
         return result
 
 
-def measure(folder: Path, count: int, bits: int, repeats: int) -> Steps:
-    """Runs every step. The file stays in the folder."""
-    path, steps = folder / f"{count}x{bits}.hix", Steps(count * bits // 8)
+def build(path: Path, count: int, bits: int, steps: Steps) -> None:
+    """The index and its file; nothing of it stays in memory."""
     index = HashIndex(hasher="random", fingerprint=bytes(8), n_bits=bits)
     codes = steps.run("make codes", lambda: make_codes(count, bits, 0))
     steps.run("build", lambda: index.add(None, codes))
-    del codes
     steps.run("save", lambda: index.save(path, overwrite=True))
-    del index
+
+
+def measure(folder: Path, count: int, bits: int, repeats: int) -> Steps:
+    """Runs every step. The file stays in the folder."""
+    path, steps = folder / f"{count}x{bits}.hix", Steps(count * bits // 8)
+    build(path, count, bits, steps)
     mapped = steps.run("map", lambda: HashIndex.view(path))
     queries = make_codes(max(BATCHES), bits, 1)
     NativeScanner(queries).search(queries[:1], 1)  # compiles, if that was not done

@@ -18,7 +18,7 @@ from aecodec.index.choice import choose
 from aecodec.index.keys import ROW_BITS, merge_nearest, merge_within, unpack
 from aecodec.index.multi_index import MultiIndexScanner
 from aecodec.index.native import NativeScanner, engine
-from aecodec.index.oracle import NumpyScanner
+from aecodec.index.oracle import NumpyScanner, _hits
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 11, 16, 24, 32, 40, 64, 65, 120, 129]
 
@@ -199,6 +199,10 @@ class TestFallingBack:
         self.missing(monkeypatch, "c")
         with pytest.raises(MissingDependencyError, match="no c"):
             NativeScanner(make_codes(1, 8, 0, "random"), engine_name="c")
+
+
+def test_the_oracles_hits_do_not_overflow():
+    assert _hits(np.array([64], np.int32), np.array([5]), 100_000_000).tolist() == [6_400_000_005]
 
 
 class TestKeys:
