@@ -18,7 +18,7 @@ from aecodec.index.choice import choose
 from aecodec.index.keys import ROW_BITS, merge_nearest, merge_within, unpack
 from aecodec.index.multi_index import MultiIndexScanner
 from aecodec.index.native import NativeScanner, engine
-from aecodec.index.oracle import NumpyScanner
+from aecodec.index.oracle import NumpyScanner, _hits
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 11, 16, 24, 32, 40, 64, 65, 120, 129]
 
@@ -201,6 +201,10 @@ class TestFallingBack:
             NativeScanner(make_codes(1, 8, 0, "random"), engine_name="c")
 
 
+def test_the_oracles_hits_do_not_overflow():
+    assert _hits(np.array([64], np.int32), np.array([5]), 100_000_000).tolist() == [6_400_000_005]
+
+
 class TestKeys:
     @given(
         st.lists(st.tuples(st.integers(0, 512), st.integers(0, 1 << 40)), min_size=1, max_size=20), st.integers(1, 20)
@@ -224,7 +228,7 @@ class TestMultiIndex:
         queries=st.integers(0, 9),
         radius=st.integers(0, 9),
         parts=st.sampled_from([None, 1, 2, 3, 5]),
-        dear=st.sampled_from([1e-9, 60.0]),
+        dear=st.sampled_from([(1e-9, 1e-9), (800, 8000)]),
         together=st.sampled_from([5, 1000]),
         kind=st.sampled_from(["random", "clustered", "constant", "ties"]),
         seed=st.integers(0, 999),

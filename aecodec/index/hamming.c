@@ -6,10 +6,23 @@
 #include "hamming_popcount.h"
 #include "hamming_sliced.h"
 
+#define SAMPLE 256
+#define SAMPLED_WORDS 16
+
+/* Bits of the largest limit, at least 3. */
+static int planes_needed(const scan *s) {
+    int64_t largest = 7;
+    for (int64_t q = 0; q < s->nq; q++) largest = s->limit[q] > largest ? s->limit[q] : largest;
+    return 64 - __builtin_clzll((uint64_t)largest);
+}
+
 static void scan_rows(scan *s, int64_t row, int64_t end, uint64_t *packed, int kind) {
-    int planes = s->planes;
     for (; row < end; row += BLOCK)
-        if (s->start) switch (planes) {
+        if (s->start) switch (planes_needed(s)) {
+            case 3: sliced_block(s, row, packed, 3); break;
+            case 4: sliced_block(s, row, packed, 4); break;
+            case 5: sliced_block(s, row, packed, 5); break;
+            case 6: sliced_block(s, row, packed, 6); break;
             case 7: sliced_block(s, row, packed, 7); break;
             case 8: sliced_block(s, row, packed, 8); break;
             case 9: sliced_block(s, row, packed, 9); break;
@@ -43,11 +56,9 @@ static int prepare(scan *s, const uint8_t *queries, int64_t limit, int sliced) {
     s->limit = malloc(nq * sizeof(int64_t));
     if (!s->queries || !s->limit) return -1;
     for (int64_t q = 0; q < nq; q++) memcpy(s->queries + q * words, queries + q * s->bytes, s->bytes);
-    for (s->planes = 7; 1ll << s->planes <= 64 * words; s->planes++) {}
-    if (sliced && s->planes <= MAX_PLANES) {
-        if (words > 8) s->planes = MAX_PLANES;
+    if (sliced && 64 * words < 1 << MAX_PLANES) {
         s->offsets = malloc(nq * words * (TRIPLES + 1) * sizeof(uint16_t));
-        s->start = malloc(nq * s->planes * 8);
+        s->start = malloc(nq * MAX_PLANES * 8);
         s->tables = aligned(words * TABLE * sizeof(vec));
         s->sums = aligned(TILE * (MAX_PLANES + 1) * sizeof(vec));
         if (!s->offsets || !s->start || !s->tables || !s->sums) return -1;
@@ -58,12 +69,27 @@ static int prepare(scan *s, const uint8_t *queries, int64_t limit, int sliced) {
     return 0;
 }
 
+/* A first limit from the first rows of a thread's first chunk, at least k of which are within it: without one, every row
+ * of the first block would go through the heap. */
+static void first_limits(scan *s, int64_t row) {
+    int64_t counts[64 * SAMPLED_WORDS + 1];
+    if (!s->k || s->k > SAMPLE || s->words > SAMPLED_WORDS || row + SAMPLE > s->n) return;
+    for (int64_t q = 0; q < s->nq; q++) {
+        memset(counts, 0, sizeof counts);
+        for (int64_t i = 0; i < SAMPLE; i++) counts[exact_distance(s, row + i, s->queries + q * s->words)]++;
+        int64_t limit = 0;
+        for (int64_t found = counts[0]; found < s->k; found += counts[++limit]) {}
+        set_limit(s, q, limit);
+    }
+}
+
 static int run(scan *s, const uint8_t *queries, int64_t limit, int sliced, int64_t *next, int64_t chunk) {
     uint64_t *packed = aligned(s->words * BLOCK * 8);
     s->failed = !packed || prepare(s, queries, limit, sliced);
-    while (!s->failed) {
+    for (int first = 1; !s->failed; first = 0) {
         int64_t row = __atomic_fetch_add(next, chunk, __ATOMIC_RELAXED);
         if (row >= s->n) break;
+        if (first) first_limits(s, row);
         scan_rows(s, row, row + chunk < s->n ? row + chunk : s->n, packed, kind_of(s->bytes));
     }
     free(packed), free(s->queries), free(s->limit), free(s->offsets), free(s->start), free(s->tables), free(s->sums);

@@ -32,11 +32,10 @@ typedef struct {
     int keep;                       /* radius search: keep the hits, not only their counts */
     hit *hits;
     int64_t n_hits, room;
-    int planes;                     /* sliced kernel only, as all below */
-    uint16_t *offsets;              /* (nq, words, 22) entries of the tables */
-    uint64_t *start;                /* (nq, planes) masks of the accumulator's first value */
+    uint16_t *offsets;              /* sliced kernel only, as all below: (nq, words, 22) entries of the tables */
+    uint64_t *start;                /* (nq, MAX_PLANES) masks of ~limit, the accumulator's first value */
     vec *tables;                    /* (words, TABLE) */
-    vec *sums;                      /* (TILE, planes + 1) accumulators of a tile of queries, and their carries */
+    vec *sums;                      /* (TILE, MAX_PLANES + 1) accumulators of a tile of queries, and their carries */
     int failed;
 } scan;
 
@@ -45,8 +44,7 @@ typedef struct {
 static void set_limit(scan *s, int64_t q, int64_t limit) {
     s->limit[q] = limit;
     if (!s->start || limit < 0) return;
-    uint64_t first = (1ull << s->planes) - 1 - (uint64_t)limit;
-    for (int p = 0; p < s->planes; p++) s->start[q * s->planes + p] = -(first >> p & 1);
+    for (int p = 0; p < MAX_PLANES; p++) s->start[q * MAX_PLANES + p] = -(~(uint64_t)limit >> p & 1);
 }
 
 static void heap_down(uint64_t *heap, int64_t size, int64_t at, uint64_t key) {
@@ -97,6 +95,14 @@ static void take(scan *s, int64_t q, int64_t row, int64_t distance) {
 
 /* ---- rows into words ---- */
 
+INLINE void pack_words(const uint8_t *from, int64_t count, int64_t bytes, uint64_t mask, uint64_t *out) {
+    for (int64_t c = 0; c < count; c++) {
+        uint64_t word;
+        memcpy(&word, from + c * bytes, 8);
+        out[c] = word & mask; /* little-endian: the first byte is the lowest */
+    }
+}
+
 /* Words of `count` rows from `row` on, word-major: out[w * stride + c]; rows after the last one are zero. */
 static void pack(const scan *s, int64_t row, int64_t count, uint64_t *out, int64_t stride) {
     int64_t bytes = s->bytes, end = s->n * bytes, here = row + count <= s->n ? count : s->n - row;
@@ -106,10 +112,12 @@ static void pack(const scan *s, int64_t row, int64_t count, uint64_t *out, int64
         int64_t from = row * bytes + 8 * w, safe = (end - from - 8) / bytes + 1;
         if (end - from < 8) safe = 0;
         if (safe > here) safe = here;
-        for (int64_t c = 0; c < safe; c++) {
-            uint64_t word;
-            memcpy(&word, s->codes + from + c * bytes, 8);
-            to[c] = word & mask; /* little-endian: the first byte is the lowest */
+        const uint8_t *first = s->codes + from;
+        switch (bytes) { /* a stride the compiler knows is a stride it can turn into shuffles */
+        case 16: pack_words(first, safe, 16, ~0ull, to); break;
+        case 32: pack_words(first, safe, 32, ~0ull, to); break;
+        case 64: pack_words(first, safe, 64, ~0ull, to); break;
+        default: pack_words(first, safe, bytes, mask, to);
         }
         for (int64_t c = safe; c < here; c++) {
             to[c] = 0;
@@ -118,6 +126,8 @@ static void pack(const scan *s, int64_t row, int64_t count, uint64_t *out, int64
         for (int64_t c = here; c < count; c++) to[c] = 0;
     }
 }
+
+/* ---- distances ---- */
 
 static int64_t exact_distance(const scan *s, int64_t row, const uint64_t *query) {
     const uint8_t *code = s->codes + row * s->bytes;

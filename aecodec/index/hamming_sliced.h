@@ -2,8 +2,8 @@
  *
  * 512 codes are turned into bit planes (a 64 x 64 transpose), the sum and the carry of every three planes are tabulated
  * for the 8 patterns that three query bits can have, and each query then adds up one table entry per triple. The
- * accumulator starts at 2^P - 1 - limit, so that a carry out of it means "farther than the limit": only codes without
- * that carry are looked at one by one. Transposing and tabulating cost about as much as ten queries.
+ * accumulator of P planes, as many as the largest limit has bits, starts at 2^P - 1 - limit, so that a carry out of it
+ * means "farther than the limit": only codes without any are looked at one by one. Transposing and tabulating cost about as much as ten queries.
  */
 #include "hamming.h"
 
@@ -15,26 +15,51 @@
 #define CARRY(a, b, c) (((a) & (b)) | ((c) & ((a) ^ (b))))
 #endif
 
-/* 8 transposes of 64 x 64 bits side by side: bit b of lane l of x[i] goes to bit i of lane l of x[b]. */
-static void transpose(vec *x) {
+/* One step of a transpose: the high halves of a's fields of 2 x shift bits change places with the low halves of b's. */
+INLINE void exchange(vec *a, vec *b, int shift) {
+    uint64_t low = ~0ull / ((1ull << shift) + 1);
+#if defined(__AVX512BW__)
+    __m512i x = (__m512i)*a, y = (__m512i)*b;
+    if (shift >= 8) { /* whole bytes: a masked shuffle each */
+        static const uint8_t swaps[3][16] = {
+            {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+            {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+            {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+        };
+        const __m128i *order = (const __m128i *)swaps[shift == 8 ? 0 : shift == 16 ? 1 : 2];
+        __m512i swap = _mm512_broadcast_i32x4(_mm_loadu_si128(order));
+        __mmask64 high = ~0ull / ((1ull << shift / 8) + 1) << shift / 8;
+        *a = (vec)_mm512_mask_shuffle_epi8(x, high, y, swap);
+        *b = (vec)_mm512_mask_shuffle_epi8(y, ~high, x, swap);
+    } else { /* 0xCA: where the mask is set the second operand, else the third */
+        __m512i mask = _mm512_set1_epi64((long long)low);
+        *a = (vec)_mm512_ternarylogic_epi64(mask, x, _mm512_slli_epi64(y, (unsigned)shift), 0xCA);
+        *b = (vec)_mm512_ternarylogic_epi64(mask, _mm512_srli_epi64(x, (unsigned)shift), y, 0xCA);
+    }
+#else
+    vec swap = ((*a >> shift) ^ *b) & low;
+    *a ^= swap << shift;
+    *b ^= swap;
+#endif
+}
+
+/* 8 transposes of 64 x 64 bits side by side: bit b of lane l of from[i] goes to bit i of lane l of x[b]. */
+static void transpose(const loose *from, vec *x) {
     for (int high = 1; high >= 0; high--)
         for (int group = 0; group < 8; group++) {
-            int stride = high ? 8 : 1;
-            vec *base = high ? x + group : x + 8 * group, r[8];
-            for (int i = 0; i < 8; i++) r[i] = base[i * stride];
-#pragma GCC unroll 3
-            for (int step = 4; step; step >>= 1) {
-                int shift = step * stride;
-                uint64_t mask = ~0ull / ((1ull << shift) + 1);
-#pragma GCC unroll 8
-                for (int i = 0; i < 8; i++)
-                    if (!(i & step)) {
-                        vec swap = ((r[i] >> shift) ^ r[i + step]) & mask;
-                        r[i] ^= swap << shift;
-                        r[i + step] ^= swap;
-                    }
+            int stride = high ? 8 : 1, first = high ? group : 8 * group;
+            vec r[8];
+            for (int i = 0; i < 8; i++) r[i] = high ? (vec)from[first + i * stride] : x[first + i * stride];
+            if (high) {
+                for (int i = 0; i < 4; i++) exchange(r + i, r + i + 4, 32);
+                for (int i = 0; i < 8; i++) if (!(i & 2)) exchange(r + i, r + i + 2, 16);
+                for (int i = 0; i < 8; i += 2) exchange(r + i, r + i + 1, 8);
+            } else {
+                for (int i = 0; i < 4; i++) exchange(r + i, r + i + 4, 4);
+                for (int i = 0; i < 8; i++) if (!(i & 2)) exchange(r + i, r + i + 2, 2);
+                for (int i = 0; i < 8; i += 2) exchange(r + i, r + i + 1, 1);
             }
-            for (int i = 0; i < 8; i++) base[i * stride] = r[i];
+            for (int i = 0; i < 8; i++) x[first + i * stride] = r[i];
         }
 }
 
@@ -56,7 +81,8 @@ static void set_offsets(uint64_t word, uint16_t *offsets) {
     offsets[TRIPLES] = (uint16_t)(TRIPLES * 16 + (word >> 63));
 }
 
-/* Adds one word's 64 bits to the accumulators: planes of weight 1, 2, 4 ... in, the same out, and the carry. */
+/* Adds one word's 64 bits to the accumulators: planes of weight 1, 2, 4 ... in, the same out, and whether there was any
+ * carry out of the last plane. */
 INLINE vec add_word(const vec *table, const uint16_t *offset, vec *sum, int planes) {
     vec carried[16];
 #pragma GCC unroll 11
@@ -74,7 +100,7 @@ INLINE vec add_word(const vec *table, const uint16_t *offset, vec *sum, int plan
         sum[1] = SUM(sum[1], a, b);
     }
 #pragma GCC unroll 4
-    for (int plane = 2; plane < 6; plane++)
+    for (int plane = 2; plane < 6 && plane < planes; plane++)
 #pragma GCC unroll 8
         for (int i = 0; i < 32 >> plane; i++) {
             vec a = carried[2 * i], b = carried[2 * i + 1];
@@ -82,6 +108,8 @@ INLINE vec add_word(const vec *table, const uint16_t *offset, vec *sum, int plan
             sum[plane] = SUM(sum[plane], a, b);
         }
     vec carry = carried[0];
+#pragma GCC unroll 8
+    for (int i = 1; i < 64 >> planes; i++) carry |= carried[i];
 #pragma GCC unroll 4
     for (int plane = 6; plane < planes; plane++) {
         vec a = sum[plane];
@@ -112,18 +140,24 @@ static void __attribute__((noinline)) take_sliced(scan *s, int64_t q, int64_t ro
 
 INLINE void sliced_block(scan *s, int64_t row, uint64_t *packed, int planes) {
     int64_t words = s->words;
-    pack(s, row, BLOCK, packed, BLOCK);
+    int direct = s->bytes == 8 && row + BLOCK <= s->n;
+    if (!direct) pack(s, row, BLOCK, packed, BLOCK);
     for (int64_t w = 0; w < words; w++) {
-        transpose((vec *)packed + w * 64);
+        const void *from = direct ? (const void *)(s->codes + row * 8) : (const void *)(packed + w * BLOCK);
+        transpose(from, (vec *)packed + w * 64);
         tabulate((vec *)packed + w * 64, s->tables + w * TABLE);
     }
+    const uint8_t *ahead = s->codes + (row + BLOCK) * s->bytes;
+    int64_t lines = row + 2 * BLOCK <= s->n ? BLOCK * s->bytes / 64 : 0, tiles = (s->nq + TILE - 1) / TILE;
+    int64_t share = (lines + tiles - 1) / tiles; /* of the next block, fetched while this tile is computed */
     for (int64_t tile = 0; tile < s->nq; tile += TILE) {
         int64_t end = tile + TILE < s->nq ? tile + TILE : s->nq;
+        for (int64_t i = 0; i < share; i++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
         for (int64_t w = 0; w < words; w++)
             for (int64_t q = tile; q < end; q++) {
                 if (s->limit[q] < 0) continue;
                 vec sum[MAX_PLANES], over = {0}, *kept = s->sums + (q - tile) * (planes + 1);
-                for (int p = 0; p < planes; p++) sum[p] = w ? kept[p] : (vec){0} + s->start[q * planes + p];
+                for (int p = 0; p < planes; p++) sum[p] = w ? kept[p] : (vec){0} + s->start[q * MAX_PLANES + p];
                 if (w) over = kept[planes];
                 over |= add_word(s->tables + w * TABLE, s->offsets + (q * words + w) * (TRIPLES + 1), sum, planes);
                 if (w + 1 < words) {

@@ -66,7 +66,7 @@ class HashIndex:
         n_bits: int,
         paths: bool = False,
         root: str | os.PathLike[str] = "",
-        backend: str = "numpy",
+        backend: str = "auto",
         **options: Any,
     ) -> None:
         """An empty index.
@@ -215,12 +215,12 @@ class HashIndex:
         storage.write(Path(path), content, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, *, backend: str = "numpy", **options: Any) -> HashIndex:
+    def load(cls, path: str | Path, *, backend: str = "auto", **options: Any) -> HashIndex:
         """Read a file into memory, every checksum verified. Raises IndexFileError."""
         return cls._of(storage.read(Path(path)), backend, options)
 
     @classmethod
-    def view(cls, path: str | Path, *, check: bool = False, backend: str = "numpy", **options: Any) -> HashIndex:
+    def view(cls, path: str | Path, *, check: bool = False, backend: str = "auto", **options: Any) -> HashIndex:
         """Map a file into memory, nothing copied; adding and removing make copies. Raises IndexFileError.
 
         check: verify the checksums of all blocks, which reads the file once.

@@ -14,8 +14,8 @@ from .native import NativeScanner
 _MOST_BITS = 24
 #: Candidates looked at together.
 _TOGETHER = 1 << 21
-#: A candidate costs as much as this many codes of a scan.
-_DEAR = 60
+#: A lookup or a candidate costs as much as so many codes of a scan: of a few queries, of a batch (measured).
+_DEAR = (800, 8000)
 
 
 class MultiIndexScanner:
@@ -74,7 +74,7 @@ class MultiIndexScanner:
 
     def _lookups(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Which query, where in the concatenated orders, how many rows; None if a scan is cheaper."""
-        budget = len(self._codes) * max(len(queries), 1) / _DEAR
+        budget = len(self._codes) * max(len(queries), 1) / _DEAR[len(queries) >= 8]
         each, more = divmod(radius, self.parts)
         flips = [each if part <= more else each - 1 for part in range(self.parts)]
         lookups = sum(

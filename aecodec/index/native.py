@@ -109,6 +109,12 @@ class NativeScanner:
             return np.diff(NumpyScanner(self._codes).range_search(queries, radius)[0])
         return np.sum(self._share("count", queries, radius), axis=0)
 
+    def read(self) -> None:
+        """Reads all codes with every thread and does nothing else: the floor under a search. The C engine only."""
+        words = self._codes.nbytes // 8
+        ticket, chunk = self._engine.ticket(words, 0), min(_CHUNK, max(1, words // (8 * self._threads) // 32) * 32)
+        self._together(lambda: self._engine.read(self._codes, ticket, chunk), self._threads)
+
     def _share(self, method: str, queries: np.ndarray, number: int) -> list[Any]:
         """One engine call in each of as many threads as the work is worth -> what each found."""
         count, width = self._codes.shape
