@@ -90,7 +90,7 @@ def fit(
             torch.set_num_threads(config.threads)
         plan = CropPlan(
             config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out,
-            config.whole, config.grey, config.only,
+            config.view, config.only,
         )  # fmt: skip
         source = open_batches(data, world.device, plan, evaluation)
         run = start_run(config, source, world, initialise=resume is None)

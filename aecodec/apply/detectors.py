@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError
 from ..data.arrays import as_float, holds_arrays, read_array
 from ..data.files import write_atomic
-from ..data.whole import read_whole, resized
+from ..data.whole import read_view, read_whole, view_of
 from ..tasks.anomaly import Detector, heat_map
 
 FORMAT = "aecodec-detector-1"
@@ -21,24 +22,18 @@ FORMAT = "aecodec-detector-1"
 NORMAL, ANOMALOUS = "normal", "anomalous"
 
 
-def side_of(model: Autoencoder) -> tuple[int, bool]:
-    """Side of the square pictures that a model takes, and whether they are grey. Raises UsageError for other items."""
-    shape = tuple(model.shape)
-    if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
-        raise UsageError(f"the model takes items of shape {shape}, which are no square pictures")
-    return shape[1], shape[0] == 1
-
-
 def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
-    """A folder of pictures, resized to the model's input, or an array of an .npz -> (N, *shape) float32."""
+    """A folder of pictures, in the view that the model takes, or an array of an .npz -> (N, *shape) float32."""
     if holds_arrays(source):
         return as_float(torch.from_numpy(read_array(source)))
-    return as_float(torch.from_numpy(read_whole(Path(source), *side_of(model))))
+    view, side = view_of(tuple(model.shape))
+    return as_float(torch.from_numpy(read_whole(Path(source), side, view)))
 
 
 def read_item(model: Autoencoder, path: Path) -> torch.Tensor:
     """One picture file -> (1, *shape) float32."""
-    return as_float(torch.from_numpy(resized(path, *side_of(model)))[None])
+    view, side = view_of(tuple(model.shape))
+    return as_float(torch.from_numpy(read_view(path, side, view))[None])
 
 
 def write_detector(detector: Detector, model: FrozenModel, path: Path, *, overwrite: bool) -> None:
@@ -76,10 +71,11 @@ def read_label_file(path: Path) -> dict[str, bool]:
     return labels
 
 
-def heat_picture(model: Autoencoder, item: torch.Tensor) -> np.ndarray:
-    """The item beside its error, bright where the model fails: (1, C, H, W) -> (H, 2 W, 3) uint8."""
-    error = heat_map(model, item)[0]
-    error = (error / error.max().clamp_min(1e-9)).sqrt()
-    heat = torch.stack([error, error.square(), 0.2 * error])
-    pair = torch.cat([item[0].expand(3, -1, -1), heat.to(item)], dim=2)
+def heat_picture(model: Autoencoder, item: torch.Tensor, path: Path, side: int = 192) -> np.ndarray:
+    """The picture in grey beside the same under its error, red where the model fails -> (side, 2 side, 3) uint8."""
+    error = heat_map(model, item)[:, None]
+    error = F.interpolate((error / error.max().clamp_min(1e-9)).sqrt(), size=(side, side), mode="bilinear")[0, 0]
+    grey = as_float(torch.from_numpy(read_view(path, side, "grey")))[0]
+    heat = torch.stack([torch.maximum(grey, error), grey * (1 - error), grey * (1 - error)])
+    pair = torch.cat([grey.expand(3, -1, -1), heat], dim=2)
     return (pair.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -71,7 +71,7 @@ def score(
             click.echo(f"{'anomalous' if anomalous else 'normal':<9} {value:.6g}  {path}")
         if heat_maps is not None:
             make_folder(heat_maps)
-            write_picture(Picture(heat_picture(net, item)), heat_maps / f"{path.stem}.png", overwrite=True)
+            write_picture(Picture(heat_picture(net, item, path)), heat_maps / f"{path.stem}.png", overwrite=True)
     if known:
         _report(paths, found, known)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from aecodec.apply.detectors import heat_picture
+from aecodec.apply.pictures import to_batch
 from aecodec.data.photos import list_photos
-from aecodec.data.whole import read_whole, resized
+from aecodec.data.whole import read_items, read_whole
 from aecodec.metrics.detection import auroc, average_precision, roc_curve
-from aecodec.tasks.anomaly import fit, heat_map, scores
+from aecodec.tasks.anomaly import fit, scores
 from aecodec.tasks.generate import sheet
 
 from .running import Bench, Record, digits, write_png
@@ -67,7 +68,7 @@ def caltech(bench: Bench) -> None:
     for name, label in CALTECH.items():
         model, normal = caltech_model(bench, name, label)
         others = torch.from_numpy(np.concatenate(
-            [read_whole(folder / other, 64, True) for other in classes if other != name])).float() / 255.0  # fmt: skip
+            [read_whole(folder / other, 64, "gradients") for other in classes if other != name]))  # fmt: skip
         train, held = normal
         asked = torch.cat([held, others])
         strange = np.arange(len(asked)) >= len(held)
@@ -78,13 +79,13 @@ def caltech(bench: Bench) -> None:
                         "auroc": auroc(ours, strange), "ap": average_precision(ours, strange),
                         "pca_auroc": auroc(pca, strange), "caught_at_10_percent_false_alarms": caught})  # fmt: skip
         curves.append((label, *roc_curve(ours, strange)))
-        strangest = others[torch.from_numpy(ours[strange]).argsort()[[0, len(others) // 2, -1]]]
-        for item in (held[0], *strangest):
-            error = heat_map(model, item[None])[0].sqrt()
-            pages += [item, model.reconstruct(item[None])[0], (3 * error)[None]]
+        shown = [list_photos(folder / name)[0], list_photos(folder / "bonsai")[0], list_photos(folder / "ketch")[0]]
+        for path in shown:
+            item = torch.from_numpy(read_items([path], 64, "gradients"))
+            pages.append(to_batch(heat_picture(model, item, path))[0])
     bench.keep("anomaly-caltech", records)
     _draw_curves(bench, "anomaly-caltech", curves)
-    write_png(sheet(torch.stack(pages), 12), bench.out / "anomaly-heat.png")
+    write_png(sheet(torch.stack(pages), 3), bench.out / "anomaly-heat.png")
 
 
 def caltech_model(bench: Bench, name: str, label: str) -> tuple[Any, tuple[torch.Tensor, torch.Tensor]]:
@@ -93,19 +94,15 @@ def caltech_model(bench: Bench, name: str, label: str) -> tuple[Any, tuple[torch
     paths = list_photos(bench.data / "caltech101_subset" / name)
     order = np.random.default_rng(0).permutation(len(paths))
     cut = len(paths) // 5
-    held, train = (_read([paths[i] for i in sorted(part)]) for part in (order[:cut], order[cut:]))
+    parts = ([paths[i] for i in sorted(part)] for part in (order[:cut], order[cut:]))
+    held, train = (read_items(part, 64, "gradients") for part in parts)
     bench.runs.mkdir(parents=True, exist_ok=True)
-    # Mirrored pictures of a class are of that class as well.
-    np.savez(source, images=np.concatenate([train, train[..., ::-1]]))
+    np.savez(source, items=train)
     model = bench.train(
         f"anomaly-{label}", "autoencoder", source, hold_out=0, steps=1000, batch=64, model__latents=24,
         model__hidden=[256], model__noise=0.05, schedule="cosine", half=True,
     )  # fmt: skip
-    return model, (torch.from_numpy(train).float() / 255.0, torch.from_numpy(held).float() / 255.0)
-
-
-def _read(paths: list[Path]) -> np.ndarray:
-    return np.stack([resized(path, 64, True) for path in paths])
+    return model, (torch.from_numpy(train), torch.from_numpy(held))
 
 
 def _draw_curves(bench: Bench, name: str, curves: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
