@@ -39,7 +39,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"hasher": {"checkpoint", "models", "nn", "data", "device", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
-        "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},
+        "codec": {"checkpoint", "coding", "data", "device", "metrics", "nn", "registry", "contracts"},
         "search": {"checkpoint", "models", "index", "data", "device", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
@@ -59,6 +59,7 @@ TOGETHER = {
     "decoding": "codec",
     "parallel": "codec",
     "rate_search": "codec",
+    "refine": "codec",
     "transcode": "codec",
     "import_compressai": "imports",
     "import_weights": "imports",
