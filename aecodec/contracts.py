@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -120,11 +121,13 @@ class LatentCode:
     z: (Z, h, w) int32 hyper-latent symbols, or None for a family without a hyperprior.
     y: (N, H, W) int32 latent symbols (residuals of the predicted mean).
     quality: integer quality step in [0, QUALITY_STEPS].
+    numbers: (N, H, W) table number of each y, if they are known already; they follow from z and quality.
     """
 
     y: np.ndarray
     z: np.ndarray | None
     quality: int
+    numbers: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @runtime_checkable
@@ -213,6 +216,44 @@ class TileCodec(Protocol):
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
         """y_hat (1, N, H, W) float32 -> x_hat (1, 3, H*stride, W*stride) float32, not clipped."""
+        ...
+
+
+#: (y, rounding) -> (y_hat, residual), see `Refinable.walk`.
+Walk = Callable[["torch.Tensor", Callable[["torch.Tensor"], "torch.Tensor"]], "tuple[torch.Tensor, torch.Tensor]"]
+
+
+@runtime_checkable
+class Refinable(TileCodec, Protocol):
+    """A TileCodec whose latents can be refined by gradient descent: its quantiser with any rounding in it.
+
+    ``tables["y"]`` holds the tables of y.
+    """
+
+    tables: dict[str, Any]
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        ...
+
+    def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
+        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, same shape."""
+        ...
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
+        """What the entropy coder sees of a tile: symbols and the table set of each plane."""
+        ...
+
+    def table_numbers(self, code: LatentCode) -> np.ndarray:
+        """(N, H, W) integers: which of ``tables["y"]`` codes each latent."""
+        ...
+
+    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+        """How latents of a tile with given hyper-latents are quantised, as a function that can be differentiated.
+
+        It maps scaled y (1, N, H, W) and a rounding to y_hat, as `synthesise` takes it, and the residual, which
+        the tables code; both like y. With `round_half_up` that is what `quantise` and `dequantise` do.
+        """
         ...
 
 

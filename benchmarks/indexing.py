@@ -149,6 +149,7 @@ def keep(folder: Path, rates: list[Rate], hasher: PictureHasher, paths: list[Pat
 def open_hasher(name: str | None) -> PictureHasher:
     """A hasher that computes with one thread: each of ours hashes pictures of its own."""
     import torch
+
     from aecodec.hasher import Hasher
 
     torch.set_num_threads(1)

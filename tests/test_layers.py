@@ -39,8 +39,8 @@ FLOORS: list[dict[str, set[str]]] = [
     {"hasher": {"checkpoint", "models", "nn", "data", "device", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
-        "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},
         "search": {"checkpoint", "models", "index", "coding", "data", "device", "registry", "contracts"},
+        "codec": {"checkpoint", "coding", "data", "device", "metrics", "nn", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
@@ -59,6 +59,7 @@ TOGETHER = {
     "decoding": "codec",
     "parallel": "codec",
     "rate_search": "codec",
+    "refine": "codec",
     "transcode": "codec",
     "import_compressai": "imports",
     "import_weights": "imports",
