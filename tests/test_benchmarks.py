@@ -223,3 +223,19 @@ def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
     kept = [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in _rows(tmp_path / "effort.csv")]
     assert kept == [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows]
     assert _run(script, pictures, "--efforts", "1,10").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["benchmarks/x.py", "/home/somebody/kodak", "--out", "results"], "python benchmarks/x.py kodak --out results"),
+        (["/opt/aecodec/__main__.py", "bench", "kodak"], "python -m aecodec bench kodak"),
+    ],
+)
+def test_provenance_tells_the_command_and_no_place(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], shown: str
+) -> None:
+    from aecodec.bench import provenance
+
+    monkeypatch.setattr("sys.argv", arguments)
+    assert provenance.collect()["command"] == shown
