@@ -40,7 +40,7 @@ CLASSICAL = {
 COMPRESSAI: dict[str, tuple[str, Sequence[int]]] = {
     "jpeg": ("jpeg", range(5, 100, 5)),
     "webp-default": ("webp", range(5, 100, 5)),
-    "jpeg2000-ffmpeg": ("jpeg2000", range(190, 0, -10)),
+    "jpeg2000-ffmpeg": ("jpeg2000", range(95, 0, -5)),
 }
 
 

@@ -81,14 +81,14 @@ PROGRAMS: dict[str, Program] = {
         (5, 15, 25, 35, 45, 55, 65, 75),
     ),
     "jpeg2000-ffmpeg": Program(
-        "ffmpeg libopenjpeg, YCbCr 4:4:4, as in CompressAI's benchmark; a point is a compression ratio",
+        "ffmpeg libopenjpeg, YCbCr 4:4:4, as in CompressAI's benchmark; a point is a compression level",
         ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "-pix_fmt", "yuv444p", "-c:v", "libopenjpeg",
          "-compression_level", "{quality}", "{target}"),
         ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "{target}"),
         ".jp2",
         ("-version",),
-        tuple(float(ratio) for ratio in range(10, 200, 10)),
-        scale="ratio",
+        tuple(float(level) for level in range(5, 100, 5)),
+        scale="level",
         falling=True,
     ),
 }  # fmt: skip

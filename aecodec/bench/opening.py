@@ -70,7 +70,7 @@ def _check(codec: FileCodec, qualities: tuple[float, ...]) -> None:
             raise UsageError(f"{codec.name}: its points are 1 to {len(codec.qualities)}, got {quality:g}")
         if codec.whole and quality != int(quality):
             raise UsageError(f"{codec.name}: quality is a whole number, got {quality:g}")
-        if codec.scale in ("distance", "QP", "ratio") and quality < 0:
+        if codec.scale in ("distance", "QP", "level") and quality < 0:
             raise UsageError(f"{codec.name}: its {codec.scale} is not negative, got {quality:g}")
         if codec.scale == "bpp" and not 0 < quality <= 24:
             raise UsageError(f"{codec.name}: its quality is a target of bits per pixel up to 24, got {quality:g}")
