@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import checkpoint
+from . import checkpoint, refine
 from .coding import container
 from .coding.container import Container, Header, SemanticHash
 from .contracts import (
@@ -116,9 +116,16 @@ class Codec:
 
     # -- encoding --------------------------------------------------------------------------------
 
-    def encode(self, image: Image.Image, *, quality: float = DEFAULT_QUALITY, target_bpp: float | None = None) -> bytes:
+    def encode(
+        self,
+        image: Image.Image,
+        *,
+        quality: float = DEFAULT_QUALITY,
+        target_bpp: float | None = None,
+        effort: int = refine.DEFAULT_EFFORT,
+    ) -> bytes:
         """Pillow image -> bytes of an .aec file, with the image's alpha, ICC, Exif and XMP."""
-        return self.encode_picture(read_picture(image), quality=quality, target_bpp=target_bpp).data
+        return self.encode_picture(read_picture(image), quality=quality, target_bpp=target_bpp, effort=effort).data
 
     def encode_picture(
         self,
@@ -131,16 +138,23 @@ class Codec:
         closest: bool = False,
         check: bool = False,
         semantic_hash: SemanticHash | None = None,
+        effort: int = refine.DEFAULT_EFFORT,
     ) -> Encoded:
         """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
 
         closest: at the one that comes nearest to the target, above it or below.
         check: decode every tile again and compare its latents; BitstreamError if one differs. semantic_hash: stored
-        in the file as it is given. The analysis transform runs once whatever the target. Raises
-        TargetUnreachableError if quality 0 exceeds the target.
+        in the file as it is given. The analysis transform runs once whatever the target. effort: 1 to 9; above 1, the
+        latents are refined for this picture (refine.py), which takes time here and none when decoding. Raises
+        TargetUnreachableError if quality 0 exceeds the target, UsageError if the family cannot be refined.
         """
         height, width = picture.pixels.shape[:2]
         target = self._target(height * width, target_bpp, target_size, target_psnr, closest)
+        if refine.check_effort(effort) > refine.DEFAULT_EFFORT:
+            return refine.encode(
+                self, picture, effort, target, quality=quality, target_bpp=target_bpp, target_size=target_size,
+                target_psnr=target_psnr, closest=closest, check=check, semantic_hash=semantic_hash,
+            )  # fmt: skip
         alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
         places = self._places(height, width)
         with workers(self.jobs) as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -120,11 +121,13 @@ class LatentCode:
     z: (Z, h, w) int32 hyper-latent symbols, or None for a family without a hyperprior.
     y: (N, H, W) int32 latent symbols (residuals of the predicted mean).
     quality: integer quality step in [0, QUALITY_STEPS].
+    numbers: (N, H, W) table number of each y, if they are known already; they follow from z and quality.
     """
 
     y: np.ndarray
     z: np.ndarray | None
     quality: int
+    numbers: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @runtime_checkable
@@ -216,6 +219,44 @@ class TileCodec(Protocol):
         ...
 
 
+#: (y, rounding) -> (y_hat, residual), see `Refinable.walk`.
+Walk = Callable[["torch.Tensor", Callable[["torch.Tensor"], "torch.Tensor"]], "tuple[torch.Tensor, torch.Tensor]"]
+
+
+@runtime_checkable
+class Refinable(TileCodec, Protocol):
+    """A TileCodec whose latents can be refined by gradient descent: its quantiser with any rounding in it.
+
+    ``tables["y"]`` holds the tables of y.
+    """
+
+    tables: dict[str, Any]
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        ...
+
+    def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
+        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, same shape."""
+        ...
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
+        """What the entropy coder sees of a tile: symbols and the table set of each plane."""
+        ...
+
+    def table_numbers(self, code: LatentCode) -> np.ndarray:
+        """(N, H, W) integers: which of ``tables["y"]`` codes each latent."""
+        ...
+
+    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+        """How latents of a tile with given hyper-latents are quantised, as a function that can be differentiated.
+
+        It maps scaled y (1, N, H, W) and a rounding to y_hat, as `synthesise` takes it, and the residual, which
+        the tables code; both like y. With `round_half_up` that is what `quantise` and `dequantise` do.
+        """
+        ...
+
+
 @runtime_checkable
 class Autoencoder(Protocol):
     """What anomaly detection, generation and transfer need of a family with one code per item."""
@@ -237,19 +278,11 @@ class Autoencoder(Protocol):
 
 
 @runtime_checkable
-class Variational(Protocol):
-    """An autoencoder whose codes have the prior N(0, I), so that items can be drawn. Numbers: nats per item."""
+class Variational(Autoencoder, Protocol):
+    """An autoencoder whose codes have the prior N(0, I), so that items can be drawn. Numbers: nats per item.
 
-    shape: tuple[int, ...]
-    latents: int
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """x (B, *shape) float32 -> the posterior's mean (B, latents)."""
-        ...
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape) float32."""
-        ...
+    ``encode`` gives the posterior's mean.
+    """
 
     def surprise(self, x: torch.Tensor) -> torch.Tensor:
         """KL(q || p) - log p(x | z) at the posterior's mean: minus the ELBO without its sampling noise."""

@@ -12,11 +12,22 @@ from .train_config import TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, or SOAP (Vyas et al. 2024: Adam in the eigenbasis of Shampoo). Raises MissingDependencyError."""
+    """AdamW, SGD with Nesterov momentum, or SOAP (Vyas et al. 2024: Adam in the eigenbasis of Shampoo).
+
+    Raises MissingDependencyError.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            parameters,
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=config.weight_decay,
+            fused=True if parameters and parameters[0].is_cuda else None,
+        )
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=config.learning_rate, momentum=0.95, nesterov=True, weight_decay=config.weight_decay
         )
     try:
         from pytorch_optimizer import SOAP

@@ -14,6 +14,10 @@ FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
 DEFAULT_MODEL = "photo-tiny"
 DEFAULT_HASHER = "photo-hash"
+#: What a task uses unless told otherwise.
+DEFAULT_RESTORER = "restorer"
+DEFAULT_SPEECH = "speech-denoiser"
+DEFAULT_GENERATOR = "vae-digits"
 EMBEDDED = Path(__file__).parent / "zoo"
 _HEADER_LIMIT = 16 << 20
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from . import checkpoint
+from .contracts import CheckpointError
 from .golden import golden_digest
 from .registry import find_model
 
@@ -19,8 +20,10 @@ def check_devices(model: str | None = None) -> list[dict[str, Any]]:
     results = []
     for device in devices:
         frozen = checkpoint.load(find_model(model), device)
-        found, recorded = golden_digest(frozen.module), frozen.metadata.get("golden")
+        if "golden" not in frozen.metadata:
+            raise CheckpointError(f"{frozen.name} ({frozen.family}) codes no pictures: it has no exactness to test")
+        found, recorded = golden_digest(frozen.module), frozen.metadata["golden"]
         exact = found == recorded
-        detail = f"{frozen.name} {found[:16]}" + ("" if exact else f", recorded {str(recorded)[:16]}")
+        detail = f"{frozen.name} {found[:16]}" + ("" if exact else f", recorded {recorded[:16]}")
         results.append({"device": device, "exact": exact, "detail": detail})
     return results

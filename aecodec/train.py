@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from .optimise import rate_factor
 from .train_config import TrainConfig
 from .train_curve import CURVE_FILE, Curve, Meter
 from .train_process import World, join_processes, stop_on_signal
-from .train_state import STATE_FILE, Run, load_state, save_state, start_run
+from .train_state import STATE_FILE, Run, load_state, load_weights, save_state, start_run
 
 CHECKPOINT_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
@@ -68,18 +69,22 @@ class _Session:
 
 def fit(
     config: TrainConfig,
-    data: str | Path,
+    data: str | Path | BatchSource,
     folder: Path,
     *,
     evaluation: str | Path | None = None,
     resume: Path | None = None,
+    weights: Path | None = None,
+    new_schedule: bool = False,
     max_seconds: float | None = None,
     report: Report | None = None,
 ) -> Outcome:
     """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
 
-    data: a folder of pictures, a pack of them, or an array of an .npz (``FILE.npz:KEY``). evaluation: another
-    one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a state file to continue from.
+    data: a folder of pictures, a pack of them, or an array of an .npz (``FILE.npz:KEY``), or a source
+    that is open. evaluation: another one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a
+    state file to continue from. weights: a checkpoint to begin from, where there is no state to continue.
+    new_schedule: begin warm-up, plateau and decay anew where the state stands, for bursts that each end annealed.
     max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
     the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
     as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
@@ -90,12 +95,16 @@ def fit(
             torch.set_num_threads(config.threads)
         plan = CropPlan(
             config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out,
-            config.whole, config.grey, config.only,
+            config.view, config.only,
         )  # fmt: skip
-        source = open_batches(data, world.device, plan, evaluation)
-        run = start_run(config, source, world, initialise=resume is None)
+        source = data if isinstance(data, BatchSource) else open_batches(data, world.device, plan, evaluation)
+        run = start_run(config, source, world, initialise=resume is None and weights is None)
         if resume is not None:
             load_state(run, resume, world)
+        elif weights is not None:
+            load_weights(run, weights)
+        if new_schedule:
+            run.begin_schedule()
         curve = None
         if world.rank == 0:
             make_folder(folder)
@@ -176,7 +185,7 @@ def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
 def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     """One batch, one optimiser step, one EMA update; the parts of the loss go to the run's meter."""
     config, share = run.config, run.share()
-    factor = rate_factor(config, share, run.progress.step)
+    factor = rate_factor(config, share, run.progress.step - run.progress.schedule_step)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * factor
     batch = source.draw(config.batch, run.rng, share)
@@ -185,13 +194,15 @@ def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+    values = {"loss": total.detach(), **parts, "grad_norm": norm}
+    # One transfer for all of them: each would make a device wait for the host.
+    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
     # A non-finite gradient would poison weights and EMA for good; such a step is left out and counted.
-    if bool(torch.isfinite(norm)):
+    if math.isfinite(numbers[-1]):
         run.optimizer.step()
         _update_ema(run)
     run.progress.step += 1
-    values = {"loss": total.detach(), **parts, "grad_norm": norm}
-    run.meter.add({key: float(value) for key, value in values.items()}, len(batch))
+    run.meter.add(dict(zip(values, numbers, strict=True)), len(batch))
 
 
 @torch.no_grad()

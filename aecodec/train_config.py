@@ -39,11 +39,12 @@ class TrainConfig(BaseModel):
     late_crop: int | None = Field(None, ge=64, multiple_of=64, description="crop size after `late_from`")
     late_from: float = Field(0.85, ge=0, le=1)
     downscale: float = Field(0.5, gt=0, le=1)
-    whole: bool = Field(False, description="whole pictures resized to crop x crop instead of crops")
-    grey: bool = Field(False, description="whole pictures in grey")
+    view: Literal["crops", "colour", "grey", "gradients"] = Field(
+        "crops", description="of photographs; all but crops are of whole pictures squeezed to crop x crop"
+    )
     only: int | None = Field(None, ge=0, description="class of a labelled array to train on alone")
     hold_out: int = Field(20, ge=0)
-    optimizer: Literal["adamw", "soap"] = "adamw"
+    optimizer: Literal["adamw", "soap", "sgd"] = "adamw"
     learning_rate: float = Field(8e-4, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(200, ge=0)

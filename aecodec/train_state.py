@@ -23,16 +23,23 @@ from .train_curve import Meter
 from .train_process import World
 
 STATE_FILE = "state.pt"
+#: Items that a family may look at before its first step.
+INITIAL_ITEMS = 4096
 #: Settings that a state file cannot change under the run that it belongs to.
 _FIXED = ("family", "optimizer")
 
 
 @dataclass
 class Progress:
-    """Where a run stands. elapsed: seconds of training, over all its sessions."""
+    """Where a run stands. elapsed: seconds of training, over all its sessions.
+
+    schedule_step, schedule_elapsed: where the present schedule began; 0 unless `fit` was told to begin it anew.
+    """
 
     step: int = 0
     elapsed: float = 0.0
+    schedule_step: int = 0
+    schedule_elapsed: float = 0.0
 
 
 @dataclass
@@ -48,10 +55,15 @@ class Run:
     meter: Meter = field(default_factory=Meter)
 
     def share(self) -> float:
-        """Share of the training done, in [0, 1], by steps or by the time budget."""
-        budget = self.config.time_budget
-        done = self.progress.elapsed / budget if budget else self.progress.step / self.config.steps
-        return min(done, 1.0)
+        """Share of the schedule done, in [0, 1], by steps or by the time budget."""
+        progress, budget = self.progress, self.config.time_budget
+        if budget:
+            return min((progress.elapsed - progress.schedule_elapsed) / budget, 1.0)
+        return min((progress.step - progress.schedule_step) / self.config.steps, 1.0)
+
+    def begin_schedule(self) -> None:
+        """Begin the schedule of rates anew at the present step: warm-up, plateau and decay."""
+        self.progress.schedule_step, self.progress.schedule_elapsed = self.progress.step, self.progress.elapsed
 
     def finished(self) -> bool:
         """Whether nothing is left to do."""
@@ -81,6 +93,9 @@ def start_run(config: TrainConfig, source: BatchSource, world: World, *, initial
     if initialise and config.initialise and hasattr(model, "initialise"):
         model.initialise()
     model.to(world.device)
+    if initialise and config.initialise and hasattr(model, "initialise_from_items"):
+        items = torch.Generator(device=world.device).manual_seed(config.seed)
+        model.initialise_from_items(source.draw(INITIAL_ITEMS, items))
     if len(source.shape) == 3:
         model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -148,6 +163,20 @@ def load_state(run: Run, path: Path, world: World) -> None:
         raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
     for group in run.optimizer.param_groups:
         group["weight_decay"] = run.config.weight_decay
+
+
+def load_weights(run: Run, path: Path) -> None:
+    """Begin with a checkpoint's weights instead of random ones. Raises CheckpointError if they do not fit."""
+    frozen = checkpoint.load(path)
+    if frozen.family != run.config.family:
+        raise CheckpointError(f"{path}: is of family {frozen.family}, this run trains {run.config.family}")
+    weights = frozen.module.state_dict()
+    try:
+        run.model.load_state_dict(weights)
+        run.ema.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{path}: its weights do not fit this run's model ({reason})") from error
 
 
 def _restore_generator(run: Run, generators: torch.Tensor, world: World) -> None:

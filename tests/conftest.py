@@ -85,3 +85,12 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frozen(model_file: Path) -> FrozenModel:
     """The small flagship, loaded. Laws that change it must load their own."""
     return checkpoint.load(model_file)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small pictures like photographs to measure codecs on, p0.png and p1.png."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, size in enumerate([(164, 176), (180, 170)]):
+        Image.fromarray(natural_picture(*size, seed=number)).save(folder / f"p{number}.png")
+    return folder

@@ -202,3 +202,40 @@ def test_entropy_share_is_a_share_and_files_are_near_their_ideal_size(
         assert float(row["ideal_bits"]) < 8 * int(row["payload_bytes"]) < 8 * int(row["file_bytes"])
         # An entropy coder that wastes more than a few words per tile is broken.
         assert 8 * int(row["payload_bytes"]) < float(row["ideal_bits"]) * 1.01 + 2 * 3 * 32
+
+
+def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
+    module: Any, pictures: Path, tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = module("effort")
+    monkeypatch.setitem(script.STEPS, 3, 2)
+    arguments = (pictures, "--model", untrained, "--efforts", "1,3", "--qualities", "0,30,60,90", "--limit", 1, "--out")
+    result = _run(script, *arguments, tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = _rows(tmp_path / "effort.csv")
+    assert sorted({row["codec"] for row in rows}) == ["aec-untrained-effort1", "aec-untrained-effort3"]
+    assert len(rows) == 2 * 4
+    assert "| 3 | 2 | " in (tmp_path / "effort.md").read_text()
+    assert "commit" in json.loads((tmp_path / "effort.json").read_text())
+    (tmp_path / "effort.csv").write_text("\n".join((tmp_path / "effort.csv").read_text().splitlines()[:-2]) + "\n")
+    again = _run(script, *arguments, tmp_path)
+    assert len([line for line in again.output.splitlines() if line.startswith("effort ")]) == 2
+    kept = [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in _rows(tmp_path / "effort.csv")]
+    assert kept == [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows]
+    assert _run(script, pictures, "--efforts", "1,10").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["benchmarks/x.py", "/home/somebody/kodak", "--out", "results"], "python benchmarks/x.py kodak --out results"),
+        (["/opt/aecodec/__main__.py", "bench", "kodak"], "python -m aecodec bench kodak"),
+    ],
+)
+def test_provenance_tells_the_command_and_no_place(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], shown: str
+) -> None:
+    from aecodec.bench import provenance
+
+    monkeypatch.setattr("sys.argv", arguments)
+    assert provenance.collect()["command"] == shown

@@ -14,6 +14,9 @@ from conftest import natural_picture
 from PIL import Image
 from test_hasher import CONFIG, save_hasher
 
+from aecodec.train_config import resolve
+from aecodec.train_state import build_model
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 TINY = ["steps=3", "batch=16", "log_every=1", "model.widths=[8]", "model.blocks=[0]", "model.features=16",
         "model.decoder=8"]  # fmt: skip
@@ -159,3 +162,11 @@ def test_near_duplicates_and_looks_alike_make_their_tables(module, monkeypatch, 
     alike = rows_of(tmp_path / "out" / "looks_alike.csv")
     assert {row["category"] for row in alike} == {"large", "all"}
     assert "colour-histogram" in {row["method"] for row in alike}
+
+
+@pytest.mark.parametrize("recipe", sorted((BENCHMARKS / "recipes").glob("semantic-hash-*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_makes_a_hasher(recipe):
+    config = resolve("semantic-hash", recipe, [])
+    channels = 3 if "cifar10" in recipe.name else 1
+    model = build_model(config, (channels, 28, 28))
+    assert (*model.config.prefixes, model.n_bits) == (16, 32, 64)

@@ -31,7 +31,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {
         "entropy": {"coding", "nn", "contracts"},
-        "index": {"data", "contracts"},
+        "index": {"data", "registry", "contracts"},
         "inspection": {"coding", "data", "registry", "contracts"},
     },
     {"models": {"entropy", "nn", "coding", "contracts"}},
@@ -39,12 +39,13 @@ FLOORS: list[dict[str, set[str]]] = [
     {"hasher": {"checkpoint", "models", "nn", "data", "device", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
-        "codec": {"checkpoint", "coding", "data", "device", "metrics", "registry", "contracts"},
-        "search": {"checkpoint", "models", "index", "data", "device", "registry", "contracts"},
+        "search": {"checkpoint", "models", "index", "coding", "data", "device", "registry", "contracts"},
+        "codec": {"checkpoint", "coding", "data", "device", "metrics", "nn", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },
     {"pillow": {"codec", "checkpoint", "coding", "data", "registry", "contracts"}},
+    {"apply": {"checkpoint", "tasks", "data", "device", "registry", "contracts"}},
     {"bench": {"codec", "metrics", "data", "registry", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}
@@ -58,6 +59,7 @@ TOGETHER = {
     "decoding": "codec",
     "parallel": "codec",
     "rate_search": "codec",
+    "refine": "codec",
     "transcode": "codec",
     "import_compressai": "imports",
     "import_weights": "imports",

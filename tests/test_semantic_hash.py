@@ -23,7 +23,14 @@ from aecodec.nn.fold import fold_batch_norms
 
 FAMILY = "semantic-hash"
 SMALL = SemanticHashConfig(
-    shape=(3, 16, 16), n_bits=32, prefixes=(8, 16), widths=(8, 16), blocks=(1, 0), features=32, decoder=8
+    shape=(3, 16, 16),
+    n_bits=32,
+    prefixes=(8, 16),
+    widths=(8, 16),
+    strides=(2, 2),
+    blocks=(1, 0),
+    features=32,
+    decoder=8,
 )
 
 
@@ -114,12 +121,12 @@ def test_each_weight_adds_its_part():
     for weight, part in names.items():
         loss = small(**{**nothing, weight: 2.5}).loss(batch, rng())
         assert float(loss.total.detach()) == pytest.approx(2.5 * float(loss.parts[part]), rel=1e-5)
-    assert float(small(**nothing).loss(batch, rng()).total) == 0.0
+    assert float(small(**nothing).loss(batch, rng()).total.detach()) == 0.0
 
 
 @pytest.mark.parametrize("change", [
     {"noise": 0.0}, {"bi_half": False}, {"straight_through": False}, {"temperature": 0.1}, {"neighbours": 3},
-    {"neighbours": 3, "neighbours_of": "pixels"}, {"prefixes": ()}, {"views": "photos"},
+    {"neighbours": 3, "neighbours_of": "pixels"}, {"prefixes": ()}, {"strides": (4, 2)}, {"views": "photos"},
 ])  # fmt: skip
 def test_each_variant_changes_the_loss(change):
     batch = pictures()
@@ -163,7 +170,7 @@ def test_named_sizes_hash_their_shape(name):
 @pytest.mark.parametrize("wrong", [
     {"n_bits": 12, "prefixes": ()}, {"prefixes": (64, 32)}, {"prefixes": (128,)}, {"shape": (2, 8, 8)},
     {"shape": (8, 8)}, {"views": "none"}, {"widths": (8,)}, {"neighbours_of": "labels"},
-    {"widths": (), "blocks": ()}, {"backbone": "resnet18"},
+    {"widths": (), "blocks": ()}, {"strides": (2,)}, {"backbone": "resnet18"},
 ])  # fmt: skip
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
     with pytest.raises(CheckpointError, match="cannot be built"):

@@ -58,6 +58,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def command() -> str:
+    """The command line, absolute paths by their last name alone: where a folder lay says nothing elsewhere."""
+    program, *arguments = sys.argv
+    run = ["-m", "aecodec"] if program.endswith("__main__.py") else [program]
+    shown = [Path(argument).name if os.path.isabs(argument) else argument for argument in [*run, *arguments]]
+    return shlex.join(["python", *shown])
+
+
 def collect(**more: Any) -> dict[str, Any]:
     """Everything that a result file must say about the run that made it; `more` is added as it is.
 
@@ -68,7 +76,7 @@ def collect(**more: Any) -> dict[str, Any]:
     versions.update({name: features.version(feature) for name, feature in _PILLOW_LIBRARIES.items()})
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(),
         "commit": commit(),
         "python": platform.python_version(),
         "versions": {name: version for name, version in versions.items() if version},

@@ -21,8 +21,15 @@ COMMANDS = {
     "compare": ("inspect", "compare", "PSNR and MS-SSIM between two pictures."),
     "models": ("models", "models", "List, show, locate and import models."),
     "train": ("train", "train", "Train a model of any family."),
+    "restore": ("restore", "restore", "Denoise, inpaint, upscale or colourise a picture; denoise a recording."),
+    "sample": ("sample", "sample", "Pictures drawn from a variational autoencoder."),
+    "anomaly": ("anomaly", "anomaly", "Fit and use detectors of what is unlike the normal."),
+    "probe": ("probe", "probe", "What a classifier can read from a model's code."),
     "bench": ("bench", "bench", "Rate-distortion curves of codecs over a folder of pictures."),
     "report": ("bench", "report", "A page, table or plot of benchmark runs."),
+    "index": ("index", "index", "Build, add to, sync and look at indexes of pictures."),
+    "search": ("search", "search", "Pictures of an index that look like a picture."),
+    "dedup": ("dedup", "dedup", "Groups of pictures that are nearly the same."),
     "doctor": ("doctor", "doctor", "Check this machine: packages, devices, exactness."),
 }
 INTERRUPTED = 130

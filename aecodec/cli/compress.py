@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Turn the picture upright as its Exif says, or keep pixels and Exif as they are.",
 )
+@click.option(
+    "--effort", type=click.IntRange(1, 9), default=1, show_default=True,
+    help="Above 1, refine the latents of each picture: smaller files for more time here, none when decoding.",
+)  # fmt: skip
 @click.option("--verify", "check", is_flag=True, help="Decode the latents of each file again before it is written.")
 def compress(
     quality: float,
@@ -58,6 +62,7 @@ def compress(
     strip: tuple[str, ...],
     orientation: str,
     check: bool,
+    effort: int,
     **batch: Any,
 ) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
@@ -82,7 +87,7 @@ def compress(
             raise UsageError(f"{job.source}: --orientation keep needs the Exif that --strip would leave out")
         encoded = codec.encode_picture(
             picture, quality=quality, target_bpp=target_bpp, target_size=size, target_psnr=target_psnr,
-            closest=closest, check=check,
+            closest=closest, check=check, effort=effort,
         )  # fmt: skip
         deliver(encoded.data, job.target, batch["force"])
         taken = len(source) if isinstance(source, bytes) else os.stat(source).st_size

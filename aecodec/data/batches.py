@@ -23,16 +23,15 @@ EVALUATION_SIDE = 256
 @dataclass(frozen=True)
 class CropPlan:
     """How crops are cut. size: side in pixels; late_size: side once ``late_from`` of the training is done;
-    downscale: smallest scale factor drawn; hold_out: items kept aside for evaluation; whole: whole pictures resized to
-    size x size instead, in grey if so wished; only: the one class of a labelled array that is wanted."""
+    downscale: smallest scale factor drawn; hold_out: items kept aside for evaluation; view: "crops", or a view of
+    whole pictures squeezed to size x size (data.whole); only: the one class of a labelled array that is wanted."""
 
     size: int
     late_size: int | None = None
     late_from: float = 1.0
     downscale: float = 1.0
     hold_out: int = 0
-    whole: bool = False
-    grey: bool = False
+    view: str = "crops"
     only: int | None = None
 
     @property
@@ -77,8 +76,8 @@ def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
 
 def _reader(data: str | Path, plan: CropPlan) -> Callable[[str | Path], np.ndarray]:
     """How items of a fixed shape are read from a source."""
-    if plan.whole:
-        return lambda source: read_whole(Path(source), plan.size, plan.grey)
+    if plan.view != "crops":
+        return lambda source: read_whole(Path(source), plan.size, plan.view)
     if holds_shapes(data):
         return read_shapes
     return lambda source: read_array(source, plan.only)
@@ -94,7 +93,7 @@ def open_batches(
     """
     if is_mixture(data):
         return SpeechMixtures.load(data, device)
-    if plan.whole or holds_shapes(data) or holds_arrays(data):
+    if plan.view != "crops" or holds_shapes(data) or holds_arrays(data):
         read = _reader(data, plan)
         kept = None if evaluation is None else read(evaluation)
         return ArraySet.split(read(data), device, plan.hold_out, kept, name=str(evaluation))

@@ -21,6 +21,17 @@ _PARTS = ("pixels", "offsets", "heights", "widths", "names")
 _HELD = "held_"
 
 
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W[, 3]) -> (H, W, 3); grey is repeated."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def choose_held(paths: list[Path], count: int) -> set[Path]:
+    """The files whose names have the smallest SHA-256, at most all but one: a choice that no other file changes."""
+    ranked = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).hexdigest())
+    return set(ranked[: min(count, len(paths) - 1)])
+
+
 def list_photos(folder: Path) -> list[Path]:
     """Every picture file below a folder, sorted by path. Raises ImageReadError if there is none."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
@@ -67,12 +78,17 @@ class PhotoPack:
                 warnings.warn(f"left out of training: {error}", stacklevel=2)
                 continue
             if min(pixels.shape[:2]) >= smallest:
-                arrays.append(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))
+                arrays.append(as_rgb(pixels))
                 names.append(path.name)
         if not arrays:
             raise ImageReadError(
                 f"none of {len(paths)} pictures can be read and has both sides of at least {smallest} pixels"
             )
+        return cls.from_arrays(arrays, names, device)
+
+    @classmethod
+    def from_arrays(cls, arrays: list[np.ndarray], names: list[str], device: torch.device) -> PhotoPack:
+        """Decoded pictures, (H, W, 3) uint8 each, at least one."""
         sizes = np.array([a.size for a in arrays], np.int64)
         buffer = torch.from_numpy(np.concatenate([a.ravel() for a in arrays])).to(device)
         offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)[:-1]])).to(device)
@@ -187,8 +203,7 @@ def open_photos(source: Path, device: torch.device, hold_out: int, smallest: int
     if not source.is_dir():
         raise ImageReadError(f"{source}: no such folder or pack")
     paths = list_photos(source)
-    ranked = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).hexdigest())
-    kept_aside = set(ranked[: min(hold_out, len(paths) - 1)])
+    kept_aside = choose_held(paths, hold_out)
     try:
         training = PhotoPack.from_paths([p for p in paths if p not in kept_aside], device, smallest)
     except ImageReadError as error:

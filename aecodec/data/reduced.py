@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from .images import open_image, read_bytes, read_picture
+from .orientation import orientation_of
+from .pixels import turned
 
 #: Exif orientations that exchange width and height.
 _SIDEWAYS = {5, 6, 7, 8}
@@ -38,10 +40,10 @@ def read_reduced(source: Path | bytes, least: int, name: str = "image") -> Reduc
         image.draft(None, (least, least))
         image.load()
         if image.mode in ("RGB", "L"):
-            pixels = np.asarray(ImageOps.exif_transpose(reduce_image(image, least)))
+            pixels = np.ascontiguousarray(turned(np.asarray(reduce_image(image, least)), orientation_of(image)))
         else:
             pixels = reduce_pixels(read_picture(image, name).pixels, least)
-        width, height = size[::-1] if image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS else size
+        width, height = size[::-1] if orientation_of(image) in _SIDEWAYS else size
     return Reduced(pixels, width, height)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from ..coding.rans import ESCAPE_LIMIT
 from ..coding.tables import TableSet, freeze_pmfs
-from ..contracts import MissingDependencyError
+from ..contracts import MissingDependencyError, Walk
 from ..nn.gdn import forget_constants
 
 #: Quantiles are searched within +-2^15, and a table reaches at most so far to either side of its median:
@@ -105,13 +106,33 @@ def channel_tables(channels: int, height: int, width: int) -> np.ndarray:
     return np.repeat(np.arange(channels, dtype=np.int32), height * width)
 
 
+def symbol_range(which: np.ndarray, tables: TableSet, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest symbol that tables (with escape) can express, int32 of a shape that which reshapes to.
+
+    which: table numbers.
+    """
+    numbers = which.reshape(shape)
+    lowest = tables.offsets[numbers] - ESCAPE_LIMIT - 1
+    return lowest, tables.offsets[numbers] + tables.lengths[numbers] - 1 + ESCAPE_LIMIT
+
+
 def nearest_symbols(values: torch.Tensor, which: np.ndarray, tables: TableSet) -> np.ndarray:
     """values: (1, C, H, W) float32 -> (C, H, W) int32: rounded, and clamped to what the tables can express.
 
     which: table numbers of the (C, H, W) values, any shape that reshapes to theirs; tables: with escape.
     """
     rounded = torch.round(values[0].float()).clamp(-(2.0**30), 2.0**30).to(torch.int32).cpu().numpy()
-    numbers = which.reshape(rounded.shape)
-    lowest = tables.offsets[numbers] - ESCAPE_LIMIT - 1
-    highest = tables.offsets[numbers] + tables.lengths[numbers] - 1 + ESCAPE_LIMIT
-    return np.clip(rounded, lowest, highest).astype(np.int32)
+    return np.clip(rounded, *symbol_range(which, tables, rounded.shape)).astype(np.int32)
+
+
+def walk_from(centre: torch.Tensor, which: np.ndarray, tables: TableSet) -> Walk:
+    """The `Refinable.walk` of a family whose prediction of y, `centre`, does not depend on y. which: (C, H, W)."""
+    lowest, highest = (
+        torch.from_numpy(side).to(centre.device, torch.float32) for side in symbol_range(which, tables, which.shape)
+    )
+
+    def run(y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = torch.clamp(rounding(y - centre), lowest, highest)
+        return residual + centre, residual
+
+    return run

@@ -27,7 +27,11 @@ class Backend:
 
 
 INDEXES: dict[str, Backend] = {
+    "auto": Backend("choice", "AutoScanner", "the exact backend that answers soonest"),
     "numpy": Backend("oracle", "NumpyScanner", "the oracle: exact, NumPy alone"),
+    "native": Backend("native", "NativeScanner", "compiled kernels, as fast as memory: exact"),
+    "multi-index": Backend("multi_index", "MultiIndexScanner", "tables of parts of the codes, for small radii: exact"),
+    "cuda": Backend("cuda", "CudaScanner", "kernels of our own on a CUDA device: exact", "cuda"),
     "faiss": Backend("faiss_backends", "FaissScanner", "faiss IndexBinaryFlat: exact"),
     "faiss-ivf": Backend("faiss_backends", "FaissIvfScanner", "faiss IndexBinaryIVF: not exact"),
     "faiss-hnsw": Backend("faiss_backends", "FaissHnswScanner", "faiss IndexBinaryHNSW: not exact"),

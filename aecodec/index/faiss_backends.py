@@ -8,7 +8,6 @@ setting it in threads of our own changes nothing for the rest of the process.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from ..contracts import MissingDependencyError, UsageError
 from .codes import check_codes, check_k, check_queries, check_radius
 from .oracle import NumpyScanner
+from .threads import cores
 from .ties import in_order, ordered_ranges, range_by_search, settle, surplus
 
 #: Queries that a thread gets at least; fewer are not worth waking one.
@@ -33,11 +33,6 @@ def _faiss() -> Any:
             f"this index backend needs faiss; install it with: pip install 'aecodec[search]' ({error})"
         ) from error
     return faiss
-
-
-def cores() -> int:
-    """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Workers:

@@ -66,7 +66,7 @@ class HashIndex:
         n_bits: int,
         paths: bool = False,
         root: str | os.PathLike[str] = "",
-        backend: str = "numpy",
+        backend: str = "auto",
         **options: Any,
     ) -> None:
         """An empty index.
@@ -109,6 +109,10 @@ class HashIndex:
         """All ids, ascending: (N,) int64 or an array of str."""
         return self._ids.take(np.arange(len(self)))
 
+    def ids_of(self, rows: Any) -> np.ndarray:
+        """The ids of some rows."""
+        return self._ids.take(rows)
+
     def check_hasher(self, hasher: str, fingerprint: bytes) -> None:
         """Raises IndexFileError, naming both, if the index was built with another hasher."""
         if (hasher, fingerprint) != (self.hasher, self.fingerprint):
@@ -129,7 +133,11 @@ class HashIndex:
         given twice, of the wrong kind or number.
         """
         codes = check_queries(codes, self.n_bits // 8)
-        new: Any = self._ids.read(ids, len(codes))
+        if ids is None and stamps is None:
+            self._ids = self._ids.extended(len(codes))
+            self.codes, self._scanner = _joined(self.codes, codes, None), None
+            return
+        new: Any = self._ids.read(() if ids is None else ids)
         if len(new) != len(codes):
             raise UsageError(f"{len(new)} ids for {len(codes)} codes")
         if stamps is not None and (self.stamps is None or stamps.shape != (len(codes), 2)):
@@ -153,7 +161,7 @@ class HashIndex:
 
     def _rows_of(self, wanted: Any) -> np.ndarray:
         """Ids -> rows. Raises UsageError, naming the first that is not there."""
-        keys: Any = self._ids.read(wanted, len(wanted))
+        keys: Any = self._ids.read(wanted)
         rows = self._ids.rows_of(keys)
         if (rows < 0).any():
             raise UsageError(f"id {wanted[int(np.flatnonzero(rows < 0)[0])]} is not in the index")
@@ -175,8 +183,13 @@ class HashIndex:
     def scanner(self) -> Scanner:
         """The backend over the present codes; built when first needed. Raises what the backend raises."""
         if self._scanner is None:
-            self._scanner = self._backend.load()(self.codes, **self._options)
+            self._scanner = self.scanner_of(self.codes)
         return self._scanner
+
+    def scanner_of(self, codes: np.ndarray) -> Scanner:
+        """This index's backend over other codes, (M, n_bits / 8) uint8."""
+        scanner: Scanner = self._backend.load()(codes, **self._options)
+        return scanner
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The k nearest: (Q, n_bits / 8) uint8 -> hits (Q, min(k, N)). Raises UsageError for another width or k < 1."""
@@ -202,12 +215,12 @@ class HashIndex:
         storage.write(Path(path), content, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, *, backend: str = "numpy", **options: Any) -> HashIndex:
+    def load(cls, path: str | Path, *, backend: str = "auto", **options: Any) -> HashIndex:
         """Read a file into memory, every checksum verified. Raises IndexFileError."""
         return cls._of(storage.read(Path(path)), backend, options)
 
     @classmethod
-    def view(cls, path: str | Path, *, check: bool = False, backend: str = "numpy", **options: Any) -> HashIndex:
+    def view(cls, path: str | Path, *, check: bool = False, backend: str = "auto", **options: Any) -> HashIndex:
         """Map a file into memory, nothing copied; adding and removing make copies. Raises IndexFileError.
 
         check: verify the checksums of all blocks, which reads the file once.

@@ -17,7 +17,7 @@ class Numbers:
 
     def __init__(self, count: int = 0, values: np.ndarray | None = None) -> None:
         """values: (count,) int64, strictly ascending; None is 0 ... count - 1."""
-        self._count, self.values = count, values
+        self._count, self.values = count, values if count else None
 
     def __len__(self) -> int:
         return self._count
@@ -37,11 +37,17 @@ class Numbers:
         there = self.values[np.minimum(places, len(self) - 1)] == ids if len(self) else np.zeros(len(ids), bool)
         return np.where(there, places, -1)
 
-    def read(self, ids: Iterable[int] | None, count: int) -> np.ndarray:
-        """What a caller gave -> (count,) int64, distinct; None is the ids after the last. Raises UsageError."""
-        if ids is None:
-            first = int(self.take(np.array([len(self) - 1]))[0]) + 1 if len(self) else 0
-            return np.arange(first, first + count, dtype=np.int64)
+    def extended(self, count: int) -> Numbers:
+        """These and the ``count`` numbers after the last."""
+        if self.values is None:
+            return Numbers(len(self) + count)
+        after = int(self.values[-1]) + 1 + np.arange(count, dtype=np.int64)
+        if count and after[-1] < 0:
+            raise UsageError("an id is an integer below 2^63")
+        return Numbers(len(self) + count, np.concatenate([self.values, after]))
+
+    def read(self, ids: Iterable[int]) -> np.ndarray:
+        """What a caller gave -> int64, distinct. Raises UsageError."""
         found = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
         if found.size == 0:
             found = found.astype(np.int64)
@@ -127,10 +133,14 @@ class Paths:
                 high = middle
         return low if low < len(self) and self.raw(low) == path else -1
 
-    def read(self, ids: Iterable[Any] | None, count: int) -> list[bytes]:
+    def extended(self, count: int) -> Paths:
+        """There are no paths after the last: raises UsageError."""
+        raise UsageError(f"this index has paths as ids: {count} paths are needed")
+
+    def read(self, ids: Iterable[Any]) -> list[bytes]:
         """What a caller gave -> bytes of distinct paths. Raises UsageError."""
-        given = [] if ids is None else list(ids)
-        if ids is None or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in given):
+        given = list(ids)
+        if not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in given):
             raise UsageError("this index has paths as ids: non-empty text or path objects")
         found = [os.fsencode(path) for path in given]
         seen: set[bytes] = set()

@@ -53,7 +53,7 @@ class NumpyScanner:
             found = distances(queries, self._codes[start : start + _BLOCK])
             for number in np.flatnonzero(found.min(axis=1) < beyond):
                 rows = np.flatnonzero(found[number] < beyond[number])
-                hits = np.concatenate([best[number], found[number, rows] * np.int64(count) + (rows + start)])
+                hits = np.concatenate([best[number], _hits(found[number, rows], rows + start, count)])
                 if len(hits) >= k:
                     hits = np.sort(np.partition(hits, k - 1)[:k])
                     beyond[number] = hits[-1] // count
@@ -68,5 +68,10 @@ class NumpyScanner:
             found = distances(queries, self._codes[start : start + _BLOCK])
             for number in np.flatnonzero(found.min(axis=1) <= radius):
                 rows = np.flatnonzero(found[number] <= radius)
-                hits[number].append(found[number, rows] * np.int64(count) + (rows + start))
+                hits[number].append(_hits(found[number, rows], rows + start, count))
         return [np.sort(np.concatenate(parts)) for parts in hits]
+
+
+def _hits(found: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Distances and rows -> hits, int64. NumPy 1 would multiply int32 by an int64 scalar in int32."""
+    return found.astype(np.int64) * count + rows

@@ -27,13 +27,14 @@ from ..contracts import (
     LatentCode,
     Loss,
     SymbolPlane,
+    Walk,
 )
 from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
 from ..entropy.hyper_prior import HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
 from ..entropy.scale_net import EXACT_BOUND, ScaleNet
 from ..nn.blocks import DepthwiseBlock
-from ..nn.quantise import round_ste, uniform_noise
+from ..nn.quantise import round_half_up, round_ste, uniform_noise
 from ..nn.transforms import STRIDE, Analysis, Synthesis
 
 
@@ -262,21 +263,40 @@ class ExactHyperprior(nn.Module):
         c = self.config
         return (c.latents, height, width), (c.hyper_latents, height // 4, width // 4)
 
+    def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
+        """y as `analyse` gives it -> y in units of the quality's quantisation step, same shape."""
+        return y * self.gain(self.y_gain, self._position(quality))[:, :, None, None]
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda of a quality step, the weight of the mean squared error on [0, 1] against bits per pixel."""
+        return float(self.lagrangian(self._position(quality)))
+
+    def table_numbers(self, code: LatentCode) -> np.ndarray:
+        """Scale indices of a tile, (N, H, W) uint8."""
+        return self._scale_indices(_hyper_latents(code), code.quality) if code.numbers is None else code.numbers
+
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) of one tile, H and W multiples of 4 -> its integers at a quality step."""
-        y = y * self.gain(self.y_gain, self._position(quality))[:, :, None, None]
-        z = torch.floor(self.hyper_analysis(y).float() + 0.5).clamp(-self.config.z_max, self.config.z_max)
+        y = self.scaled(y, quality)
+        z = round_half_up(self.hyper_analysis(y).float()).clamp(-self.config.z_max, self.config.z_max)
         z_int = z[0].to(torch.int32).cpu().numpy()
         index = self._scale_indices(z_int, quality)
-        table = self.tables["y"]
-        reach = torch.from_numpy(-table.offsets[index] + ESCAPE_LIMIT * np.int32(table.escape))
-        reach = torch.where(torch.from_numpy(index) == 0, 0, reach).to(y)
+        residual = self.walk(z_int, index, quality)(y, round_half_up)[1]
+        return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality, index)
 
-        def choose(mean: torch.Tensor) -> torch.Tensor:
-            return torch.clamp(torch.floor(y - mean + 0.5), -reach, reach)
+    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+        """See `Refinable.walk`: rounds to what the tables can express, and to 0 where the scale index is 0."""
+        device, table = self.y_gain.device, self.tables["y"]
+        z_hat = torch.from_numpy(z).to(device, torch.float32)[None]
+        reach = torch.from_numpy(-table.offsets[numbers] + ESCAPE_LIMIT * np.int32(table.escape))
+        reach = torch.where(torch.from_numpy(numbers) == 0, 0, reach).to(device, torch.float32)
+        inverse = self.gain(self.y_inverse, self._position(quality))[:, :, None, None]
 
-        residual = self._reconstruct(z, choose)[1]
-        return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality)
+        def run(y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            y_hat, residual = self._reconstruct(z_hat, lambda mean: torch.clamp(rounding(y - mean), -reach, reach))
+            return y_hat * inverse, residual
+
+        return run
 
     def _reconstruct(
         self, z: torch.Tensor, residual_of: Callable[[torch.Tensor], torch.Tensor]
@@ -297,7 +317,7 @@ class ExactHyperprior(nn.Module):
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
         z = _hyper_latents(code)
         z_tables = self._hyper_tables(code.quality, z.shape[1], z.shape[2])
-        index = self._scale_indices(z, code.quality)
+        index = self.table_numbers(code)
         coded = index > 0
         return [
             (SymbolPlane(z.ravel(), z_tables), self.tables["z"]),
@@ -318,7 +338,7 @@ class ExactHyperprior(nn.Module):
         coded = index > 0
         y[coded] = decoder.pop(index[coded], self.tables["y"])
         decoder.finish()
-        return LatentCode(y, z, quality)
+        return LatentCode(y, z, quality, index)
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
-from ..contracts import LatentCode, Loss, SymbolPlane
+from ..contracts import LatentCode, Loss, SymbolPlane, Walk
 from ..entropy.bottleneck import (
     channel_tables,
     freeze_bottleneck,
@@ -24,6 +25,7 @@ from ..entropy.bottleneck import (
     nearest_symbols,
     require_compressai,
     search_quantiles,
+    walk_from,
 )
 from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
 from ..nn.quantise import uniform_noise
@@ -104,6 +106,22 @@ class FactorizedPrior(nn.Module):
         """y (1, M, H, W) of one tile -> its integers; the quality step is carried only."""
         which = channel_tables(*y.shape[1:])
         return LatentCode(nearest_symbols(y - medians(self.entropy_bottleneck), which, self.tables["y"]), None, quality)
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda, the weight of the mean squared error on [0, 1] against bits per pixel."""
+        return self.config.mse_weight
+
+    def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
+        """y as it is: the quantisation step is 1."""
+        return y
+
+    def table_numbers(self, code: LatentCode) -> np.ndarray:
+        """(M, H, W): the numbers of the channels."""
+        return channel_tables(*code.y.shape).reshape(code.y.shape)
+
+    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+        """See `Refinable.walk`."""
+        return walk_from(medians(self.entropy_bottleneck), numbers, self.tables["y"])
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile."""

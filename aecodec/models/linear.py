@@ -25,8 +25,8 @@ class LinearConfig:
 
 
 SIZES = {"tiny": LinearConfig(latents=8), "base": LinearConfig(), "untied": LinearConfig(tied=False)}
-RECIPE = {"size": "base", "steps": 3000, "batch": 4096, "learning_rate": 2e-3, "schedule": "cosine", "ema": 0.995,
-          "autocast": False, "hold_out": 1000}  # fmt: skip
+RECIPE = {"size": "base", "steps": 1000, "batch": 4096, "optimizer": "sgd", "learning_rate": 0.02, "schedule": "cosine",
+          "warmup": 20, "clip": 1000.0, "ema": 0.98, "autocast": False, "hold_out": 0}  # fmt: skip
 
 
 class Linear(nn.Module):
@@ -40,6 +40,11 @@ class Linear(nn.Module):
         self.encoder = nn.Parameter(torch.randn(size, config.latents) / math.sqrt(size))
         self.decoder = None if config.tied else nn.Parameter(torch.randn(config.latents, size) / math.sqrt(size))
         self.centre = nn.Parameter(torch.full((size,), 0.5))
+
+    @torch.no_grad()
+    def initialise_from_items(self, items: torch.Tensor) -> None:
+        """Start with b at the mean: else the mean is learnt as a first, huge component. items: (n, *shape)."""
+        self.centre.copy_(items.flatten(1).mean(0))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, *shape) float32 -> z (B, latents)."""

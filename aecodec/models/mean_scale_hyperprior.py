@@ -16,9 +16,9 @@ from torch import nn
 
 from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
-from ..contracts import CheckpointError, LatentCode, Loss, SymbolPlane
+from ..contracts import CheckpointError, LatentCode, Loss, SymbolPlane, Walk
 from ..entropy import bottleneck, gaussian_scales
-from ..entropy.bottleneck import channel_tables, medians, nearest_symbols
+from ..entropy.bottleneck import channel_tables, medians, nearest_symbols, walk_from
 from ..nn.fixed_point import EXACT_BOUND
 from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
 from ..nn.quantise import uniform_noise
@@ -138,8 +138,24 @@ class MeanScaleHyperprior(nn.Module):
         """y (1, M, H, W) of one tile, H and W multiples of 4 -> its integers; the quality step is carried only."""
         z = self.h_a(y).float() - medians(self.entropy_bottleneck)
         z_int = nearest_symbols(z, channel_tables(*z.shape[1:]), self.tables["z"])
-        means = self._means(torch.from_numpy(z_int))
-        return LatentCode(nearest_symbols(y - means, self.fixed_scales.exact(z_int), self.tables["y"]), z_int, quality)
+        means, index = self._means(torch.from_numpy(z_int)), self.fixed_scales.exact(z_int)
+        return LatentCode(nearest_symbols(y - means, index, self.tables["y"]), z_int, quality, index)
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda, the weight of the mean squared error on [0, 1] against bits per pixel."""
+        return self.config.mse_weight
+
+    def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
+        """y as it is: the quantisation step is 1."""
+        return y
+
+    def table_numbers(self, code: LatentCode) -> np.ndarray:
+        """Which Gaussian codes each latent, (M, H, W) uint8."""
+        return self.fixed_scales.exact(self._hyper_symbols(code)) if code.numbers is None else code.numbers
+
+    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+        """See `Refinable.walk`."""
+        return walk_from(self._means(torch.from_numpy(z)), numbers, self.tables["y"])
 
     def _means(self, z: torch.Tensor) -> torch.Tensor:
         """z (N, h, w) int32 symbols -> predicted means of y (1, M, 4h, 4w) float32."""
@@ -156,7 +172,7 @@ class MeanScaleHyperprior(nn.Module):
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; every latent is coded."""
         z = self._hyper_symbols(code)
-        index = self.fixed_scales.exact(z)
+        index = self.table_numbers(code)
         return [
             (SymbolPlane(z.ravel(), channel_tables(*z.shape)), self.tables["z"]),
             (SymbolPlane(code.y.ravel(), index.ravel()), self.tables["y"]),
@@ -174,7 +190,7 @@ class MeanScaleHyperprior(nn.Module):
         index = self.fixed_scales.exact(z)
         y = decoder.pop(index.ravel(), self.tables["y"]).reshape(index.shape)
         decoder.finish()
-        return LatentCode(y, z, quality)
+        return LatentCode(y, z, quality, index)
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, M, H, W) float32."""

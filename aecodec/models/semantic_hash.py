@@ -31,7 +31,8 @@ class SemanticHashConfig:
 
     shape: (C, H, W) of the pictures that are hashed; training items may be larger, views are cut from them.
     n_bits: length of the code; prefixes: shorter codes trained beside it, each the beginning of the whole one.
-    widths: channels of the encoder's stages, each of which halves the sides; blocks: residual blocks in each.
+    widths: channels of the encoder's stages; strides: by how much each shrinks the sides, 2 (a 3x3 convolution, the
+    default) or more (one as wide as its stride); blocks: residual blocks in each.
     features: width of the layer before the bits; decoder: channels of the decoder.
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views. noise: standard deviation of what is added to the logits; bi_half: each bit balanced
@@ -45,6 +46,7 @@ class SemanticHashConfig:
     n_bits: int = 64
     prefixes: tuple[int, ...] = (16, 32)
     widths: tuple[int, ...] = (32, 64, 128)
+    strides: tuple[int, ...] = ()
     blocks: tuple[int, ...] = (1, 1, 1)
     features: int = 256
     decoder: int = 32
@@ -73,8 +75,10 @@ class SemanticHashConfig:
             raise ValueError(f"no views {self.views!r}; there are: {', '.join(RECIPES)}")
         if self.neighbours_of not in ("codes", "pixels"):
             raise ValueError(f"neighbours are those of codes or of pixels, got {self.neighbours_of!r}")
-        if len(self.widths) != len(self.blocks) or not self.widths:
-            raise ValueError(f"widths {self.widths} and blocks {self.blocks} must name the same stages")
+        if not len(self.widths) == len(self.blocks) == len(self.strides or self.widths) > 0:
+            raise ValueError(
+                f"widths {self.widths}, strides {self.strides} and blocks {self.blocks} must name the same stages"
+            )
         if self.backbone and not self.backbone.startswith(PREFIX):
             raise ValueError(f"a backbone is named {PREFIX}NAME, got {self.backbone!r}")
 
@@ -103,7 +107,8 @@ class ResidualBlock(nn.Module):
 
 
 def _convolution(entering: int, leaving: int, stride: int) -> list[nn.Module]:
-    layer = nn.Conv2d(entering, leaving, 3, stride=stride, padding=1, bias=False)
+    kernel, padding = (stride, 0) if stride > 2 else (3, 1)
+    layer = nn.Conv2d(entering, leaving, kernel, stride=stride, padding=padding, bias=False)
     return [layer, nn.BatchNorm2d(leaving), nn.ReLU()]
 
 
@@ -114,8 +119,9 @@ class Encoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         entering = config.shape[0]
-        for width, blocks in zip(config.widths, config.blocks, strict=True):
-            layers += [*_convolution(entering, width, 2), *[ResidualBlock(width) for _ in range(blocks)]]
+        strides = config.strides or (2,) * len(config.widths)
+        for width, stride, blocks in zip(config.widths, strides, config.blocks, strict=True):
+            layers += [*_convolution(entering, width, stride), *[ResidualBlock(width) for _ in range(blocks)]]
             entering = width
         self.stages = nn.Sequential(*layers)
         self.width = 4 * entering

@@ -1,7 +1,7 @@
 """The table of corruptions that a denoising autoencoder undoes, and the operators behind it.
 
 A corruption gives the picture that a model sees, planes that tell the model what is known about the damage, and the
-freedom: how far each sample may be moved. Restored = seen + freedom * output, so that what is known stays untouched.
+freedom: how far each sample may be moved at most, so that what is known stays untouched.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.nn.functional as F
 CONDITIONS = ("sigma", "hole", "impulse", "enlarged", "grey")
 #: Largest standard deviation that Gaussian noise is drawn with while training, in [0, 1] units.
 LARGEST_SIGMA = 55.0 / 255.0
-#: Natural size of what is to be added, per corruption, so that an untrained model's output starts in range.
-_HOLE_SCALE, _IMPULSE_SCALE, _ENLARGED_SCALE, _GREY_SCALE = 0.3, 1.0, 0.1, 0.3
+#: Noise moves hardly any sample further than this many standard deviations.
+_REACH = 6.0
 #: Rec. 601 luma.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -26,7 +26,8 @@ LUMA = (0.299, 0.587, 0.114)
 class Corrupted:
     """seen: (B, C, H, W) float32. condition: (B, len(CONDITIONS), H, W).
 
-    freedom: (B, 1, H, W), 0 where nothing may change. weight: (B, 1, H, W), 1 where an error counts, else 0.
+    freedom: (B, 1, H, W), the largest change, 0 where nothing may change.
+    weight: (B, 1, H, W), 1 where an error counts, else 0.
     """
 
     seen: torch.Tensor
@@ -44,31 +45,31 @@ def _condition(x: torch.Tensor, **planes: torch.Tensor | float) -> torch.Tensor:
 def noisy(x: torch.Tensor, sigma: torch.Tensor | float) -> Corrupted:
     """A picture with Gaussian noise of known sigma, a number or (B, 1, 1, 1) in [0, 1] units; 0 moves nothing."""
     plane = torch.ones_like(x[:, :1]) * sigma
-    return Corrupted(x, _condition(x, sigma=plane), plane, torch.ones_like(plane))
+    return Corrupted(x, _condition(x, sigma=plane), _REACH * plane, torch.ones_like(plane))
 
 
 def with_hole(x: torch.Tensor, hole: torch.Tensor) -> Corrupted:
     """A picture whose samples under ``hole`` ((B, 1, H, W), 1 missing, 0 known) are unknown, whatever x holds there."""
     hole = hole.to(x.dtype)
-    return Corrupted(fill_smoothly(x, hole), _condition(x, hole=hole), _HOLE_SCALE * hole, hole)
+    return Corrupted(fill_smoothly(x, hole), _condition(x, hole=hole), hole, hole)
 
 
 def with_impulses(x: torch.Tensor) -> Corrupted:
     """A picture in which some pixels, nobody knows which, are black or white."""
     one = torch.ones_like(x[:, :1])
-    return Corrupted(x, _condition(x, impulse=1.0), _IMPULSE_SCALE * one, one)
+    return Corrupted(x, _condition(x, impulse=1.0), one, one)
 
 
 def enlarged(x: torch.Tensor) -> Corrupted:
     """A picture that was enlarged from half its size by bicubic interpolation."""
     one = torch.ones_like(x[:, :1])
-    return Corrupted(x, _condition(x, enlarged=1.0), _ENLARGED_SCALE * one, one)
+    return Corrupted(x, _condition(x, enlarged=1.0), one, one)
 
 
 def greyed(x: torch.Tensor) -> Corrupted:
     """A grey picture (three equal channels) whose colours are missing."""
     one = torch.ones_like(x[:, :1])
-    return Corrupted(x, _condition(x, grey=1.0), _GREY_SCALE * one, one)
+    return Corrupted(x, _condition(x, grey=1.0), one, one)
 
 
 def luma(x: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2, bias=False) for fine, coarse in pairs)
         self.decoder = nn.ModuleList(_blocks(width, blocks) for width in widths[:-1])
         self.leave = nn.Conv2d(widths[0], 4 * outputs, 3, padding=1, bias=False)
+        with torch.no_grad():
+            self.leave.weight.mul_(0.1)
         # Pixels that an output looks at on either side: 3x3 layers, each as wide as its level's stride.
         levels = [2 * blocks * (2 if level < len(pairs) else 1) * 2 ** (level + 1) for level in range(len(widths))]
         self.reach = 2 * 2 + sum(levels) + self.alignment

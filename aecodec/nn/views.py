@@ -69,16 +69,15 @@ RECIPES: dict[str, ViewRecipe] = {
         noise=0.05, erase_p=0.3, padding="zeros",
     ),
     "clothes": ViewRecipe(
-        area=0.5, aspect=1.2, rotate=8, shear=0.1, zoom_out=1.1, shift=0.06, flip_p=0.5, brightness=0.4, contrast=0.4,
-        gamma=1.5, noise=0.03, erase_p=0.3, padding="zeros",
+        area=0.8, aspect=1.1, rotate=5, shear=0.1, zoom_out=1.1, shift=0.06, flip_p=0.5, brightness=0.2, contrast=0.2,
+        gamma=1.2, noise=0.03, padding="zeros",
     ),
     "objects": ViewRecipe(
-        area=0.2, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2,
-        blur_p=0.0,
+        area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2,
     ),
     "photos": ViewRecipe(
         area=0.4, aspect=1.2, rotate=10, flip_p=0.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05,
-        gamma=1.5, grey_p=0.2, blur_p=0.3, blocks_p=0.4, noise=0.02, mark_p=0.3,
+        gamma=1.5, grey_p=0.2, blur_p=0.25, blocks_p=0.25, mark_p=0.3,
     ),
 }  # fmt: skip
 

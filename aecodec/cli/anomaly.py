@@ -1,0 +1,91 @@
+"""``aecodec anomaly``: a threshold fitted to normal items, and files scored against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .output import emit_json
+
+
+@click.group()
+def anomaly() -> None:
+    """Tell what is unlike the items that an autoencoder was trained on."""
+
+
+@anomaly.command()
+@click.argument("model")
+@click.argument("normal")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Detector file (JSON).")
+@click.option("--false-alarms", type=float, default=0.05, show_default=True, help="Share of normal items above.")
+@click.option("--score", default="error", show_default=True, help="error, or surprise (minus the ELBO) of a VAE.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, force: bool) -> None:
+    """Fit the threshold of MODEL to NORMAL: a folder of pictures or FILE.npz[:KEY], best not those trained on."""
+    from ..apply.detectors import read_items, write_detector
+    from ..apply.loading import load_for
+    from ..contracts import Autoencoder
+    from ..tasks import anomaly as task
+
+    frozen, net = load_for("anomaly detection", Autoencoder, model)
+    detector = task.fit(net, read_items(net, normal), false_alarms, score)
+    write_detector(detector, frozen, output, overwrite=force)
+    click.echo(f"{output}: threshold {detector.threshold:.6g} from {detector.normal_items} normal items")
+
+
+@anomaly.command()
+@click.argument("detector", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-m", "--model", type=click.Path(path_type=Path), help="File of the model, if it is in no zoo or cache.")
+@click.option("--heat-maps", type=click.Path(path_type=Path), help="Folder for pictures of where the error lies.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV of FILE,normal or FILE,anomalous: adds the AUROC.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per file.")
+def score(
+    detector: Path, files: tuple[Path, ...], model: Path | None, heat_maps: Path | None, labels: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Score picture FILES (or all of a folder) with a DETECTOR."""
+    from ..apply.detectors import heat_picture, read_detector, read_item, read_label_file
+    from ..apply.loading import load_for
+    from ..contracts import Autoencoder
+    from ..data.files import make_folder
+    from ..data.images import Picture, write_picture
+    from ..data.photos import list_photos
+    from ..registry import find_fingerprint
+    from ..tasks.anomaly import scores
+
+    kept, fingerprint, name = read_detector(detector)
+    known = read_label_file(labels) if labels is not None else {}
+    _, net = load_for("anomaly detection", Autoencoder, find_fingerprint(fingerprint, name, model))
+    paths = [path for given in files for path in (list_photos(given) if given.is_dir() else [given])]
+    found = []
+    for path in paths:
+        item = read_item(net, path)
+        value = float(scores(net, item, kept.score)[0])
+        found.append(value)
+        anomalous = value > kept.threshold
+        if as_json:
+            emit_json({"file": str(path), "score": value, "threshold": kept.threshold, "anomalous": anomalous})
+        else:
+            click.echo(f"{'anomalous' if anomalous else 'normal':<9} {value:.6g}  {path}")
+        if heat_maps is not None:
+            make_folder(heat_maps)
+            write_picture(Picture(heat_picture(net, item, path)), heat_maps / f"{path.stem}.png", overwrite=True)
+    if known:
+        _report(paths, found, known)
+
+
+def _report(paths: list[Path], found: list[float], known: dict[str, bool]) -> None:
+    """AUROC and average precision over the files that the labels name."""
+    import numpy as np
+
+    from ..contracts import UsageError
+    from ..metrics.detection import auroc, average_precision
+
+    chosen = [(value, known[path.name]) for path, value in zip(paths, found, strict=True) if path.name in known]
+    values, truth = np.array([v for v, _ in chosen]), np.array([t for _, t in chosen], bool)
+    try:
+        click.echo(f"AUROC {auroc(values, truth):.4f}, average precision {average_precision(values, truth):.4f}")
+    except ValueError as error:
+        raise UsageError(f"labels: {error}") from error

@@ -1,0 +1,163 @@
+"""What the commands about indexes share: their options, opening a hasher, decoding .aec files, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..contracts import OutputError, OutputExistsError, UsageError
+from ..index import INDEXES
+from . import fail
+from .output import emit_json
+
+if TYPE_CHECKING:
+    from ..index.hash_index import HashIndex
+    from ..search.building import Report
+    from ..search.pictures import CodeReader, Decode, Failure
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hasher_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of everything that hashes pictures."""
+    options = [
+        click.option("--hasher", metavar="NAME|PATH", help="Hasher of the zoo, the cache, or a checkpoint file."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
+        click.option("-j", "--jobs", type=click.IntRange(1), default=CORES, help="Threads; one per core unless given."),
+        click.option("--quiet", is_flag=True, help="No progress."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which engine compares codes."""
+    names = click.Choice(sorted(INDEXES))
+    return click.option("--backend", type=names, default="auto", show_default=True, help="Engine.")(command)
+
+
+def open_reader(
+    hasher: str | None, device: str, jobs: int, *, index: HashIndex | None = None, bits: int | None = None
+) -> CodeReader:
+    """Files to codes, with a hasher by name or path; an index's own unless given.
+
+    Raises IndexFileError if the index was built with another one, UnknownName, CheckpointError, UsageError.
+    """
+    import torch
+
+    from ..hasher import Hasher
+    from ..search.pictures import CodeReader
+
+    if jobs > 1:
+        torch.set_num_threads(1)  # each of our threads hashes pictures of its own
+    opened = Hasher.from_pretrained(hasher or (index.hasher if index is not None else None), device=device)
+    if index is not None:
+        index.check_hasher(opened.name, opened.fingerprint)
+    return CodeReader(opened, bits if index is None else index.n_bits, decoder(device))
+
+
+def decoder(device: str = "auto") -> Decode:
+    """Bytes of an .aec file to its pixels, upright; models are found by fingerprint and loaded once."""
+    loaded: dict[bytes, Any] = {}
+    lock = threading.Lock()
+
+    def decode(data: bytes) -> Any:
+        from ..coding.container import parse
+        from ..data.orientation import orientation_of_exif
+        from ..data.pixels import turned
+        from ..transcode import codec_for
+
+        parsed = parse(data)
+        with lock:
+            codec = loaded.setdefault(parsed.header.fingerprint, None) or codec_for(data, None, device)
+            loaded[parsed.header.fingerprint] = codec
+            picture = codec.decode_container(parsed)
+        return turned(picture.pixels, orientation_of_exif(picture.metadata.get("exif", b"")))
+
+    return decode
+
+
+def open_index(path: Path, backend: str = "auto") -> HashIndex:
+    """An index of paths. Raises IndexFileError, or UsageError for one of numbers."""
+    from ..index.hash_index import HashIndex
+
+    index = HashIndex.load(path, backend=backend)
+    if not index.has_paths:
+        raise UsageError(f"{path}: this index is of numbers, not of pictures")
+    return index
+
+
+def check_page(page: Path | None, force: bool) -> None:
+    """Before any work is done: raises OutputExistsError or OutputError if the page could not be written."""
+    if page is None:
+        return
+    if page.exists() and not force:
+        raise OutputExistsError(f"{page}: exists (use --force to overwrite it)")
+    if not page.parent.is_dir():
+        raise OutputError(f"{page}: cannot be written (no such folder)")
+
+
+def shown(path: str | Path) -> str:
+    """A path for people: relative where it lies below the working folder."""
+    text, here = str(path), os.path.join(os.getcwd(), "")
+    return text.removeprefix(here)
+
+
+@contextmanager
+def hashing_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Progress on a terminal's stderr, with pictures per second and the time left; elsewhere nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[rate]:.0f} pictures/s")
+    columns = ("hashing", BarColumn(), MofNCompleteColumn(), speed, "left", TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None, rate=0.0)
+        yield lambda done, total: progress.update(
+            task, completed=done, total=total, rate=done / max(time.monotonic() - began, 1e-3)
+        )
+
+
+def tell_failures(failures: Iterable[Failure], as_json: bool) -> int:
+    """Each on stderr, and as JSON on request -> exit code: 1 if there are any."""
+    code = 0
+    for failure in failures:
+        code = fail(failure.message, 1)
+        if as_json:
+            emit_json({"event": "failed", "file": failure.path, "error": failure.message})
+    return code
+
+
+def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> int:
+    """What an update did, on stdout -> exit code: 1 if a file failed."""
+    code = tell_failures(report.failures, as_json)
+    hashed = report.added + report.changed
+    if as_json:
+        emit_json(
+            {
+                "event": "summary", "index": str(path), "pictures": len(index), "added": report.added,
+                "changed": report.changed, "removed": report.removed, "kept": report.kept,
+                "failed": len(report.failures), "seconds": round(report.seconds, 3),
+                "pictures_per_second": round(report.per_second, 1), "bits": index.n_bits, "hasher": index.hasher,
+            }
+        )  # fmt: skip
+        return code
+    counts = {"new": report.added, "changed": report.changed, "removed": report.removed, "unchanged": report.kept,
+              "failed": len(report.failures)}  # fmt: skip
+    parts = [f"{count} {name}" for name, count in counts.items() if count]
+    speed = f" in {report.seconds:.1f} s, {report.per_second:.0f} pictures/s" if hashed else ""
+    click.echo(f"{path}: {len(index)} pictures ({', '.join(parts) or 'nothing to do'}){speed}")
+    return code

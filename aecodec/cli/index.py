@@ -1,0 +1,134 @@
+"""``aecodec index``: build, add to, take from, sync and look at an index of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .hashing import hasher_options, hashing_bar, open_index, open_reader, shown, tell_report
+from .output import emit_json, size_text
+
+JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
+INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+EVERY = click.option("--save-every", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
+                     help="How often an unfinished index is written.")  # fmt: skip
+
+
+@click.group()
+def index() -> None:
+    """Indexes of pictures: one file of codes, paths and times; pictures themselves are never touched."""
+
+
+@index.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Index file to write.")
+@click.option(
+    "--bits",
+    type=click.IntRange(8),
+    help="Length of a code. Unless given: that of the hashes in .aec files, or all that the hasher has.",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite the index if it exists.")
+@EVERY
+@hasher_options
+@JSON
+def build(folder: Path, output: Path, bits: int | None, force: bool, save_every: float, as_json: bool,
+          **options: Any) -> int:  # fmt: skip
+    """Index all pictures and .aec files below FOLDER.
+
+    A build that was killed goes on where INDEX.partial says it was. Files whose names begin with a dot are passed
+    over; those that cannot be read are reported and skipped, and the exit code is 1.
+    """
+    from ..search import building
+
+    building.check_target(folder, output, overwrite=force)
+    reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits)
+    if bits is None:
+        reader = building.fitted(reader, folder)
+    with hashing_bar(options["quiet"]) as advance:
+        built, report = building.build(
+            folder, output, reader, overwrite=force, jobs=options["jobs"], every=save_every, advance=advance
+        )
+    return tell_report(output, built, report, as_json)
+
+
+@index.command()
+@INDEX
+@click.argument("pictures", nargs=-1, required=True, metavar="FILE|FOLDER...", type=click.Path(path_type=Path))
+@EVERY
+@hasher_options
+@JSON
+def add(path: Path, pictures: tuple[Path, ...], save_every: float, as_json: bool, **options: Any) -> int:
+    """Add files, or all pictures in folders; known and unchanged ones are left alone.
+
+    Pictures outside the indexed folder are kept by their absolute paths.
+    """
+    from ..search import building
+
+    opened = open_index(path)
+    reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
+    with hashing_bar(options["quiet"]) as advance:
+        report = building.add(
+            opened, pictures, reader, jobs=options["jobs"], every=save_every, advance=advance,
+            save=lambda: opened.save(path, overwrite=True),
+        )  # fmt: skip
+    return tell_report(path, opened, report, as_json)
+
+
+@index.command()
+@INDEX
+@click.argument("pictures", nargs=-1, required=True, metavar="FILE|FOLDER...")
+@JSON
+def remove(path: Path, pictures: tuple[str, ...], as_json: bool) -> int:
+    """Take files, or all below folders, out of the index. The files themselves stay; they need not exist."""
+    from ..search import building
+
+    opened = open_index(path)
+    report = building.remove(opened, pictures)
+    opened.save(path, overwrite=True)
+    return tell_report(path, opened, report, as_json)
+
+
+@index.command()
+@INDEX
+@EVERY
+@hasher_options
+@JSON
+def sync(path: Path, save_every: float, as_json: bool, **options: Any) -> int:
+    """Bring the index up to date with its folder: hash what is new or changed, drop what vanished.
+
+    A file counts as changed if its size or its modification time did.
+    """
+    from ..search import building
+
+    opened = open_index(path)
+    reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
+    with hashing_bar(options["quiet"]) as advance:
+        report = building.sync(
+            opened, reader, jobs=options["jobs"], every=save_every, advance=advance,
+            save=lambda: opened.save(path, overwrite=True),
+        )  # fmt: skip
+    return tell_report(path, opened, report, as_json)
+
+
+@index.command()
+@INDEX
+@JSON
+def info(path: Path, as_json: bool) -> None:
+    """What an index holds. Reads all of it and verifies every checksum; needs no hasher."""
+    from ..index.hash_index import HashIndex
+
+    found = HashIndex.load(path)
+    record = {
+        "file": str(path), "rows": len(found), "ids": "paths" if found.has_paths else "numbers", "bits": found.n_bits,
+        "hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "root": found.root,
+        "bytes": path.stat().st_size,
+    }  # fmt: skip
+    if as_json:
+        emit_json(record)
+        return
+    click.echo(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits, {size_text(path.stat().st_size)}")
+    click.echo(f"  hasher  {found.hasher}, fingerprint {record['fingerprint']}")
+    if found.root:
+        click.echo(f"  folder  {shown(found.root)}")

@@ -1,0 +1,80 @@
+"""``aecodec restore``: pictures denoised, inpainted, upscaled and colourised, recordings denoised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..contracts import UsageError
+from ..registry import DEFAULT_RESTORER, DEFAULT_SPEECH
+from .output import notice
+
+TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--task", required=True, help=f"One of {', '.join(TASK_NAMES)}.")
+@click.option("--sigma", type=click.FloatRange(0, 255), help="Strength of the noise in levels; estimated by default.")
+@click.option("--mask", type=click.Path(path_type=Path), help="Picture that is white where pixels are missing.")
+@click.option("--box", metavar="LEFT,TOP,WIDTH,HEIGHT", help="Rectangle of missing pixels.")
+@click.option("-m", "--model", help="Model by name or path; the embedded one by default.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("-f", "--force", is_flag=True, help="Overwrite the target.")
+def restore(
+    source: Path, target: Path, task: str, sigma: float | None, mask: Path | None, box: str | None,
+    model: str | None, device: str, force: bool,
+) -> None:  # fmt: skip
+    """Restore the picture SOURCE, of any size, into TARGET; upscale doubles its sides.
+
+    inpaint replaces the pixels of --mask or --box and leaves all others untouched. With --task denoise SOURCE may be a
+    WAV file (mono, 16 bits, 8 kHz).
+    """
+    from ..apply.loading import load_for
+    from ..contracts import Restorer
+    from ..device import pick_device
+    from ..tasks.restore import corruption_of
+
+    corruption_of(task)
+    if (mask is not None or box is not None) != (task == "inpaint") or (mask is not None and box is not None):
+        raise UsageError("inpaint needs either --mask or --box, which the other tasks do not take")
+    place = pick_device(device)
+    if source.suffix.lower() == ".wav":
+        if task != "denoise" or sigma is not None:
+            raise UsageError("a recording can be denoised only, and takes no --sigma")
+        _, net = load_for("restoration", Restorer, model or DEFAULT_SPEECH, place)
+        return _recording(net, source, target, force)
+    from ..apply.pictures import box_mask, read_mask, restore_picture
+    from ..data.images import read_picture, write_picture
+
+    _, net = load_for("restoration", Restorer, model or DEFAULT_RESTORER, place)
+    picture = read_picture(source)
+    for text in picture.notices:
+        notice(text)
+    size = picture.pixels.shape[:2]
+    missing = None
+    if task == "inpaint":
+        missing = read_mask(mask, *size) if mask is not None else box_mask(_numbers(box or ""), *size)
+    result = restore_picture(net, picture, task, sigma=sigma, mask=missing, device=place)
+    write_picture(result, target, overwrite=force)
+    click.echo(f"{target}: {result.pixels.shape[1]}x{result.pixels.shape[0]}")
+    return None
+
+
+def _recording(net: object, source: Path, target: Path, force: bool) -> None:
+    from ..apply.recordings import denoise_speech
+    from ..data.speech import RATE, read_wav, write_wav
+
+    cleaned = denoise_speech(net, read_wav(source))  # type: ignore[arg-type]
+    write_wav(cleaned, target, overwrite=force)
+    click.echo(f"{target}: {len(cleaned) / RATE:.2f} s")
+
+
+def _numbers(text: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--box takes LEFT,TOP,WIDTH,HEIGHT in pixels, got {text!r}") from None
+    return left, top, width, height

@@ -1,0 +1,87 @@
+"""``aecodec search``: pictures of an index that look like a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..contracts import AecodecError
+from . import fail
+from .hashing import backend_option, check_page, decoder, hasher_options, open_index, open_reader, shown
+from .output import emit_json, notice
+
+if TYPE_CHECKING:
+    from ..search.queries import Answer
+
+
+@click.command()
+@click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument("queries", nargs=-1, required=True, metavar="QUERY...", type=click.Path(path_type=Path))
+@click.option("-k", type=click.IntRange(1), help="How many; 10 unless --max-distance is given.")
+@click.option("--max-distance", type=click.IntRange(0), metavar="BITS", help="Only pictures at most so far away.")
+@click.option("--turned", is_flag=True, help="Find mirrored and turned pictures as well.")
+@click.option("--copy-to", type=click.Path(path_type=Path), metavar="DIR", help="Copy the pictures found there.")
+@click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the page if it exists.")
+@backend_option
+@hasher_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per query on stdout.")
+def search(path: Path, queries: tuple[Path, ...], k: int | None, max_distance: int | None, turned: bool,
+           copy_to: Path | None, page: Path | None, force: bool, backend: str, as_json: bool,
+           **options: Any) -> int:  # fmt: skip
+    """The pictures of INDEX nearest to each QUERY, a picture or .aec file: distance in bits, then path."""
+    from ..data.files import make_folder
+    from ..search.queries import answer, copy_hits
+
+    check_page(page, force)
+    opened = open_index(path, backend)
+    reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
+    decode = decoder(options["device"])
+    k = 10 if k is None and max_distance is None else k
+    answers, codes = [], []
+    for found in answer(opened, reader, queries, k=k, max_distance=max_distance, turned=turned, decode=decode):
+        answers.append(found)
+        if found.error is not None:
+            codes.append(fail(str(found.error), found.error.exit_code))
+            continue
+        _tell(found, as_json, several=len(queries) > 1)
+        if copy_to is not None and found.hits:
+            folder = copy_to / f"{len(answers):03d}_{found.query.stem}" if len(queries) > 1 else copy_to
+            make_folder(folder)
+            try:
+                copy_hits(found.hits, folder)
+            except AecodecError as error:
+                codes.append(fail(str(error), error.exit_code))
+    if page is not None:
+        _write_page(page, opened.root or str(path), answers, decode, options["jobs"], force)
+    return (codes[0] if len(queries) == 1 else 1) if codes else 0
+
+
+def _tell(found: Answer, as_json: bool, several: bool) -> None:
+    if as_json:
+        hits = [{"path": str(hit.path), "id": hit.id, "distance": hit.distance} for hit in found.hits]
+        emit_json({"query": str(found.query), "hits": hits})
+        return
+    if several:
+        click.echo(f"{found.query}:")
+    for hit in found.hits:
+        click.echo(f"{hit.distance:4d}  {shown(hit.path)}")
+
+
+def _write_page(page: Path, name: str, answers: list[Answer], decode: Any, jobs: int, force: bool) -> None:
+    from ..search.gallery import Tile, Wall, write_gallery
+
+    walls = [
+        Wall(
+            found.query.name, f"{len(found.hits)} found",
+            [Tile(found.query), *(Tile(hit.path, hit.distance) for hit in found.hits)],
+        )
+        for found in answers if found.error is None
+    ]  # fmt: skip
+    count = sum(len(found.hits) for found in answers)
+    note = f"{count} pictures like {len(walls)} of {shown(name)}"
+    left_out = write_gallery(page, "Pictures found", note, walls, decode=decode, jobs=jobs, overwrite=force)
+    if left_out:
+        notice(f"{page}: {left_out} pictures did not fit on the page")

@@ -1,0 +1,131 @@
+"""A wall of pictures as one HTML page that needs no network: thumbnails inside, links to the files."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import re
+import urllib.parse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..contracts import AecodecError
+from ..data.files import write_atomic
+from .pictures import Decode, read_any
+
+#: Height of a thumbnail in pixels, more than it is shown at so that it can be made larger; and the largest width.
+HEIGHT, WIDTH = 240, 720
+#: Pictures on a page at most: about 10 kB each.
+MOST = 5000
+_PAGE = Path(__file__).with_name("gallery.html")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a wall. distance: in bits to the wall's first picture; None for that itself."""
+
+    path: Path
+    distance: int | None = None
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A heading, a remark behind it, and pictures."""
+
+    heading: str
+    remark: str
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class _Thumbnail:
+    uri: str
+    size: str
+
+
+def write_gallery(
+    out: Path, title: str, note: str, walls: Sequence[Wall], *, decode: Decode | None = None, jobs: int = 1,
+    overwrite: bool = False,
+) -> int:  # fmt: skip
+    """Write the page -> how many pictures were left out because there were more than `MOST`.
+
+    Whole walls are left out, from the end. A picture that cannot be read any more has an empty frame that says why.
+    Raises OutputExistsError or OutputError.
+    """
+    shown: list[Wall] = []
+    count = 0
+    for wall in walls:
+        count += len(wall.tiles)
+        if count > MOST and shown:
+            break
+        shown.append(wall)
+    left_out = sum(len(wall.tiles) for wall in walls[len(shown) :])
+    if left_out:
+        note = f"{note}; {left_out} pictures of later groups are not shown"
+    write_atomic(out, page(out, title, note, shown, decode, jobs).encode("utf-8", "replace"), overwrite=overwrite)
+    return left_out
+
+
+def page(out: Path, title: str, note: str, walls: Sequence[Wall], decode: Decode | None, jobs: int) -> str:
+    """The text of the page; ``out`` is where it will stand, for links relative to it."""
+    paths = list(dict.fromkeys(tile.path for wall in walls for tile in wall.tiles))
+    with ThreadPoolExecutor(jobs, "thumbnail") as pool:
+        thumbnails = dict(zip(paths, pool.map(lambda path: _thumbnail(path, decode), paths), strict=True))
+    folder = Path(os.path.abspath(out)).parent
+    sections = "\n".join(_section(wall, thumbnails, folder) for wall in walls)
+    farthest = max((tile.distance or 0 for wall in walls for tile in wall.tiles), default=0)
+    fields = {
+        "TITLE": html.escape(title),
+        "NOTE": html.escape(note),
+        "FARTHEST": str(farthest),
+        "GROUPS": sections or '<p class="empty">Nothing was found.</p>',
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _PAGE.read_text(encoding="utf-8"))
+
+
+def _section(wall: Wall, thumbnails: dict[Path, _Thumbnail | str], folder: Path) -> str:
+    figures = "\n".join(_figure(tile, thumbnails[tile.path], folder) for tile in wall.tiles)
+    heading = f"<h2>{html.escape(wall.heading)} <span>{html.escape(wall.remark)}</span></h2>"
+    return f'<section>\n{heading}\n<div class="wall">\n{figures}\n</div>\n</section>'
+
+
+def _figure(tile: Tile, thumbnail: _Thumbnail | str, folder: Path) -> str:
+    link = urllib.parse.quote(os.fsencode(os.path.relpath(os.path.abspath(tile.path), folder)).replace(b"\\", b"/"))
+    name, parent, whole = (html.escape(text) for text in (tile.path.name, tile.path.parent.name, str(tile.path)))
+    if isinstance(thumbnail, str):
+        inside, size = f'<div class="none">{html.escape(thumbnail)}</div>', ""
+    else:
+        inside, size = f'<img src="{thumbnail.uri}" alt="{name}" loading="lazy">', thumbnail.size
+    if tile.distance is None:
+        kind, apart, distance = ' class="first"', "", 0
+    else:
+        bits = "bit" if tile.distance == 1 else "bits"
+        kind, apart, distance = "", f"<i>{tile.distance} {bits}</i>", tile.distance
+    remark = " · ".join(part for part in (apart, size) if part)
+    return (
+        f'<figure{kind} data-distance="{distance}" title="{whole}"><a href="{link}">{inside}</a>'
+        f"<figcaption><b>{name}</b><span>{parent}</span>{remark}</figcaption></figure>"
+    )
+
+
+def _thumbnail(path: Path, decode: Decode | None) -> _Thumbnail | str:
+    """A small JPEG as a data URI, or why there is none."""
+    try:
+        picture = read_any(path, HEIGHT, decode)
+        size = os.stat(path).st_size
+    except AecodecError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except OSError as error:
+        return error.strerror or str(error)
+    image = Image.fromarray(picture.pixels)
+    image.thumbnail((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return _Thumbnail(uri, f"{picture.width} x {picture.height}, {size / 1000:,.0f} kB")

@@ -1,0 +1,211 @@
+"""Which pictures a folder holds, what they are called in an index, and their codes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..coding.container import read_semantic_hash
+from ..contracts import AecodecError, BitstreamError, ImageReadError, UsageError
+from ..data.images import PHOTO_SUFFIXES, read_bytes
+from ..data.reduced import Reduced, read_reduced, reduce_pixels
+
+AEC = ".aec"
+SUFFIXES = PHOTO_SUFFIXES | {AEC}
+#: An .aec file's bytes -> its pixels, (H, W) or (H, W, 3) uint8.
+Decode = Callable[[bytes], np.ndarray]
+
+
+class PictureHasher(Protocol):
+    """What is needed of a hasher.
+
+    side: of its input in pixels. n_bits: of its codes. lengths: all lengths that it was trained for, in bits; a shorter
+    code is the beginning of a longer one.
+    """
+
+    name: str
+    fingerprint: bytes
+    n_bits: int
+    side: int
+    lengths: tuple[int, ...]
+
+    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 of any sizes -> (N, n_bits / 8) uint8."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture file. id: what it is called in an index; stamp: modification time in ns, size in bytes."""
+
+    id: str
+    path: Path
+    stamp: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file or folder that was skipped, and why in one line that names it."""
+
+    path: str
+    message: str
+
+
+def id_of(path: Path, root: str) -> str:
+    """Below the root: the path from there, with slashes; elsewhere: the absolute path."""
+    absolute = os.path.abspath(path)
+    if root and absolute.startswith(os.path.join(root, "")):
+        absolute = os.path.relpath(absolute, root)
+    return absolute.replace(os.sep, "/")
+
+
+def path_of(name: str, root: str) -> Path:
+    """The inverse of `id_of`."""
+    return Path(root, name)
+
+
+def list_pictures(folder: Path, root: str) -> tuple[list[Found], list[Failure]]:
+    """Every picture and .aec file below a folder, by path; names that begin with a dot are passed over.
+
+    Raises UsageError if it is no folder; folders and files inside that cannot be looked at are failures.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    failures: list[Failure] = []
+
+    def unreadable(error: OSError) -> None:
+        failures.append(Failure(str(error.filename), f"{error.filename}: cannot be read ({error.strerror})"))
+
+    found: list[Found] = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                picture = find_picture(Path(parent, name), root)
+                if isinstance(picture, Found):
+                    found.append(picture)
+                else:
+                    failures.append(picture)
+    return found, failures
+
+
+def find_picture(path: Path, root: str) -> Found | Failure:
+    """One file, whatever its name ends in."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return Failure(
+            str(path), f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
+        )
+    return Found(id_of(path, root), path, (status.st_mtime_ns, status.st_size))
+
+
+class CodeReader:
+    """Files to codes. A hash that an .aec file carries is taken as it is, without decoding a pixel."""
+
+    def __init__(self, hasher: PictureHasher, n_bits: int | None = None, decode: Decode | None = None) -> None:
+        """n_bits: of the codes; all that the hasher has unless given. decode: of .aec files that carry no such hash.
+
+        Raises UsageError if the hasher has no codes of that length.
+        """
+        self.hasher, self.n_bits, self._decode = hasher, n_bits or hasher.n_bits, decode
+        known = {length for length in (*hasher.lengths, hasher.n_bits) if length <= hasher.n_bits}
+        if self.n_bits not in known:
+            raise UsageError(
+                f"hasher {hasher.name} has codes of {', '.join(map(str, sorted(known)))} bits, not of {self.n_bits}"
+            )
+
+    def shortened(self, n_bits: int) -> CodeReader:
+        """The same with codes of another length."""
+        return CodeReader(self.hasher, n_bits, self._decode)
+
+    def read(self, path: Path) -> bytes | Reduced:
+        """One file -> the code it carries, or its pixels made small. Raises ImageReadError or BitstreamError."""
+        bits = self._carried(path) if path.suffix.lower() == AEC else b""
+        length = 8 * len(bits)
+        nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
+        if nested or length == self.n_bits:
+            return bits[: self.n_bits // 8]
+        return read_any(path, self.least, self._decode)
+
+    @property
+    def least(self) -> int:
+        """Pixels that the shorter side of a picture keeps: enough for the hasher's own resampling to look alike."""
+        return 3 * self.hasher.side
+
+    def carried_length(self, paths: Iterable[Path]) -> int | None:
+        """Bits of the shortest code of this hasher that some .aec files carry; None if none carries one."""
+        lengths = set()
+        for path in paths:
+            try:
+                lengths.add(8 * len(self._carried(path)))
+            except AecodecError:
+                continue  # whoever reads the file itself will say what is wrong with it
+        return min(lengths & set(self.hasher.lengths), default=None)
+
+    def _carried(self, path: Path) -> bytes:
+        """The code in an .aec file, if it is one of this hasher; else nothing."""
+        try:
+            with open(path, "rb") as file:
+                _, carried = read_semantic_hash(file)
+        except OSError as error:
+            raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except BitstreamError as error:
+            raise type(error)(f"{path}: {error}") from error
+        if carried is None or (carried.hasher, carried.fingerprint) != (self.hasher.name, self.hasher.fingerprint):
+            return b""
+        return carried.bits
+
+    def codes(self, paths: Sequence[Path]) -> list[bytes | AecodecError]:
+        """A code of n_bits / 8 bytes for each file, or the error that says why there is none."""
+        found: list[bytes | AecodecError] = []
+        pixels, places = [], []
+        for path in paths:
+            try:
+                picture = self.read(path)
+            except AecodecError as error:
+                found.append(error)
+                continue
+            if isinstance(picture, Reduced):
+                places.append(len(found))
+                pixels.append(picture.pixels)
+            found.append(picture if isinstance(picture, bytes) else b"")
+        for place, code in zip(places, self._hash_each(pixels), strict=True):
+            found[place] = code
+        return found
+
+    def _hash_each(self, pixels: list[np.ndarray]) -> list[bytes | AecodecError]:
+        """All together; one by one if the hasher refuses one of them, so that it is refused alone."""
+        try:
+            return [code.tobytes() for code in self.hash(pixels)]
+        except AecodecError as error:
+            return [error] if len(pixels) == 1 else [self._hash_each([one])[0] for one in pixels]
+
+    def hash(self, pixels: list[np.ndarray]) -> np.ndarray:
+        """Pixels of pictures -> (N, n_bits / 8) uint8."""
+        if not pixels:
+            return np.empty((0, self.n_bits // 8), np.uint8)
+        return np.ascontiguousarray(self.hasher.hash_pixels(pixels)[:, : self.n_bits // 8])
+
+
+def read_any(path: Path, least: int, decode: Decode | None = None) -> Reduced:
+    """A picture or .aec file, made small as `read_reduced` does. Raises ImageReadError or BitstreamError."""
+    if path.suffix.lower() != AEC:
+        return read_reduced(path, least)
+    if decode is None:
+        raise ImageReadError(f"{path}: nothing to decode .aec files with was given")
+    try:
+        pixels = decode(read_bytes(path))
+    except BitstreamError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return Reduced(reduce_pixels(pixels, least), pixels.shape[1], pixels.shape[0])
+
+
+def stack(codes: Iterable[bytes], n_bits: int) -> np.ndarray:
+    """Codes -> (N, n_bits / 8) uint8."""
+    return np.frombuffer(b"".join(codes), np.uint8).reshape(-1, n_bits // 8)

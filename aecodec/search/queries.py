@@ -1,0 +1,102 @@
+"""Pictures as queries: their codes, mirrored and turned on request, and what an index holds near them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..contracts import AecodecError
+from ..data.files import write_atomic
+from ..data.images import read_bytes
+from ..index.hash_index import HashIndex, Hits, RangeHits
+from .pictures import CodeReader, Decode, path_of, read_any, stack
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture of the index and its distance in bits."""
+
+    id: str
+    path: Path
+    distance: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits of one query, by distance, then by id; or the error that says why there are none."""
+
+    query: Path
+    hits: list[Hit]
+    error: AecodecError | None = None
+
+
+def answer(
+    index: HashIndex,
+    reader: CodeReader,
+    queries: Sequence[Path],
+    *,
+    k: int | None = 10,
+    max_distance: int | None = None,
+    turned: bool = False,
+    decode: Decode | None = None,
+) -> Iterator[Answer]:
+    """Search an index of paths for pictures. k: at most so many hits (None: all within ``max_distance``).
+
+    turned: each query also mirrored and turned by quarters; a hit's distance is the least of the eight. Raises
+    UsageError for k < 1 or a negative distance; a query that cannot be read has its error in its answer.
+    """
+    for query in queries:
+        try:
+            codes = _turned_codes(reader, query, decode) if turned else _code(reader, query)
+        except AecodecError as error:
+            yield Answer(query, [], error)
+            continue
+        yield Answer(query, _hits(index, codes, k, max_distance))
+
+
+def _code(reader: CodeReader, query: Path) -> np.ndarray:
+    code = reader.codes([query])[0]
+    if isinstance(code, AecodecError):
+        raise code
+    return stack([code], reader.n_bits)
+
+
+def _turned_codes(reader: CodeReader, query: Path, decode: Decode | None) -> np.ndarray:
+    """(8, n_bits / 8) uint8: the picture and its mirror image, by quarter turns."""
+    pixels = read_any(query, reader.least, decode).pixels
+    turns = [np.rot90(side, quarter) for side in (pixels, pixels[:, ::-1]) for quarter in range(4)]
+    return reader.hash([np.ascontiguousarray(turn) for turn in turns])
+
+
+def _hits(index: HashIndex, codes: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:
+    """The hits of the least distance to any of the codes."""
+    found: Hits | RangeHits
+    if k is not None:
+        found = index.search(codes, k)
+    elif max_distance is not None:
+        found = index.range_search(codes, max_distance)
+    else:
+        found = index.search(codes, max(len(index), 1))
+    least: dict[str, int] = {}
+    for number in range(len(codes)):
+        for name, distance in found.of(number):
+            least[name] = min(distance, least.get(name, distance))
+    ranked = sorted((distance, os.fsencode(name), name) for name, distance in least.items())
+    within = [
+        Hit(name, path_of(name, index.root), d) for d, _, name in ranked if max_distance is None or d <= max_distance
+    ]
+    return within[:k]
+
+
+def copy_hits(hits: Sequence[Hit], folder: Path) -> list[Path]:
+    """Copy files as 001_d07_NAME and so on, in the order of the hits. Never overwrites: raises OutputExistsError."""
+    targets = []
+    for number, hit in enumerate(hits, 1):
+        target = folder / f"{number:03d}_d{hit.distance:02d}_{hit.path.name}"
+        write_atomic(target, read_bytes(hit.path), overwrite=False)
+        targets.append(target)
+    return targets

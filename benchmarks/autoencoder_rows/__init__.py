@@ -1,0 +1,1 @@
+"""The rows of the autoencoders' table: what each trains, measures against its baseline, and draws."""

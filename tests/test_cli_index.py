@@ -1,0 +1,355 @@
+"""``aecodec index``, ``search`` and ``dedup``: as a user types them, with a hasher that needs no model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import types
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from block_hasher import BlockHasher
+from conftest import natural_picture
+from PIL import Image
+
+from aecodec.cli import run
+from aecodec.codec import Codec
+from aecodec.coding.container import SemanticHash
+from aecodec.data.images import Picture
+from aecodec.index.hash_index import HashIndex
+from aecodec.search import gallery
+from aecodec.search.gallery import Tile, Wall, write_gallery
+
+
+@pytest.fixture(autouse=True)
+def _block_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("aecodec.hasher")
+    module.Hasher = BlockHasher
+    monkeypatch.setitem(sys.modules, "aecodec.hasher", module)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures, a smaller copy of one of them, in the working folder's photos/."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(natural_picture(64, 96, number)).save(folder / f"p{number}.png")
+    Image.open(folder / "p2.png").resize((48, 32)).save(folder / "<copy> & co.jpg")
+    return folder
+
+
+def answers(capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(record.pop("schema_version") == 1 for record in records)
+    return records
+
+
+def built(capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
+    capsys.readouterr()
+    return "photos.hix"
+
+
+def test_build_add_remove_sync_info(photos, capsys):
+    assert run(["index", "build", "photos", "-o", "photos.hix", "--json", "-j", "2"]) == 0
+    record = answers(capsys)[-1]
+    assert (record["event"], record["pictures"], record["added"], record["failed"]) == ("summary", 5, 5, 0)
+    assert record["pictures_per_second"] > 0
+    (photos / "p0.png").unlink()
+    Image.fromarray(natural_picture(64, 96, 9)).save(photos / "p9.png")
+    assert run(["index", "sync", "photos.hix"]) == 0
+    assert "photos.hix: 5 pictures (1 new, 1 removed, 4 unchanged) in " in capsys.readouterr().out
+    assert run(["index", "sync", "photos.hix"]) == 0
+    assert capsys.readouterr().out == "photos.hix: 5 pictures (5 unchanged)\n"
+    shutil.copy(photos / "p1.png", "outside.png")
+    assert run(["index", "add", "photos.hix", "outside.png", "--json"]) == 0
+    assert answers(capsys)[-1]["added"] == 1
+    assert run(["index", "remove", "photos.hix", "outside.png", "photos/p9.png"]) == 0
+    assert capsys.readouterr().out == "photos.hix: 4 pictures (2 removed, 4 unchanged)\n"
+    assert HashIndex.load("photos.hix").ids.tolist() == ["<copy> & co.jpg", "p1.png", "p2.png", "p3.png"]
+    assert run(["index", "info", "photos.hix", "--json"]) == 0
+    record = answers(capsys)[0]
+    assert (record["rows"], record["bits"], record["hasher"], record["root"]) == (4, 64, "blocks", str(photos))
+    assert run(["index", "info", "photos.hix"]) == 0
+    assert "photos.hix: 4 paths, 64 bits" in capsys.readouterr().out
+
+
+def test_shorter_codes_are_asked_for_by_bits(photos, capsys):
+    assert run(["index", "build", "photos", "-o", "a.hix", "--bits", "32"]) == 0
+    assert HashIndex.load("a.hix").n_bits == 32
+    assert run(["search", "a.hix", "photos/p1.png", "-k", "1"]) == 0
+    assert run(["index", "build", "photos", "-o", "b.hix", "--bits", "128"]) == 2
+    assert "codes of 32, 64 bits, not of 128" in capsys.readouterr().err
+
+
+def test_an_unreadable_picture_is_reported_and_skipped(photos, capsys):
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run(["index", "build", "photos", "-o", "photos.hix", "--json"]) == 1
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert "photos/broken.png: " in output.err
+    events = [json.loads(line)["event"] for line in output.out.splitlines()]
+    assert events == ["failed", "summary"]
+    assert len(HashIndex.load("photos.hix")) == 5
+    assert run(["dedup", "photos"]) == 1
+
+
+def test_search(photos, capsys):
+    index = built(capsys)
+    assert run(["search", index, "photos/p2.png", "-k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "   0  photos/p2.png"
+    assert lines[1].endswith("photos/<copy> & co.jpg")
+    assert run(["search", index, "photos/p2.png", "photos/p3.png", "--max-distance", "0", "--json"]) == 0
+    records = answers(capsys)
+    assert [record["query"] for record in records] == ["photos/p2.png", "photos/p3.png"]
+    assert records[1]["hits"] == [{"path": str(photos / "p3.png"), "id": "p3.png", "distance": 0}]
+    assert run(["search", index, "photos/p2.png", "photos/p3.png"]) == 0
+    assert "photos/p3.png:\n   0  photos/p3.png\n" in capsys.readouterr().out
+    Image.open(photos / "p1.png").transpose(Image.Transpose.ROTATE_90).save("turned.png")
+    assert run(["search", index, "turned.png", "--turned", "-k", "1"]) == 0
+    assert capsys.readouterr().out == "   0  photos/p1.png\n"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "faiss", "faiss-hnsw"])
+def test_backends_answer_alike(photos, capsys, backend):
+    index = built(capsys)
+    assert run(["search", index, "photos/p2.png", "-k", "2", "--backend", backend]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "   0  photos/p2.png"
+    assert run(["dedup", index, "--backend", backend, "--max-distance", "4"]) == 0
+    assert "1 group of 2 pictures among 5" in capsys.readouterr().out
+
+
+def test_hits_are_copied(photos, capsys):
+    index = built(capsys)
+    assert run(["search", index, "photos/p2.png", "-k", "2", "--copy-to", "found"]) == 0
+    names = sorted(os.listdir("found"))
+    assert names[0] == "001_d00_p2.png"
+    assert re.fullmatch(r"002_d\d\d_<copy> & co\.jpg", names[1])
+    assert run(["search", index, "photos/p2.png", "-k", "2", "--copy-to", "found"]) == 5
+    assert run(["search", index, "photos/p2.png", "photos/p1.png", "-k", "1", "--copy-to", "both"]) == 0
+    assert sorted(os.listdir("both")) == ["001_p2", "002_p1"]
+
+
+def test_aec_files_are_decoded_upright(photos, capsys):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.open(photos / "p1.png").transpose(Image.Transpose.ROTATE_90).save(photos / "turned.png", exif=exif)
+    assert run(["compress", "photos/turned.png", "-o", "photos/turned.aec", "--orientation", "keep", "-q", "95"]) == 0
+    index = built(capsys)
+    assert run(["search", index, "photos/p1.png", "-k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line[6:] for line in lines} == {"photos/p1.png", "photos/turned.png", "photos/turned.aec"}
+    assert all(int(line[:4]) < 8 for line in lines)
+    assert run(["search", index, "photos/turned.aec", "-k", "1", "--turned", "--html", "a.html"]) == 0
+    assert Path("a.html").read_text().count("data:image/jpeg") == 2
+
+
+def test_a_folder_whose_aec_files_carry_short_hashes_is_indexed_without_decoding_them(photos, frozen, capsys):
+    pixels = natural_picture(64, 96, 1)
+    data = (
+        Codec(frozen).encode_picture(Picture(pixels), semantic_hash=SemanticHash("blocks", b"\x01" * 8, bytes(4))).data
+    )
+    (photos / "a.aec").write_bytes(data)  # of a model that is in no zoo: decoding it would fail
+    assert run(["index", "build", "photos", "-o", "a.hix"]) == 0
+    assert HashIndex.load("a.hix").n_bits == 32
+    assert HashIndex.load("a.hix").codes_of(["a.aec"]).tobytes() == bytes(4)
+    assert run(["search", "a.hix", "photos/a.aec", "-k", "1"]) == 0
+    assert capsys.readouterr().out.endswith("   0  photos/a.aec\n")
+    assert run(["dedup", "photos", "--against", "photos"]) == 0
+    assert "of 32 bits" in capsys.readouterr().out
+    assert run(["index", "build", "photos", "-o", "b.hix", "--bits", "64"]) == 1
+    assert "a.aec: the file needs model small" in capsys.readouterr().err
+
+
+def test_dedup_groups_and_changes_nothing(photos, capsys):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    assert run(["dedup", "photos", "--max-distance", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "group 1"
+    assert lines[1].startswith("   0  photos/p2.png")
+    assert "photos/<copy> & co.jpg" in lines[2]
+    assert lines[3] == "1 group of 2 pictures among 5, at most 4 of 64 bits apart"
+    assert run(["dedup", "photos", "--max-distance", "4", "--fail-on-found"]) == 1
+    (photos / "<copy> & co.jpg").rename("elsewhere.jpg")
+    before = {path: data for path, data in before.items() if path.exists()}
+    assert run(["dedup", "photos", "--max-distance", "4", "--fail-on-found"]) == 0
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_dedup_between_a_folder_and_an_index(photos, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    shutil.move(photos / "<copy> & co.jpg", tmp_path / "other")
+    for name in ("x.png", "y.png"):  # copies within one of them do not count
+        Image.fromarray(natural_picture(64, 96, 20)).save(tmp_path / "other" / name)
+    index = built(capsys)
+    for first, second in ((index, "other"), ("photos", "other")):
+        assert run(["dedup", first, "--against", second, "--max-distance", "4", "--json"]) == 0
+        group, summary = answers(capsys)
+        assert [(Path(p["path"]).name, p["source"]) for p in group["pictures"]] == [
+            ("p2.png", 0),
+            ("<copy> & co.jpg", 1),
+        ]
+        assert (summary["groups"], summary["pictures"]) == (1, 7)
+
+
+def test_bad_input_is_one_clear_line(photos, capsys, tmp_path):
+    index = built(capsys)
+    other = HashIndex(hasher="blocks", fingerprint=b"\x09" * 8, n_bits=64, paths=True, root=str(photos))
+    other.save("other.hix")
+    numbers = HashIndex(hasher="blocks", fingerprint=b"\x01" * 8, n_bits=64)
+    numbers.save("numbers.hix")
+    Path("damaged.hix").write_bytes(Path(index).read_bytes()[:-1])
+    (tmp_path / "empty").mkdir()
+    cases = [
+        (["index", "build", "none", "-o", "a.hix"], 2, "none: no such folder"),
+        (["index", "build", "empty", "-o", "a.hix"], 2, "empty: no pictures found"),
+        (["index", "build", "photos", "-o", index], 5, "exists (use --force"),
+        (["index", "build", "photos", "-o", "a.hix", "--hasher", "none"], 2, "no hasher 'none'"),
+        (["index", "info", "none.hix"], 3, "none.hix: no such index"),
+        (["index", "info", "photos/p1.png"], 3, "not an index"),
+        (["index", "info", "damaged.hix"], 3, "truncated"),
+        (["index", "remove", index, "p77.png"], 2, "p77.png: is not in the index"),
+        (["index", "add", index, "none.png"], 1, "none.png: no such file"),
+        (["index", "sync", "other.hix"], 3, "was built with hasher blocks 09"),
+        (["index", "sync", "numbers.hix"], 2, "index is of numbers"),
+        (["search", "other.hix", "photos/p1.png"], 3, "was built with hasher blocks 09"),
+        (["search", index, "none.png"], 1, "none.png: no such file"),
+        (["search", index, "photos/p1.png", "-k", "0"], 2, "Invalid value for '-k'"),
+        (["search", index, "photos/p1.png", "--max-distance", "-1"], 2, "Invalid value for '--max-distance'"),
+        (["search", index, "photos/p1.png", "-k", "1", "--html", index], 5, "exists"),
+        (["index", "build", "photos", "-o", "none/a.hix"], 1, "none/a.hix: cannot be written (no such folder)"),
+        (["dedup", "photos", "--html", index], 5, "exists"),
+        (["dedup", "photos", "--html", "none/a.html"], 1, "none/a.html: cannot be written"),
+        (["dedup", "none"], 3, "none: no such index"),
+        (["dedup", "photos", "--against", "none"], 3, "none: no such index"),
+        (["dedup", index, "--against", "other.hix"], 3, "was built with hasher blocks"),
+    ]
+    for arguments, code, message in cases:
+        assert run(arguments) == code, arguments
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1, error
+    assert run(["search", index, "none.png", "photos/p1.png"]) == 1
+
+
+def test_searching_an_empty_index_finds_nothing(photos, capsys):
+    index = built(capsys)
+    assert run(["index", "remove", index, "photos/p0.png", "photos/p1.png", "photos/p2.png", "photos/p3.png",
+                "photos/<copy> & co.jpg"]) == 0  # fmt: skip
+    capsys.readouterr()
+    assert run(["search", index, "photos/p1.png", "--html", "a.html"]) == 0
+    assert run(["search", index, "photos/p1.png", "--max-distance", "64"]) == 0
+    assert capsys.readouterr().out == ""
+    assert run(["dedup", index]) == 0
+
+
+def test_looking_at_and_removing_from_an_index_load_no_torch(photos, capsys):
+    index = built(capsys)
+    for arguments in (["index", "info", index], ["index", "remove", index, "photos/p1.png"], ["dedup", index]):
+        code = f"import sys; from aecodec.cli import run; run({arguments!r}); sys.exit('torch' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+# -- the page ----------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Collects addresses and checks that elements are closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name == "src" or (name == "href" and tag != "a")]
+        self.links += [value or "" for name, value in attrs if name == "href" and tag == "a"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_asks_nobody_and_links_to_the_files(photos, tmp_path, capsys):
+    (tmp_path / "pages").mkdir()
+    assert run(["dedup", "photos", "--max-distance", "4", "--html", "pages/dup.html"]) == 0
+    text = Path("pages/dup.html").read_text()
+    page = Page(text)
+    assert all(source.startswith("data:") for source in page.sources)
+    assert sum(source.startswith("data:image/jpeg") for source in page.sources) == 2
+    assert page.links == ["../photos/p2.png", "../photos/%3Ccopy%3E%20%26%20co.jpg"]
+    assert "http" not in text
+    assert "&lt;copy&gt; &amp; co.jpg" in text
+    assert "1 group of 2 pictures" in text
+    assert "64 x 96" not in text
+    assert "96 x 64" in text
+
+
+def test_names_cannot_become_markup_or_fields(tmp_path):
+    path = tmp_path / '"><script>{{GROUPS}}.png'
+    Image.fromarray(natural_picture(16, 16)).save(path)
+    write_gallery(tmp_path / "a.html", "{{NOTE}}<b>", "<i>", [Wall("<u>", "&", [Tile(path)])])
+    text = (tmp_path / "a.html").read_text()
+    Page(text)
+    assert text.count("<section>") == 1
+    assert "<u>" not in text
+    assert text.count("<script>") == 1
+
+
+def test_pictures_that_vanished_have_a_frame_and_long_pages_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "MOST", 3)
+    Image.fromarray(natural_picture(16, 16)).save(tmp_path / "a.png")
+    walls = [Wall(str(n), "", [Tile(tmp_path / "a.png"), Tile(tmp_path / "none.png", 1)]) for n in range(3)]
+    assert write_gallery(tmp_path / "a.html", "T", "N", walls) == 4
+    text = (tmp_path / "a.html").read_text()
+    assert text.count("<section>") == 1
+    assert '<div class="none">no such file</div>' in text
+    assert "4 pictures of later groups are not shown" in text
+
+
+def test_the_page_renders_without_console_errors(photos, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium")
+    assert run(["dedup", "photos", "--max-distance", "64", "--html", "dup.html"]) == 0
+    move = '<script>far.value = 0; far.dispatchEvent(new Event("input"))</script></body>'
+    Path("moved.html").write_text(Path("dup.html").read_text().replace("</body>", move))
+    shown = []
+    for name in ("dup.html", "moved.html"):
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                   f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / name).as_uri()]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+        assert done.stdout.count("<figure") == 5
+        shown.append(done.stdout.count('class="gone"'))
+    assert shown == [0, 5]  # four figures beyond distance 0, and the section with one picture left
+
+
+def test_thumbnails_are_small_jpegs(tmp_path):
+    import base64
+    import io
+
+    Image.fromarray(np.repeat(np.repeat(natural_picture(100, 400), 8, 0), 8, 1)).save(tmp_path / "a.jpg")
+    write_gallery(tmp_path / "a.html", "T", "N", [Wall("h", "r", [Tile(tmp_path / "a.jpg")])])
+    uri = next(s for s in Page((tmp_path / "a.html").read_text()).sources if s.startswith("data:image"))
+    image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert image.format == "JPEG"
+    assert image.size == (720, 180)

@@ -1,0 +1,184 @@
+"""Laws of encoder effort: it never costs more, files stay ordinary, and the bits of the gradient are real bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import natural_picture
+from PIL import Image
+
+from aecodec.cli import run
+from aecodec.codec import Codec
+from aecodec.coding import container
+from aecodec.coding.tables import freeze_symmetric
+from aecodec.contracts import FrozenModel, UsageError
+from aecodec.data.images import Picture
+from aecodec.nn.quantise import round_half_up, soft_round
+from aecodec.refine import STEPS, BitCost, check_effort, file_cost
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.from_pretrained(precision="float32")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five steps at every level."""
+    for level in range(2, 10):
+        monkeypatch.setitem(STEPS, level, 5)
+
+
+def test_the_lowest_effort_changes_nothing(codec, picture):
+    plain = codec.encode_picture(Picture(picture), quality=40)
+    assert codec.encode_picture(Picture(picture), quality=40, effort=1) == plain
+
+
+@pytest.mark.parametrize("quality", [0, 45, 100])
+def test_effort_lowers_the_cost_of_the_real_file(codec, picture, quality):
+    """On a synthetic picture; photographs gain more (benchmarks/effort.py)."""
+    source = Picture(picture)
+    start = codec.encode_picture(source, quality=quality)
+    found = codec.encode_picture(source, quality=quality, effort=4)
+    assert found.quality == start.quality
+    assert file_cost(codec, source, found.data) < file_cost(codec, source, start.data)
+    assert codec.decode_picture(found.data).pixels.shape == picture.shape
+
+
+def test_more_steps_do_not_cost_more(codec, picture, monkeypatch):
+    """Each level keeps the best it saw; with many more steps it sees better."""
+    costs = []
+    for steps in (0, 8, 40):
+        monkeypatch.setitem(STEPS, 5, steps)
+        data = codec.encode_picture(Picture(picture), quality=60, effort=5).data
+        costs.append(file_cost(codec, Picture(picture), data))
+    assert costs[0] > costs[1] > costs[2]
+
+
+def test_hyper_latents_and_header_stay_as_they_are(codec, picture, quick):
+    before, after = (
+        container.parse(codec.encode_picture(Picture(picture), quality=50, effort=level).data) for level in (1, 5)
+    )
+    assert before.header == after.header
+    codes = [codec.frozen.module.decode_tile(parsed.tiles[0], 500, 8, 12) for parsed in (before, after)]
+    assert np.array_equal(codes[0].z, codes[1].z)
+    assert not np.array_equal(codes[0].y, codes[1].y)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_tiles_alpha_and_odd_sides(codec, grey, quick):
+    """Neighbouring tiles see each other's latents; what is not latents passes through."""
+    codec = Codec(codec.frozen, tile=256)
+    pixels = natural_picture(70, 530)
+    source = Picture(pixels[..., 0] if grey else pixels, {"icc": b"profile"}, alpha=pixels[..., 1])
+    start, found = (codec.encode_picture(source, quality=50, effort=level) for level in (1, 3))
+    assert len(container.parse(found.data).tiles) == 3
+    assert file_cost(codec, source, found.data) < file_cost(codec, source, start.data)
+    back = codec.decode_picture(found.data)
+    assert np.array_equal(back.alpha, source.alpha)
+    assert back.metadata == source.metadata
+    assert back.pixels.shape == source.pixels.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 70), (64, 64)])
+def test_any_size(codec, size, quick):
+    found = codec.encode_picture(Picture(natural_picture(*size)), effort=9)
+    assert codec.decode_picture(found.data).pixels.shape == (*size, 3)
+
+
+def test_a_file_that_cannot_be_improved_is_returned_as_it_was(codec, picture, monkeypatch):
+    monkeypatch.setitem(STEPS, 2, 0)
+    start, found = (codec.encode_picture(Picture(picture), effort=level) for level in (1, 2))
+    assert found == start
+
+
+@pytest.mark.parametrize("target", [{"target_bpp": 0.4}, {"target_size": 900}, {"target_psnr": 30.0}])
+def test_targets_are_met_without_going_over(codec, picture, target, quick):
+    source = Picture(picture)
+    plain = codec.encode_picture(source, **target)
+    found = codec.encode_picture(source, **target, effort=2)
+    level = {name: value for name, value in target.items() if name == "target_psnr"}
+    if level:
+        from aecodec.metrics.psnr import psnr
+
+        assert psnr(picture, codec.decode_picture(found.data).pixels) <= target["target_psnr"]
+        assert len(found.data) < len(plain.data)
+    else:
+        assert len(found.data) <= target.get("target_size", 0.4 * picture.shape[0] * picture.shape[1] / 8)
+        assert file_cost(codec, source, found.data) < file_cost(codec, source, replace(plain).data)
+
+
+@pytest.mark.parametrize("effort", [0, 10, -1])
+def test_levels_out_of_range_are_usage_errors(codec, effort):
+    with pytest.raises(UsageError, match="effort"):
+        check_effort(effort)
+    with pytest.raises(UsageError, match="effort"):
+        codec.encode_picture(Picture(natural_picture(8, 8)), effort=effort)
+
+
+def test_a_family_without_the_protocol_is_refused(frozen: FrozenModel):
+    class Plain:
+        """A TileCodec and nothing more."""
+
+        def __init__(self, model):
+            self.model = model
+            self.distortion_weight = None
+
+        def __getattr__(self, name):
+            if name in ("walk", "scaled", "table_numbers"):
+                raise AttributeError(name)
+            return getattr(self.model, name)
+
+    codec = Codec(replace(frozen, module=Plain(frozen.module)))
+    with pytest.raises(UsageError, match="cannot be refined"):
+        codec.encode_picture(Picture(natural_picture(64, 64)), effort=2)
+
+
+def test_the_command_line(tmp_path: Path, quick, capsys):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(natural_picture(96, 128)).save(photo)
+    files = [tmp_path / f"{level}.aec" for level in (1, 7)]
+    for file in files:
+        assert run(["compress", str(photo), "-o", str(file), "--effort", file.stem]) == 0
+        assert run(["decompress", str(file)]) == 0
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert run(["compress", str(photo), "--effort", "10"]) == 2
+
+
+def test_bits_at_integers_are_those_of_the_tables_and_straight_between():
+    tables = freeze_symmetric([np.array([0.9, 0.05]), np.array([0.3, 0.2, 0.1, 0.05])])
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 2, (3, 4, 5))
+    symbols = rng.integers(-6, 7, (3, 4, 5))
+    cost = BitCost(tables, numbers, torch.device("cpu"))
+
+    def bits(values: np.ndarray) -> float:
+        return tables.bits(values.ravel(), numbers.ravel())
+
+    residual = torch.from_numpy(symbols).float()[None]
+    assert float(cost(residual)) == pytest.approx(bits(symbols), rel=1e-6)
+    between = (residual + 0.25).requires_grad_()
+    total = cost(between)
+    assert total.item() == pytest.approx(0.75 * bits(symbols) + 0.25 * bits(symbols + 1), rel=1e-6)
+    total.backward()
+    assert float(between.grad.sum()) == pytest.approx(bits(symbols + 1) - bits(symbols), abs=1e-3)
+
+
+def test_soft_rounding_goes_from_nearly_nothing_to_rounding():
+    x = torch.linspace(-3, 3, 601)
+    for temperature in (1.0, 0.3, 0.01):
+        soft = soft_round(x, temperature)
+        assert (soft >= torch.floor(x)).all()
+        assert (soft <= torch.floor(x) + 1).all()
+        assert (soft.diff() >= -1e-3).all()
+    assert (soft_round(x, 1.0) - x).abs().max() < 0.2
+    away = (x - torch.floor(x) - 0.5).abs() > 0.02
+    torch.testing.assert_close(soft_round(x, 0.01)[away], round_half_up(x)[away], rtol=0, atol=1e-2)
+    x = torch.linspace(-2, 2, 401).requires_grad_()
+    soft_round(x, 0.3).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad >= 0).all()
