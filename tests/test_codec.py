@@ -184,7 +184,7 @@ def test_search_ends_within_eight_trials(size):
 
 @pytest.mark.parametrize("decibel", [26.8, 28.0, 29.0])
 def test_target_psnr_is_met_without_going_over(codec, decibel):
-    pixels = scene(192, 256)
+    pixels = scene(256, 384)
     noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
     encoded = codec.encode_picture(Picture(noisy), target_psnr=decibel)
     found = psnr(noisy, codec.decode_picture(encoded.data).pixels)
