@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import aecodec
@@ -188,6 +190,36 @@ def test_target_psnr_is_met_without_going_over(codec, decibel):
     found = psnr(noisy, codec.decode_picture(encoded.data).pixels)
     assert encoded.encodes <= 8
     assert decibel - 0.05 <= found <= decibel
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.floats(5.0, 12.0), slope=st.floats(0.002, 0.008), bend=st.floats(-0.4, 0.4), share=st.floats(0.02, 0.98),
+    wobble=st.floats(0.0, 0.3), closest=st.booleans(),
+)  # fmt: skip
+def test_any_curve_of_sizes_is_met_within_a_percent_in_eight_encodes(start, slope, bend, share, wobble, closest):
+    """log size against the step: rising, bent either way, with ripples; the target between its ends."""
+    steps = np.arange(1001) / 1000
+    curve = start + 1000 * slope * (steps + bend * steps * (1 - steps)) + wobble * slope * 10 * np.sin(40 * steps)
+    curve = np.maximum.accumulate(curve)
+    sizes = np.round(np.exp(curve)).astype(int)
+    target = int(np.exp(curve[0] + share * (curve[-1] - curve[0])))
+    trials = []
+
+    def trial(step: int) -> tuple[float, int]:
+        trials.append(step)
+        return float(np.log(sizes[step])), int(sizes[step])
+
+    found = search(trial, Target.size(target, closest))
+    assert len(trials) == len(set(trials)) <= 8
+    best = int(sizes[sizes <= target].max())
+    if closest:
+        # Nothing that was tried comes nearer.
+        assert abs(np.log(found.result / target)) == min(abs(np.log(sizes[s] / target)) for s in trials)
+        assert abs(found.result - target) <= max(target - best, 0.01 * target)
+    else:
+        assert found.result <= target
+        assert found.result == best or found.result >= 0.99 * target
 
 
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (250, 100, 20, 60), (511, 0, 89, 300), (0, 0, 600, 300)])

@@ -1,13 +1,16 @@
 """Reading pictures: every mode Pillow knows, every kind of damage; writing them without losing any."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from aecodec.contracts import ImageReadError, UsageError
 from aecodec.data.images import Picture, encode_picture, read_picture
+from aecodec.data.orientation import orientation_of_exif, upright
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -21,12 +24,24 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image
     return Image.fromarray(np.stack([ramp, 255 - ramp, ramp // 2], axis=2)).convert(mode)
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("RGB", 3), ("P", 3), ("CMYK", 3), ("YCbCr", 3)])
-def test_modes_become_grey_or_rgb(mode, channels):
-    picture = read_picture(gradient(mode))
+@pytest.mark.parametrize(
+    ("mode", "channels", "notice"),
+    [("L", 1, ""), ("1", 1, ""), ("RGB", 3, ""), ("P", 3, "palette"), ("CMYK", 3, "CMYK"), ("YCbCr", 3, "YCbCr"),
+     ("LAB", 3, "LAB"), ("HSV", 3, "HSV"), ("I;16", 1, "I;16"), ("I", 1, "8 bits"), ("F", 1, "8 bits")],
+)  # fmt: skip
+@pytest.mark.parametrize("windowed", [False, True])
+def test_modes_become_grey_or_rgb_and_say_so(mode, channels, notice, windowed):
+    image = ImageCms.profileToProfile(gradient(), *LAB) if mode == "LAB" else gradient().convert(mode)
+    picture = read_picture(image, windowed=windowed)
     assert picture.channels == channels
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.shape[:2] == (30, 40)
+    assert (notice in "".join(picture.notices)) if notice else not picture.notices
+    assert np.array_equal(picture.pixels[7:20, 3:40], np.asarray(picture.pixels)[7:20, 3:40])
+
+
+LAB = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+LAB = (*LAB, ImageCms.Intent.PERCEPTUAL, "LAB")
 
 
 def test_sixteen_bits_are_reduced_with_a_notice():
@@ -34,6 +49,42 @@ def test_sixteen_bits_are_reduced_with_a_notice():
     picture = read_picture(encoded(Image.fromarray(values)))
     assert np.array_equal(picture.pixels, np.rint(values / 257.0).astype(np.uint8))
     assert picture.notices
+
+
+def test_dark_sixteen_bits_stay_dark():
+    values = np.full((30, 40), 200, np.uint16)
+    assert np.array_equal(read_picture(encoded(Image.fromarray(values))).pixels, np.full((30, 40), 1, np.uint8))
+
+
+def test_sixteen_bit_colour_is_read_with_a_notice():
+    """A PNG of 16-bit RGB, put together here: Pillow reads it and writes none."""
+
+    def block(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    samples = np.arange(4 * 3 * 3, dtype=np.uint16).reshape(4, 9) * 1800
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    data = b"\x89PNG\r\n\x1a\n" + block(b"IHDR", struct.pack(">IIBBBBB", 3, 4, 16, 2, 0, 0, 0))
+    picture = read_picture(data + block(b"IDAT", zlib.compress(rows)) + block(b"IEND", b""))
+    assert picture.notices == ("image: 16-bit samples were reduced to 8 bits",)
+    assert np.abs(picture.pixels.reshape(4, 9) - samples / 257.0).max() <= 1
+
+
+def test_float_pictures_of_either_range_keep_their_tones():
+    ramp = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    for top in (1.0, 255.0, 65535.0):
+        found = read_picture(Image.fromarray(ramp * np.float32(top))).pixels
+        assert np.abs(found - np.rint(ramp * 255)).max() <= 1
+    holes = ramp.copy()
+    holes[3, 3] = np.nan
+    assert read_picture(Image.fromarray(holes)).pixels[3, 3] == 0
+
+
+def test_animated_pictures_give_their_first_frame_with_a_notice():
+    frames = [gradient("L"), gradient("L").transpose(Image.Transpose.ROTATE_180)]
+    picture = read_picture(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert any("first of 2 frames" in text for text in picture.notices)
+    assert np.abs(picture.pixels[..., 0].astype(int) - np.asarray(frames[0])).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -50,6 +101,15 @@ def test_alpha_is_kept_where_it_is_used_and_dropped_where_it_is_not(mode):
         encode_picture(picture, ".jpg")
 
 
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_premultiplied_alpha_is_alpha(mode):
+    image = gradient("LA" if mode == "La" else "RGBA")
+    image.putalpha(128)
+    picture = read_picture(image.convert(mode))
+    assert (picture.alpha == 128).all()
+    assert np.abs(picture.pixels.astype(int) - np.asarray(gradient("L" if mode == "La" else "RGB"))).max() <= 1
+
+
 def test_palette_transparency_becomes_alpha():
     image = gradient("P")
     picture = read_picture(encoded(image, transparency=int(np.asarray(image)[0, 0])))
@@ -57,13 +117,69 @@ def test_palette_transparency_becomes_alpha():
     assert picture.alpha[0, 0] == 0
 
 
-def test_orientation_is_applied_and_forgotten():
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("windowed", [False, True])
+def test_every_orientation_is_undone_as_pillow_undoes_it(orientation, windowed):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "a description"
+    xmp = b'<rdf:Description tiff:Orientation="%d" other="6"/>' % orientation
+    data = (
+        encoded(gradient("RGBA"), "PNG", exif=exif)
+        if orientation % 2
+        else encoded(gradient(), "JPEG", exif=exif, xmp=xmp)
+    )
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    picture = read_picture(data, windowed=windowed)
+    assert np.array_equal(np.asarray(picture.pixels), np.asarray(upright))
+    assert np.array_equal(picture.pixels[5:20, 8:23], np.asarray(upright)[5:20, 8:23])
+    assert not picture.turned
+    back = Image.open(io.BytesIO(encode_picture(picture, ".jpg")[0]))
+    assert back.getexif()[0x0112] == 1
+    assert back.getexif()[0x010E] == "a description"
+    if "xmp" in picture.metadata:
+        assert picture.metadata["xmp"] == b'<rdf:Description tiff:Orientation="1" other="6"/>'
+    kept = read_picture(data, orientation="keep", windowed=windowed)
+    assert kept.turned == (orientation != 1)
+    assert kept.pixels.shape == (30, 40, 3)
+    assert kept.metadata["exif"] == Image.open(io.BytesIO(data)).info["exif"]
+
+
+def test_alpha_is_turned_with_the_colours():
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = read_picture(encoded(gradient(), "JPEG", exif=exif))
-    assert picture.pixels.shape == (40, 30, 3)
-    back = Image.open(io.BytesIO(encode_picture(picture, ".png")[0]))
-    assert back.getexif().get(0x0112, 1) == 1
+    image = gradient("RGBA")
+    image.putalpha(gradient("L"))
+    picture = read_picture(encoded(image, "PNG", exif=exif))
+    assert np.array_equal(picture.alpha, np.rot90(np.asarray(gradient("L")), -1))
+
+
+def test_a_format_without_exif_gets_the_picture_upright_and_a_notice():
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    kept = read_picture(encoded(gradient(), "PNG", exif=exif), orientation="keep")
+    data, notices = encode_picture(kept, ".bmp")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rot90(np.asarray(gradient())))
+    assert any("exif" in text for text in notices)
+
+
+def test_garbled_exif_is_kept_and_turns_nothing():
+    for exif in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"rubbish"):
+        assert upright({"exif": exif}) == {"exif": exif}
+        assert orientation_of_exif(exif) == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_icc_exif_and_xmp_come_through_every_format_that_holds_them(suffix):
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    metadata = {"icc": profile, "exif": b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0"), "xmp": b"<x:xmpmeta/>"}
+    data, notices = encode_picture(Picture(np.asarray(gradient()), metadata), suffix)
+    back = Image.open(io.BytesIO(data))
+    assert notices == ()
+    assert back.info["icc_profile"] == profile
+    assert back.info["xmp"] == b"<x:xmpmeta/>"
+    assert back.getexif()[0x010E] == "a description"
 
 
 def test_profiles_travel():

@@ -47,6 +47,7 @@ def _describe(record: dict[str, Any]) -> str:
             f"  quality   {record['quality']:g}",
             f"  model     {record['model']}, fingerprint {record['fingerprint']}",
             f"  tiles     {record['tiles']} of {record['tile']} x {record['tile']}, {record['payload_bytes']} bytes",
+            f"  alpha     {size_text(record['alpha_bytes']) if record['alpha_bytes'] else 'none'}",
             f"  metadata  {kinds}",
             f"  hash      {semantic}",
         ]

@@ -25,8 +25,9 @@ All integers are little-endian and unsigned.
               another file or another tile is as wrong as a damaged one.
 
 Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
-'A' the alpha plane as a greyscale PNG, exactly once if channels is 2 or 4; 'i' ICC profile, 'e' Exif, 'x' XMP,
-zlib-compressed, each at most once; 'h' the picture's semantic hash, at most once:
+'A' the alpha plane as a greyscale PNG of 8 bits and the picture's size, exactly once if channels is 2 or 4, else not
+at all; 'i' ICC profile, 'e' Exif, 'x' XMP, as zlib streams (RFC 1950) of at most 16 MiB, each at most once;
+'h' the picture's semantic hash, at most once:
 
       0   1   name length     n, 1 ... 16
       1   n   hasher's name   the same characters as a model's name

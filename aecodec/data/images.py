@@ -29,6 +29,7 @@ __all__ = [
 #: What is taken for a picture when a folder is walked.
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 ORIENTATIONS = ("apply", "keep")
+_ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}
 _WITH_EXIF = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
 _WITH_XMP = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
@@ -144,9 +145,12 @@ def _convert(image: Image.Image, name: str, apply: bool, windowed: bool) -> Pict
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
     """(H, W) uint8, or None where there is no alpha channel or every pixel is opaque."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
+    # Not by the names of the bands: LAB has an A that is none.
+    if image.mode not in _ALPHA_MODES and "transparency" not in image.info:
         return None
-    channel = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+    if image.mode not in ("LA", "RGBA"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    channel = image.getchannel("A")
     return np.asarray(channel) if channel.getextrema() != (255, 255) else None
 
 
@@ -259,7 +263,11 @@ def _options(name: str, metadata: dict[str, bytes]) -> dict[str, Any]:
             text = options.pop("xmp").decode("utf-8", "replace")
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
     if name == "TIFF" and "xmp" in options:
-        options["tiffinfo"] = {_TIFF_XMP: options.pop("xmp")}
+        # One directory holds both.
+        directory = Image.Exif()
+        directory.load(options.get("exif", b""))
+        directory[_TIFF_XMP] = options.pop("xmp")
+        options["exif"] = directory
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
     return options
