@@ -9,13 +9,17 @@ import numpy as np
 import torch
 
 from . import checkpoint
+from .coding.container import SemanticHash
 from .contracts import CheckpointError, FrozenModel, UsageError
+from .data.pixels import WindowedPixels
 from .data.squares import to_square
 from .device import pick_device
 from .models import family
 from .nn.fold import fold_batch_norms
 from .registry import DEFAULT_HASHER, find_model
 
+#: An .aec file carries a code of so many bits, if the hasher is nested.
+CARRIED_BITS = 64
 #: Pictures that go through the network at once.
 _BATCH = 64
 
@@ -80,17 +84,26 @@ class Hasher:
                 f"hasher {self.name} takes (N, {', '.join(map(str, shape))}) float32 or uint8, "
                 f"found {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
             )
-        parts = [np.zeros((0, self.n_bits), bool)]
+        return np.packbits(self._codes(images)[:, : self.n_bits], axis=1)
+
+    def _codes(self, images: torch.Tensor | np.ndarray) -> np.ndarray:
+        """As `hash`, but (N, longest length) bool."""
+        parts = [np.zeros((0, self.lengths[-1]), bool)]
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for chunk in images.split(_BATCH):
+            for chunk in torch.as_tensor(images).split(_BATCH):
                 x = chunk.to(self._device)
                 x = x.float() / 255.0 if x.dtype == torch.uint8 else x
-                bits = self._model.hash(x.contiguous(memory_format=torch.channels_last))
-                parts.append(bits[:, : self.n_bits].cpu().numpy())
-        return np.packbits(np.concatenate(parts), axis=1)
+                parts.append(self._model.hash(x.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+        return np.concatenate(parts)
 
-    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def hash_pixels(self, pictures: Sequence[np.ndarray | WindowedPixels]) -> np.ndarray:
         """Pictures (H, W) or (H, W, 3) uint8 of any size -> (N, n_bits // 8) uint8. Raises ImageReadError."""
         if not len(pictures):
             return np.zeros((0, self.n_bits // 8), np.uint8)
         return self.hash(np.stack([to_square(pixels, self.side, self.channels) for pixels in pictures]))
+
+    def describe(self, pixels: np.ndarray | WindowedPixels) -> SemanticHash:
+        """What an .aec file carries of a picture (H, W) or (H, W, 3) uint8: its shortest code of at least 64 bits."""
+        enough = next((bits for bits in self.lengths if bits >= CARRIED_BITS), self.lengths[-1])
+        code = self._codes(to_square(pixels, self.side, self.channels)[None])[0]
+        return SemanticHash(self.name, self.fingerprint, np.packbits(code[:enough]).tobytes())

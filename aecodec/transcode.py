@@ -14,6 +14,7 @@ from .data.files import read_bytes, write_atomic
 from .data.images import read_picture, write_picture
 from .data.tiling import crop_window
 from .device import pick_device
+from .hasher import Hasher
 from .registry import find_fingerprint, find_model
 
 
@@ -45,12 +46,15 @@ def compress(
     overwrite: bool = False,
     device: str = "cpu",
     codec: Codec | None = None,
+    with_hash: bool = True,
+    hasher: Hasher | None = None,
 ) -> Compressed:
     """A picture file -> an .aec file beside it (or at ``target``), written atomically.
 
     codec: an already loaded one, instead of ``model`` and ``device``. orientation: "apply" turns the picture upright
-    as its Exif says, "keep" leaves pixels and Exif as they are. Raises ImageReadError, OutputExistsError,
-    OutputError, UnknownName, TargetUnreachableError.
+    as its Exif says, "keep" leaves pixels and Exif as they are. with_hash: carry a semantic hash, about 40 bytes, by
+    which the file is found without being decoded; hasher: of which model, the embedded one unless given. Raises
+    ImageReadError, OutputExistsError, OutputError, UnknownName, TargetUnreachableError.
     """
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".aec")
@@ -60,8 +64,9 @@ def compress(
     picture = picture.without(set(strip))
     codec = codec or Codec.from_pretrained(model, device=device)
     encoded = codec.encode_picture(
-        picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr
-    )
+        picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr,
+        semantic_hash=(hasher or Hasher.from_pretrained(device=device)).describe(picture.pixels) if with_hash else None,
+    )  # fmt: skip
     write_atomic(output, encoded.data, overwrite=overwrite)
     return Compressed(
         output, source.stat().st_size, len(encoded.data), encoded.width, encoded.height,

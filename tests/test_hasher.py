@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import natural_picture
+from PIL import Image
 
 import aecodec
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, ImageReadError, UsageError
+from aecodec.data import squares
+from aecodec.data.pixels import WindowedPixels
 from aecodec.data.squares import to_square
 from aecodec.hasher import Hasher
 
@@ -126,6 +129,27 @@ def test_squares_keep_what_is_constant_and_the_mean_of_the_rest(shape):
     assert [np.unique(channel).tolist() for channel in square] == [[10], [128], [250]]
     picture = natural_picture(*shape)
     assert to_square(picture, 16).mean() == pytest.approx(picture.mean(), abs=4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (90, 40), (333, 517), (1200, 811)])
+@pytest.mark.parametrize("band", [1, 20_000, 1 << 24])
+def test_squares_are_pillows_resize_with_a_reducing_gap_whatever_the_band(shape, band, monkeypatch):
+    monkeypatch.setattr(squares, "_BAND", band)
+    picture = natural_picture(*shape, 3)
+    whole = Image.fromarray(picture).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    assert np.array_equal(to_square(picture, 16).transpose(1, 2, 0), np.asarray(whole))
+    assert np.array_equal(to_square(WindowedPixels(Image.fromarray(picture)), 16), to_square(picture, 16))
+
+
+def test_what_a_file_carries_is_the_beginning_of_the_code(hasher, hasher_file):
+    picture = natural_picture(50, 60)
+    carried = hasher.describe(picture)
+    assert (carried.hasher, carried.fingerprint) == (hasher.name, hasher.fingerprint)
+    assert carried.bits == hasher.hash_pixels([picture])[0].tobytes()
+    assert Hasher.from_pretrained(hasher_file, bits=16).describe(picture).bits == carried.bits
+    long = Hasher.from_pretrained()
+    assert (len(long.describe(picture).bits), long.n_bits) == (8, 256)
+    assert long.describe(picture).bits == long.hash_pixels([picture])[0, :8].tobytes()
 
 
 @pytest.mark.gpu

@@ -36,11 +36,11 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {"models": {"entropy", "nn", "coding", "contracts"}},
     {"checkpoint": {"models", "coding", "data", "golden", "registry", "contracts"}},
-    {"hasher": {"checkpoint", "models", "nn", "data", "device", "registry", "contracts"}},
+    {"hasher": {"checkpoint", "models", "nn", "coding", "data", "device", "registry", "contracts"}},
     {
         "train": {"checkpoint", "models", "coding", "data", "device", "registry", "contracts"},
         "search": {"checkpoint", "models", "index", "coding", "data", "device", "registry", "contracts"},
-        "codec": {"checkpoint", "coding", "data", "device", "metrics", "nn", "registry", "contracts"},
+        "codec": {"hasher", "checkpoint", "coding", "data", "device", "metrics", "nn", "registry", "contracts"},
         "selftest": {"checkpoint", "golden", "registry", "contracts"},
         "imports": {"checkpoint", "models", "coding", "registry", "contracts"},
     },

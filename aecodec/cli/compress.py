@@ -31,6 +31,7 @@ from .output import size_text
 if TYPE_CHECKING:
     from ..codec import Codec
     from ..data.images import Picture
+    from ..hasher import Hasher
 
 
 @click.command()
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     "--effort", type=click.IntRange(1, 9), default=1, show_default=True,
     help="Above 1, refine the latents of each picture: smaller files for more time here, none when decoding.",
 )  # fmt: skip
+@click.option("--hash/--no-hash", "with_hash", default=True, help="Carry a semantic hash, about 40 bytes, for search.")
 @click.option("--verify", "check", is_flag=True, help="Decode the latents of each file again before it is written.")
 def compress(
     quality: float,
@@ -61,6 +63,7 @@ def compress(
     closest: bool,
     strip: tuple[str, ...],
     orientation: str,
+    with_hash: bool,
     check: bool,
     effort: int,
     **batch: Any,
@@ -78,6 +81,7 @@ def compress(
     if batch["dry_run"]:
         return announce(jobs)
     codec = _load_codec(batch, len(jobs))
+    hasher = _load_hasher(batch["device"]) if with_hash else None
 
     def work(job: Job) -> dict[str, Any]:
         source = read_source("-") if job.source == "-" else Path(job.source)
@@ -88,6 +92,7 @@ def compress(
         encoded = codec.encode_picture(
             picture, quality=quality, target_bpp=target_bpp, target_size=size, target_psnr=target_psnr,
             closest=closest, check=check, effort=effort,
+            semantic_hash=hasher.describe(picture.pixels) if hasher else None,
         )  # fmt: skip
         deliver(encoded.data, job.target, batch["force"])
         taken = len(source) if isinstance(source, bytes) else os.stat(source).st_size
@@ -168,6 +173,12 @@ def parse_crop(text: str | None) -> tuple[int, int, int, int] | None:
     except ValueError:
         raise UsageError(f"--crop takes X,Y,W,H in pixels, got {text!r}") from None
     return x, y, width, height
+
+
+def _load_hasher(device: str) -> Hasher:
+    from ..hasher import Hasher
+
+    return Hasher.from_pretrained(device=device)
 
 
 def _load_codec(batch: dict[str, Any], files: int) -> Codec:

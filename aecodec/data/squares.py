@@ -6,18 +6,35 @@ import numpy as np
 from PIL import Image
 
 from ..contracts import ImageReadError
+from .pixels import WindowedPixels
+
+#: Whole blocks are averaged first, as long as that leaves so many times the square's side.
+_GAP = 3
+#: Pixels that are averaged at a time, so that a picture read in windows is never held whole.
+_BAND = 1 << 24
 
 
-def to_square(pixels: np.ndarray, side: int, channels: int = 3) -> np.ndarray:
+def to_square(pixels: np.ndarray | WindowedPixels, side: int, channels: int = 3) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8 -> (channels, side, side) uint8; channels is 3 or 1, grey becomes three alike.
 
     The aspect ratio is given up. Large pictures are first averaged over whole blocks, to no less than three times the
     square, and then resampled with a triangle filter as wide as the shrinking asks for: Pillow's integer arithmetic
     throughout, the same on every machine. Raises ImageReadError for other shapes or types.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
-        raise ImageReadError(f"expected a picture (H, W) or (H, W, 3) uint8, found {pixels.dtype} {pixels.shape}")
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    small = image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    shape = tuple(pixels.shape)
+    if pixels.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or not min(shape):
+        raise ImageReadError(f"expected a picture (H, W) or (H, W, 3) uint8, found {pixels.dtype} {shape}")
+    height, width = shape[:2]
+    down, across = max(1, height // (_GAP * side)), max(1, width // (_GAP * side))
+    rows = max(1, _BAND // (width * down)) * down
+    bands = (pixels[top : min(top + rows, height), 0:width] for top in range(0, height, rows))
+    reduced = [np.asarray(_image(band).reduce((across, down))) for band in bands]
+    small = _image(np.concatenate(reduced)).resize(
+        (side, side), Image.Resampling.BILINEAR, (0, 0, width / across, height / down)
+    )
     square = np.asarray(small.convert("L" if channels == 1 else "RGB"))
     return np.array(square.reshape(side, side, channels).transpose(2, 0, 1), order="C")
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels))
