@@ -167,6 +167,16 @@ def test_dedup_groups_and_changes_nothing(photos, capsys):
     assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
+def test_dedup_finds_the_same_groups_whatever_the_engine(photos, capsys, monkeypatch):
+    index, said = built(capsys), []
+    for backend, many in (("numpy", 50_000), ("auto", 50_000), ("auto", 1), ("multi-index", 1), ("faiss", 1)):
+        monkeypatch.setattr("aecodec.cli.dedup.MANY", many)
+        assert run(["dedup", index, "--backend", backend, "--max-distance", "20"]) == 0
+        said.append(capsys.readouterr().out)
+    assert "group 1" in said[0]
+    assert set(said) == {said[0]}
+
+
 def test_dedup_between_a_folder_and_an_index(photos, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     shutil.move(photos / "<copy> & co.jpg", tmp_path / "other")

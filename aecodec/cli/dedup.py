@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Share of a code's bits that near-duplicates may differ in: what resizing and recompression change at most.
 NEAR = 1 / 32
+#: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
+MANY = 50_000
 
 
 @click.command()
@@ -52,6 +54,8 @@ def dedup(source: Path, against: Path | None, max_distance: int | None, page: Pa
     check_page(page, force)
     first, other, code = _open_both(source, against, backend, as_json, options)
     radius = int(NEAR * first.n_bits) if max_distance is None else max_distance
+    if backend == "auto" and len(first) >= MANY:
+        first.use("multi-index")
     found = groups(first, radius, other)
     for number, members in enumerate(found, 1):
         _tell(number, members, against is not None, as_json)
