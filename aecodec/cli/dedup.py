@@ -115,7 +115,8 @@ def _write_page(page: Path, note: str, found: list[list[Member]], options: dict[
     walls = []
     for number, members in enumerate(found, 1):
         farthest = max(member.distance for member in members)
-        remark = f"{len(members)} pictures, {f'up to {farthest} bits apart' if farthest else 'the same code'}"
+        apart = f"up to {farthest} bit{'s' * (farthest != 1)} apart" if farthest else "the same code"
+        remark = f"{len(members)} pictures, {apart}"
         tiles = [Tile(member.path, member.distance if place else None) for place, member in enumerate(members)]
         walls.append(Wall(f"Group {number}", remark, tiles))
     decode = decoder(options["device"])
