@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from block_hasher import BlockHasher
 from PIL import Image
 
 from aecodec import checkpoint
@@ -93,4 +96,24 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for number, size in enumerate([(164, 176), (180, 170)]):
         Image.fromarray(natural_picture(*size, seed=number)).save(folder / f"p{number}.png")
+    return folder
+
+
+@pytest.fixture
+def block_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands hash with a `BlockHasher`."""
+    module = types.ModuleType("aecodec.hasher")
+    module.Hasher = BlockHasher
+    monkeypatch.setitem(sys.modules, "aecodec.hasher", module)
+
+
+@pytest.fixture
+def few_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures and a smaller copy of one of them, in photos/ of the working folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(natural_picture(64, 96, number)).save(folder / f"p{number}.png")
+    Image.open(folder / "p2.png").resize((48, 32)).save(folder / "<copy> & co.jpg")
     return folder

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError, Scanner, UnknownName, UsageError
 from aecodec.index import INDEXES, backend
-from aecodec.index.codes import distances, popcount
+from aecodec.index.codes import distances, popcount, select
 from aecodec.index.oracle import NumpyScanner
 from aecodec.index.ties import settle
 
@@ -51,6 +51,15 @@ def test_popcount_counts_ones(dtype):
     )
     expected = np.unpackbits(words, axis=1).sum(axis=1)
     assert np.array_equal(popcount(words.view(dtype).ravel().copy()), expected)
+
+
+@given(count=st.integers(0, 9), width=st.integers(1, 9), dtype=st.sampled_from([np.uint8, np.int64]), data=st.data())
+def test_rows_are_selected_by_masks_and_numbers(count, width, dtype, data):
+    table = np.arange(count * width, dtype=dtype).reshape(count, width)
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
+    assert np.array_equal(select(table, mask), table[mask])
+    numbers = np.flatnonzero(mask)[::-1]
+    assert np.array_equal(select(table, numbers), table[numbers])
 
 
 @given(width=st.integers(1, 33), seed=st.integers(0, 99))

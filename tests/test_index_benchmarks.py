@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
-from block_hasher import BlockHasher
 from click.testing import CliRunner
 from conftest import natural_picture
 from PIL import Image
@@ -20,12 +17,9 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+def module(monkeypatch: pytest.MonkeyPatch, block_hasher: None) -> Any:
     """Import a benchmark as it is when run as a script, with a hasher that needs no model."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    standin = types.ModuleType("aecodec.hasher")
-    standin.Hasher = BlockHasher
-    monkeypatch.setitem(sys.modules, "aecodec.hasher", standin)
     return importlib.import_module
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Share of a code's bits that near-duplicates may differ in: what resizing and recompression change at most.
 NEAR = 1 / 32
+#: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
+MANY = 50_000
 
 
 @click.command()
@@ -52,6 +54,8 @@ def dedup(source: Path, against: Path | None, max_distance: int | None, page: Pa
     check_page(page, force)
     first, other, code = _open_both(source, against, backend, as_json, options)
     radius = int(NEAR * first.n_bits) if max_distance is None else max_distance
+    if backend == "auto" and len(first) >= MANY:
+        first.use("multi-index")
     found = groups(first, radius, other)
     for number, members in enumerate(found, 1):
         _tell(number, members, against is not None, as_json)
@@ -111,7 +115,8 @@ def _write_page(page: Path, note: str, found: list[list[Member]], options: dict[
     walls = []
     for number, members in enumerate(found, 1):
         farthest = max(member.distance for member in members)
-        remark = f"{len(members)} pictures, {f'up to {farthest} bits apart' if farthest else 'the same code'}"
+        apart = f"up to {farthest} bit{'s' * (farthest != 1)} apart" if farthest else "the same code"
+        remark = f"{len(members)} pictures, {apart}"
         tiles = [Tile(member.path, member.distance if place else None) for place, member in enumerate(members)]
         walls.append(Wall(f"Group {number}", remark, tiles))
     decode = decoder(options["device"])

@@ -15,6 +15,7 @@ import click
 
 from ..contracts import OutputError, OutputExistsError, UsageError
 from ..index import INDEXES
+from ..index.threads import cores
 from . import fail
 from .output import emit_json
 
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from ..search.building import Report
     from ..search.pictures import CodeReader, Decode, Failure
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
 
 def hasher_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of everything that hashes pictures."""
     options = [
         click.option("--hasher", metavar="NAME|PATH", help="Hasher of the zoo, the cache, or a checkpoint file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option("-j", "--jobs", type=click.IntRange(1), default=CORES, help="Threads; one per core unless given."),
+        click.option(
+            "-j", "--jobs", type=click.IntRange(1), default=cores(), help="Threads; one per core unless given."
+        ),
         click.option("--quiet", is_flag=True, help="No progress."),
     ]
     for option in reversed(options):

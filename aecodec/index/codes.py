@@ -37,6 +37,12 @@ def check_radius(radius: int) -> int:
     return int(radius)
 
 
+def select(table: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Some rows of a C-contiguous (N, M) array, by a mask or by numbers. A row moves as one item, which is faster."""
+    whole = table.view(f"V{table.shape[1] * table.itemsize}").ravel()
+    return whole[which].view(table.dtype).reshape(-1, table.shape[1])
+
+
 def as_words(codes: np.ndarray) -> np.ndarray:
     """(N, B) uint8 -> (N, W) of the widest unsigned integers that divide a row: a view where memory allows it."""
     for dtype in (np.uint64, np.uint32, np.uint16):

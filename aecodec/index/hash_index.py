@@ -13,7 +13,7 @@ import numpy as np
 from ..contracts import IndexFileError, Scanner, UsageError
 from . import backend as find_backend
 from . import storage
-from .codes import check_codes, check_queries
+from .codes import check_codes, check_queries, select
 from .ids import Numbers, Paths
 
 
@@ -172,9 +172,9 @@ class HashIndex:
             return
         keep = np.ones(len(self), bool)
         keep[rows] = False
-        self._ids, self.codes = self._ids.kept(keep), self.codes[keep]
+        self._ids, self.codes = self._ids.kept(keep), select(self.codes, keep)
         if self.stamps is not None:
-            self.stamps = self.stamps[keep]
+            self.stamps = select(self.stamps, keep)
         self._scanner = None
 
     # -- searching -------------------------------------------------------------------------------
@@ -239,5 +239,5 @@ class HashIndex:
 
 def _joined(old: np.ndarray, new: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     """Old rows and new, in an order (None: one after another)."""
-    both = np.concatenate([old, new]) if len(old) else np.array(new)
-    return both if order is None else both[order]
+    both = np.concatenate([old, new]) if len(old) else np.array(new, order="C")
+    return both if order is None else select(both, order)
