@@ -215,6 +215,17 @@ class TestKeys:
         rows, distances = unpack(merge_nearest([keys[:, ::2], keys[:, 1::2]], k))
         assert list(zip(distances[0].tolist(), rows[0].tolist(), strict=True)) == sorted(hits)[:k]
 
+    @given(
+        st.lists(st.tuples(st.integers(0, 6), st.integers(0, 512), st.integers(0, 1 << 40)), max_size=20),
+        st.sampled_from([7, 1 << 20]),
+    )
+    def test_hits_of_several_queries_are_put_in_order(self, hits, queries):
+        """Also where query, distance and row do not fit in one integer."""
+        found = np.array([[q, d << ROW_BITS | row] for q, d, row in hits], np.uint64).reshape(-1, 2)
+        limits, rows, distances = merge_within([found[::2], found[1::2]], queries)
+        numbers = np.repeat(np.arange(queries), np.diff(limits))
+        assert list(zip(numbers.tolist(), distances.tolist(), rows.tolist(), strict=True)) == sorted(hits)
+
     def test_hits_of_no_query(self):
         limits, rows, distances = merge_within([np.empty((0, 2), np.uint64)], 3)
         assert (limits.tolist(), len(rows), len(distances)) == ([0, 0, 0, 0], 0, 0)

@@ -27,7 +27,17 @@ def merge_nearest(parts: list[np.ndarray], k: int) -> np.ndarray:
 def merge_within(parts: list[np.ndarray], queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parts of (M, 2) uint64 of query and key -> limits (queries + 1,) int64, rows int64, distances int32, sorted."""
     found = np.concatenate(parts) if len(parts) != 1 else parts[0]
-    order = np.lexsort((found[:, 1], found[:, 0]))
     limits = np.zeros(queries + 1, np.int64)
     np.cumsum(np.bincount(found[:, 0].astype(np.int64), minlength=queries), out=limits[1:])
-    return limits, *unpack(found[order, 1])
+    rows, distances = unpack(found[:, 1])
+    row_bits, distance_bits = (int(part.max(initial=0)).bit_length() for part in (rows, distances))
+    if queries.bit_length() + row_bits + distance_bits > 64:
+        order = np.lexsort((found[:, 1], found[:, 0]))
+        return limits, rows[order], distances[order]
+    # everything in one integer: sorting those is many times faster
+    hits = (found[:, 0] << np.uint64(distance_bits) | distances.astype(np.uint64)) << np.uint64(row_bits)
+    hits |= rows.astype(np.uint64)
+    hits.sort()
+    rows = (hits & np.uint64((1 << row_bits) - 1)).astype(np.int64)
+    distances = (hits >> np.uint64(row_bits) & np.uint64((1 << distance_bits) - 1)).astype(np.int32)
+    return limits, rows, distances
