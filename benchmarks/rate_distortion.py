@@ -71,6 +71,8 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
     if checks:
         text = "## agreement\n\nOur points against those that others measured with the same settings.\n\n"
         _publish(out / "agreement.md", text + agreement_table(checks))
+    # Variants that only repeat another benchmark's settings would crowd tables and hide curves.
+    results = {name: points for name, points in results.items() if name not in COMPRESSAI}
     curves = {name: curve(points) for name, points in results.items()}
     ours = {name: curves[name] for name in results if name not in LABELS}
     peers = {name: curves[name] for name in results if name in LABELS}
@@ -95,8 +97,6 @@ def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, C
         kind = "peer" if name in LABELS else "ours"
         return Line(name, LABELS.get(name, name), kind, [p.bpp for p in points], quality)
 
-    # Variants that only repeat another benchmark's settings would hide the curves beneath them.
-    results = {name: points for name, points in results.items() if name not in COMPRESSAI}
     lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
     for key in _DRAWN_PUBLISHED:
         if key in published:
