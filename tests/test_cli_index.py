@@ -125,7 +125,8 @@ def test_aec_files_are_decoded_upright(photos, capsys):
     exif = Image.Exif()
     exif[0x112] = 6
     Image.open(photos / "p1.png").transpose(Image.Transpose.ROTATE_90).save(photos / "turned.png", exif=exif)
-    assert run(["compress", "photos/turned.png", "-o", "photos/turned.aec", "--orientation", "keep", "-q", "95"]) == 0
+    options = ["--orientation", "keep", "-q", "95", "--no-hash"]
+    assert run(["compress", "photos/turned.png", "-o", "photos/turned.aec", *options]) == 0
     index = built(capsys)
     assert run(["search", index, "photos/p1.png", "-k", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -150,6 +151,19 @@ def test_a_folder_whose_aec_files_carry_short_hashes_is_indexed_without_decoding
     assert "of 32 bits" in capsys.readouterr().out
     assert run(["index", "build", "photos", "-o", "b.hix", "--bits", "64"]) == 1
     assert "a.aec: the file needs model small" in capsys.readouterr().err
+
+
+def test_what_compress_writes_is_indexed_without_decoding(few_photos, capsys, monkeypatch):
+    """The embedded hasher and codec, from end to end: pictures of both kinds find each other."""
+    assert run(["compress", "-r", "photos", "-o", "photos/", "-q", "80"]) == 0
+    monkeypatch.setattr(Codec, "decode_container", None)
+    assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
+    assert HashIndex.load("photos.hix").n_bits == 64
+    capsys.readouterr()
+    for number in range(4):
+        assert run(["search", "photos.hix", f"photos/p{number}.aec", "--max-distance", "2"]) == 0
+        found = {line[6:] for line in capsys.readouterr().out.splitlines()}
+        assert {f"photos/p{number}.aec", f"photos/p{number}.png"} <= found
 
 
 def test_dedup_groups_and_changes_nothing(photos, capsys):
