@@ -54,7 +54,7 @@ def test_seams_compare_the_band_with_the_rest_and_with_no_borders(module):
 
 
 def test_the_embedded_model_leaves_no_seam(module):
-    """Beside 256-pixel tiles' borders the PSNR is within 0.05 dB of the rest, and of the same pixels without borders."""
+    """Beside borders of tiles the PSNR is within 0.05 dB of the rest, and of the same pixels without borders."""
     seams = module("seams")
     inside, outside, whole = seams.measure([seams.textured(768)], 256, 50.0, Codec.from_pretrained())
     assert abs(inside - outside) < 0.05
