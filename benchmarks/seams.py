@@ -1,6 +1,6 @@
 """Whether tiles leave seams: PSNR in the band beside the borders of tiles against the rest of the picture.
 
-    python benchmarks/seams.py [--side 2048] [--tile 512] [--photo FILE] [--out FOLDER]
+    python benchmarks/seams.py [--side 1024] [--tile 256] [--seeds 4] [--photo FILE] [--out FOLDER]
 
 On pictures that are alike everywhere (smooth: sums of waves; textured: filtered noise) band and rest differ by what the
 borders do, and by chance. A photograph is not alike everywhere; for it, the band of the tiled file is compared with
@@ -24,9 +24,9 @@ from aecodec.data.images import Picture, read_picture
 BAND = 8
 
 
-def smooth(side: int) -> np.ndarray:
+def smooth(side: int, seed: int = 0) -> np.ndarray:
     """(side, side, 3) uint8: slow waves in many directions."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     planes = np.zeros((side, side, 3), np.float32)
     for _ in range(24):
@@ -36,9 +36,9 @@ def smooth(side: int) -> np.ndarray:
     return np.clip(np.rint(planes + 128), 0, 255).astype(np.uint8)
 
 
-def textured(side: int) -> np.ndarray:
+def textured(side: int, seed: int = 0) -> np.ndarray:
     """(side, side, 3) uint8: noise whose power falls with frequency as that of photographs does."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(1000 + seed)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     shape = 1 / np.maximum(frequency, 0.02)
     base = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(side, side))) * shape, (side, side))
@@ -62,34 +62,41 @@ def decibels(squared: np.ndarray) -> float:
     return 10 * math.log10(255**2 / squared.mean())
 
 
-def measure(pixels: np.ndarray, tile: int, quality: float, codec: Codec) -> tuple[float, float, float]:
-    """PSNR in the band and in the rest of a tiled file, and in the band where there are no borders."""
-    chosen, errors = band(*pixels.shape[:2], tile), []
-    for side in (tile, 1 << 14):
-        tiled = Codec(codec.frozen, codec.precision, tile=side)
-        decoded = tiled.decode_picture(tiled.encode_picture(Picture(pixels), quality=quality).data).pixels
-        errors.append((decoded.astype(np.float64) - pixels) ** 2)
-    return decibels(errors[0][chosen]), decibels(errors[0][~chosen]), decibels(errors[1][chosen])
+def measure(pictures: list[np.ndarray], tile: int, quality: float, codec: Codec) -> tuple[float, float, float]:
+    """PSNR over pictures in the band and in the rest of tiled files, and in the band where there are no borders."""
+    inside, outside, whole = [], [], []
+    for pixels in pictures:
+        chosen, errors = band(*pixels.shape[:2], tile), []
+        for side in (tile, 1 << 14):
+            tiled = Codec(codec.frozen, codec.precision, tile=side)
+            decoded = tiled.decode_picture(tiled.encode_picture(Picture(pixels), quality=quality).data).pixels
+            errors.append((decoded.astype(np.float64) - pixels) ** 2)
+        inside.append(errors[0][chosen])
+        outside.append(errors[0][~chosen])
+        whole.append(errors[1][chosen])
+    return decibels(np.concatenate(inside)), decibels(np.concatenate(outside)), decibels(np.concatenate(whole))
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--side", type=click.IntRange(512), default=2048, show_default=True)
-@click.option("--tile", type=click.IntRange(256), default=512, show_default=True)
+@click.option("--side", type=click.IntRange(512), default=1024, show_default=True)
+@click.option("--tile", type=click.IntRange(256), default=256, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="Synthetic pictures of each kind.")
 @click.option("--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
 @click.option("--qualities", default="20,50,80", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
-def main(side: int, tile: int, photo: tuple[Path, ...], qualities: str, out: Path | None) -> None:
+def main(side: int, tile: int, seeds: int, photo: tuple[Path, ...], qualities: str, out: Path | None) -> None:
     codec = Codec.from_pretrained()
-    pictures = {"smooth": smooth(side), "textured": textured(side)}
-    pictures.update({path.stem: np.asarray(read_picture(path).pixels) for path in photo})
+    kinds = {"smooth": smooth, "textured": textured}
+    pictures = {name: [draw(side, seed) for seed in range(seeds)] for name, draw in kinds.items()}
+    pictures.update({path.stem: [np.asarray(read_picture(path).pixels)] for path in photo})
     lines = [
         "| picture | quality | band | rest | band - rest | band without borders | difference |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, pixels in pictures.items():
+    for name, drawn in pictures.items():
         for quality in (float(part) for part in qualities.split(",")):
-            inside, outside, whole = measure(pixels, tile, quality, codec)
-            apart = f"{inside - outside:+.3f} dB" if name in ("smooth", "textured") else "(not alike)"
+            inside, outside, whole = measure(drawn, tile, quality, codec)
+            apart = f"{inside - outside:+.3f} dB" if name in kinds else "(not alike)"
             lines.append(
                 f"| {name} | {quality:g} | {inside:.3f} dB | {outside:.3f} dB | {apart} "
                 f"| {whole:.3f} dB | {inside - whole:+.3f} dB |"
@@ -98,7 +105,9 @@ def main(side: int, tile: int, photo: tuple[Path, ...], qualities: str, out: Pat
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "seams.md").write_text("\n".join(lines) + "\n")
-        (out / "seams.json").write_text(json.dumps(provenance.collect(side=side, tile=tile), indent=1) + "\n")
+        (out / "seams.json").write_text(
+            json.dumps(provenance.collect(side=side, tile=tile, seeds=seeds), indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
