@@ -36,8 +36,8 @@ class SemanticHashConfig:
     features: width of the layer before the bits; decoder: channels of the decoder.
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
-    noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch; straight_through:
-    train on the bits themselves, not on their probabilities.
+    noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
+    straight_through: train on the bits themselves, not on their probabilities.
     temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, nearest
     by neighbours_of ("codes" or "pixels"), once the share neighbours_from of the training is done.
     contrast, reconstruction, kl, decorrelation: weights of the terms of the loss.
