@@ -127,6 +127,7 @@ def test_each_weight_adds_its_part():
 @pytest.mark.parametrize("change", [
     {"noise": 0.0}, {"bi_half": False}, {"straight_through": False}, {"temperature": 0.1}, {"neighbours": 3},
     {"neighbours": 3, "neighbours_of": "pixels"}, {"prefixes": ()}, {"strides": (4, 2)}, {"views": "photos"},
+    {"first_views": "originals"},
 ])  # fmt: skip
 def test_each_variant_changes_the_loss(change):
     batch = pictures()
@@ -169,7 +170,7 @@ def test_named_sizes_hash_their_shape(name):
 
 @pytest.mark.parametrize("wrong", [
     {"n_bits": 12, "prefixes": ()}, {"prefixes": (64, 32)}, {"prefixes": (128,)}, {"shape": (2, 8, 8)},
-    {"shape": (8, 8)}, {"views": "none"}, {"widths": (8,)}, {"neighbours_of": "labels"},
+    {"shape": (8, 8)}, {"views": "none"}, {"first_views": "none"}, {"widths": (8,)}, {"neighbours_of": "labels"},
     {"widths": (), "blocks": ()}, {"strides": (2,)}, {"backbone": "resnet18"},
 ])  # fmt: skip
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):

@@ -35,8 +35,9 @@ class SemanticHashConfig:
     default) or more (one as wide as its stride); blocks: residual blocks in each.
     features: width of the layer before the bits; decoder: channels of the decoder.
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
-    views: a recipe of nn.views. noise: standard deviation of what is added to the logits; bi_half: each bit balanced
-    over the batch; straight_through: train on the bits themselves, not on their probabilities.
+    views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
+    noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
+    straight_through: train on the bits themselves, not on their probabilities.
     temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, nearest
     by neighbours_of ("codes" or "pixels"), once the share neighbours_from of the training is done.
     contrast, reconstruction, kl, decorrelation: weights of the terms of the loss.
@@ -53,6 +54,7 @@ class SemanticHashConfig:
     backbone: str = ""
     backbone_weights: str = ""
     views: str = "objects"
+    first_views: str = ""
     noise: float = 0.3
     bi_half: bool = True
     straight_through: bool = True
@@ -71,8 +73,9 @@ class SemanticHashConfig:
             raise ValueError(f"code lengths must be multiples of 8 that rise, got {lengths}")
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[0] not in (1, 3):
             raise ValueError(f"pictures of 1 or 3 channels (C, H, W) are hashed, got shape {self.shape}")
-        if self.views not in RECIPES:
-            raise ValueError(f"no views {self.views!r}; there are: {', '.join(RECIPES)}")
+        for views in (self.views, self.first_views or self.views):
+            if views not in RECIPES:
+                raise ValueError(f"no views {views!r}; there are: {', '.join(RECIPES)}")
         if self.neighbours_of not in ("codes", "pixels"):
             raise ValueError(f"neighbours are those of codes or of pixels, got {self.neighbours_of!r}")
         if not len(self.widths) == len(self.blocks) == len(self.strides or self.widths) > 0:
@@ -89,8 +92,8 @@ SIZES = {
     "digits": replace(_TINY, shape=(1, 28, 28), views="digits"),
     "objects": replace(_TINY, shape=(3, 32, 32), widths=(64, 128, 256)),
     "photos": replace(
-        _TINY, n_bits=256, prefixes=(64, 128), widths=(32, 64, 128, 160), blocks=(0, 1, 1, 1), decoder=16,
-        views="photos",
+        _TINY, n_bits=256, prefixes=(64, 128), widths=(64, 128, 160), strides=(4, 2, 2), blocks=(0, 1, 1), decoder=8,
+        views="photos", first_views="originals", temperature=0.1,
     ),
 }  # fmt: skip
 
@@ -199,8 +202,8 @@ class SemanticHash(nn.Module):
         """
         config = self.config
         size = config.shape[1], config.shape[2]
-        recipe = RECIPES[config.views]
-        views = torch.cat([random_view(batch, size, recipe, rng) for _ in range(2)])
+        recipes = RECIPES[config.first_views or config.views], RECIPES[config.views]
+        views = torch.cat([random_view(batch, size, recipe, rng) for recipe in recipes])
         features = self.encoder(views.contiguous(memory_format=torch.channels_last))
         logits = self.head(features).float()
         with torch.autocast(batch.device.type, enabled=False):

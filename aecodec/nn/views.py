@@ -76,9 +76,11 @@ RECIPES: dict[str, ViewRecipe] = {
         area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2,
     ),
     "photos": ViewRecipe(
-        area=0.4, aspect=1.2, rotate=10, flip_p=0.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05,
-        gamma=1.5, grey_p=0.2, blur_p=0.25, blocks_p=0.25, mark_p=0.3,
+        area=0.3, aspect=1.2, rotate=8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05, gamma=1.5, grey_p=0.35,
+        blur_p=0.15, blocks_p=0.1, mark_p=0.2,
     ),
+    # What a copy is held against: nearly the whole picture, nearly as it was.
+    "originals": ViewRecipe(area=0.8, aspect=1.1, rotate=3, brightness=0.1, contrast=0.1, colour_p=0.5),
 }  # fmt: skip
 
 
