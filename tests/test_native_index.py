@@ -239,19 +239,22 @@ class TestMultiIndex:
         queries=st.integers(0, 9),
         radius=st.integers(0, 9),
         parts=st.sampled_from([None, 1, 2, 3, 5]),
-        dear=st.sampled_from([(1e-9, 1e-9), (800, 8000)]),
+        dear=st.sampled_from([((1e-9,) * 2,) * 2, ((800, 8000), (200, 3000))]),
+        engine_name=st.sampled_from(["c", "numba"]),
         together=st.sampled_from([5, 1000]),
         kind=st.sampled_from(["random", "clustered", "constant", "ties"]),
         seed=st.integers(0, 999),
     )
-    def test_equals_the_oracle(self, count, width, queries, radius, parts, dear, together, kind, seed):
+    def test_equals_the_oracle(self, count, width, queries, radius, parts, dear, engine_name, together, kind, seed):
         codes = make_codes(count, width, seed, kind)
         asked = np.concatenate([make_codes(queries, width, seed + 1, "random"), codes[:2]])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("aecodec.index.multi_index._DEAR", dear)
             patch.setattr("aecodec.index.multi_index._TOGETHER", together)
             patch.setattr("aecodec.index.multi_index._MOST_BITS", 12)
-            ours = MultiIndexScanner(codes, parts=parts)
+            patch.setattr("aecodec.index.multi_index._SHARE", 2)
+            ours = MultiIndexScanner(codes, parts=parts, threads=2)
+            ours._scan = NativeScanner(codes, threads=2, engine_name=engine_name)
             assert_same(ours.range_search(asked, radius), NumpyScanner(codes).range_search(asked, radius))
 
 

@@ -5,6 +5,7 @@
  */
 #include "hamming_popcount.h"
 #include "hamming_sliced.h"
+#include "hamming_tables.h"
 
 #define SAMPLE 256
 #define SAMPLED_WORDS 16
@@ -114,6 +115,24 @@ int hamming_within(const uint8_t *codes, int64_t n, int64_t bytes, const uint8_t
     if (hits && !result) *hits = s.hits, *n_hits = s.n_hits;
     else free(s.hits);
     return result;
+}
+
+/* One thread's share of a radius search through tables; a chunk is of queries. Parts whose most is negative are not looked
+ * up. Returns 2 if more candidates than the budget would have to be compared. Otherwise as hamming_within. */
+int hamming_look_up(const uint8_t *codes, int64_t n, int64_t bytes, const uint8_t *queries, int64_t nq, int64_t radius,
+                    const part *parts, int64_t n_parts, int64_t budget, int64_t *next, int64_t chunk, int64_t *counts, hit **hits,
+                    int64_t *n_hits) {
+    scan s = {.codes = codes, .n = n, .bytes = bytes, .words = (bytes + 7) / 8, .nq = nq, .counts = counts, .keep = 1,
+              .budget = budget};
+    uint64_t *differing = calloc(s.words, 8);
+    s.failed = !differing || prepare(&s, queries, radius, 0);
+    for (int64_t q; !s.failed && (q = __atomic_fetch_add(next, chunk, __ATOMIC_RELAXED)) < nq;)
+        for (int64_t end = q + chunk < nq ? q + chunk : nq; q < end; q++)
+            for (int64_t which = 0; which < n_parts; which++) look_up(&s, q, radius, parts, which, differing);
+    free(differing), free(s.queries), free(s.limit);
+    if (!s.failed) *hits = s.hits, *n_hits = s.n_hits;
+    else free(s.hits);
+    return s.failed == TOO_DEAR ? TOO_DEAR : -(s.failed != 0);
 }
 
 void hamming_free(void *hits) { free(hits); }

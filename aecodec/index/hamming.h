@@ -15,6 +15,8 @@
 #define TILE 32
 #define MAX_PLANES 10
 #define ROW_BITS 44
+#define AHEAD 8
+#define TOO_DEAR 2
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint64_t vec __attribute__((vector_size(8 * LANES), aligned(8 * LANES)));
@@ -36,6 +38,7 @@ typedef struct {
     uint64_t *start;                /* (nq, MAX_PLANES) masks of ~limit, the accumulator's first value */
     vec *tables;                    /* (words, TABLE) */
     vec *sums;                      /* (TILE, MAX_PLANES + 1) accumulators of a tile of queries, and their carries */
+    int64_t budget;                 /* tables only: candidates that may still be compared */
     int failed;
 } scan;
 

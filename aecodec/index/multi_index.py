@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
 import numpy as np
 
+from ..contracts import UsageError
 from .codes import as_words, check_codes, check_k, check_queries, check_radius, popcount
+from .keys import merge_within
 from .native import NativeScanner
 
 #: Bits of a part, at most: a table has an entry for each of its values.
 _MOST_BITS = 24
 #: Candidates looked at together.
 _TOGETHER = 1 << 21
-#: A lookup or a candidate costs as much as so many codes of a scan: of a few queries, of a batch (measured).
-_DEAR = (800, 8000)
+#: A lookup or a candidate costs as much as so many codes of a scan, of a few queries and of a batch (measured): by
+#: NumPy, compiled.
+_DEAR = ((800, 8000), (200, 3000))
+#: Queries that a thread takes at a time.
+_SHARE = 16
+Hits = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class MultiIndexScanner:
@@ -32,6 +39,8 @@ class MultiIndexScanner:
     def __init__(self, codes: np.ndarray, *, parts: int | None = None, threads: int | None = None) -> None:
         """codes: (N, B) uint8. parts: m, bits / log2 N unless given (the paper's section 4, uniform codes)."""
         self._codes = check_codes(codes)
+        if len(self._codes) >= 1 << 32:
+            raise UsageError(f"multi-index hashing takes fewer than 2^32 codes, got {len(self._codes)}")
         count, bits = len(self._codes), 8 * self._codes.shape[1]
         self._scan = NativeScanner(self._codes, threads=threads)
         wanted = check_k(parts) if parts is not None else round(bits / max(math.log2(count or 1), 1))
@@ -47,10 +56,46 @@ class MultiIndexScanner:
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
         queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
-        looked_up = self._lookups(queries, radius)
-        if looked_up is None:
-            return self._scan.range_search(queries, radius)
-        numbers, starts, lengths = looked_up
+        each, more = divmod(radius, self.parts)
+        flips = [each if part <= more else each - 1 for part in range(self.parts)]
+        lookups = sum(
+            math.comb(stop - start, ones)
+            for (start, stop), most in zip(self._spans, flips, strict=True)
+            for ones in range(most + 1)
+        )
+        compiled = self._scan.engine == "c"
+        budget = min(int(len(self._codes) * len(queries) / _DEAR[compiled][len(queries) >= 8]), 1 << 62)
+        if lookups * len(queries) <= budget:
+            hits = (self._compiled if compiled else self._plain)(queries, radius, flips, budget)
+            if hits is not None:
+                return hits
+        return self._scan.range_search(queries, radius)
+
+    def _compiled(self, queries: np.ndarray, radius: int, flips: list[int], budget: int) -> Hits | None:
+        """By the C kernel, threads sharing the queries; None if there are too many candidates."""
+        from .native_build import CEngine, Part
+
+        engine = CEngine()
+        masks = [
+            _masks(stop - start, most).astype(np.uint32) for (start, stop), most in zip(self._spans, flips, strict=True)
+        ]
+        parts = (Part * self.parts)(*(
+            Part(start, stop, most, len(mask), order.ctypes.data, begins.ctypes.data, mask.ctypes.data)
+            for (start, stop), most, mask, (order, begins) in zip(self._spans, flips, masks, self._tables, strict=True)
+        ))  # fmt: skip
+        threads = min(self._scan.threads, 1 + len(queries) // _SHARE)
+        ticket, asked = engine.ticket(len(queries), _SHARE), np.ascontiguousarray(queries)
+        found = self._scan.together(
+            lambda: engine.look_up(self._codes, asked, radius, parts, budget // threads, ticket, _SHARE), threads
+        )
+        whole = [part for part in found if part is not None]
+        return merge_within(whole, len(queries)) if len(whole) == len(found) else None
+
+    def _plain(self, queries: np.ndarray, radius: int, flips: list[int], budget: int) -> Hits | None:
+        """By NumPy; None if there are too many candidates."""
+        numbers, starts, lengths = self._lookups(queries, flips)
+        if lengths.sum() > budget:
+            return None
         count = max(len(self._codes), 1)
         hits = [np.empty(0, np.int64)]
         ends = np.cumsum(lengths)
@@ -69,21 +114,10 @@ class MultiIndexScanner:
         values = _bits(self._codes, start, stop)
         begins = np.zeros((1 << (stop - start)) + 1, np.int64)
         np.cumsum(np.bincount(values, minlength=len(begins) - 1), out=begins[1:])
-        kind = np.uint32 if len(values) < 1 << 32 else np.int64
-        return np.argsort(values, kind="stable").astype(kind), begins.astype(kind)
+        return np.argsort(values, kind="stable").astype(np.uint32), begins.astype(np.uint32)
 
-    def _lookups(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Which query, where in the concatenated orders, how many rows; None if a scan is cheaper."""
-        budget = len(self._codes) * max(len(queries), 1) / _DEAR[len(queries) >= 8]
-        each, more = divmod(radius, self.parts)
-        flips = [each if part <= more else each - 1 for part in range(self.parts)]
-        lookups = sum(
-            math.comb(stop - start, ones)
-            for (start, stop), most in zip(self._spans, flips, strict=True)
-            for ones in range(most + 1)
-        )
-        if lookups * len(queries) > budget:
-            return None
+    def _lookups(self, queries: np.ndarray, flips: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which query, where in the concatenated orders, how many rows."""
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for part, ((start, stop), most) in enumerate(zip(self._spans, flips, strict=True)):
             values = (_bits(queries, start, stop)[:, None] ^ _masks(stop - start, most)[None]).ravel()
@@ -94,7 +128,7 @@ class MultiIndexScanner:
             numbers = some // max(len(values) // max(len(queries), 1), 1)
             found.append((numbers, first[some] + part * len(self._codes), lengths[some]))
         numbers, starts, lengths = (np.concatenate([part[i] for part in found]) for i in range(3))
-        return None if lengths.sum() > budget else (numbers, starts, lengths)
+        return numbers, starts, lengths
 
     def _compare(
         self, queries: np.ndarray, radius: int, numbers: np.ndarray, starts: np.ndarray, lengths: np.ndarray
@@ -123,6 +157,7 @@ def _bits(codes: np.ndarray, start: int, stop: int) -> np.ndarray:
     return value
 
 
+@functools.cache
 def _masks(bits: int, most: int) -> np.ndarray:
     """Every integer of ``bits`` bits with at most so many ones: int64."""
     masks = [

@@ -77,9 +77,9 @@ class NativeScanner:
         if threads is not None and threads < 1:
             raise UsageError(f"threads are at least 1, got {threads}")
         self._codes = check_codes(codes)
-        self._threads = threads or cores()
+        self.threads = threads or cores()
         self._engine, self.reason = engine(engine_name)
-        self.engine = self._engine.name if self._engine else "numpy"
+        self.engine: str = self._engine.name if self._engine else "numpy"
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -112,25 +112,26 @@ class NativeScanner:
     def read(self) -> None:
         """Reads all codes with every thread and does nothing else: the floor under a search. The C engine only."""
         words = self._codes.nbytes // 8
-        ticket, chunk = self._engine.ticket(words, 0), min(_CHUNK, max(1, words // (8 * self._threads) // 32) * 32)
-        self._together(lambda: self._engine.read(self._codes, ticket, chunk), self._threads)
+        ticket, chunk = self._engine.ticket(words, 0), min(_CHUNK, max(1, words // (8 * self.threads) // 32) * 32)
+        self.together(lambda: self._engine.read(self._codes, ticket, chunk), self.threads)
 
     def _share(self, method: str, queries: np.ndarray, number: int) -> list[Any]:
         """One engine call in each of as many threads as the work is worth -> what each found."""
         count, width = self._codes.shape
         work = count * width * (1 + len(queries) // 4)
-        threads = int(min(self._threads, 1 + work // _WORTH, max(1, count // _BLOCK)))
+        threads = int(min(self.threads, 1 + work // _WORTH, max(1, count // _BLOCK)))
         chunk = min(_CHUNK, max(1, count // (8 * threads) // _BLOCK) * _BLOCK)
         ticket = self._engine.ticket(count, chunk)
         call = getattr(self._engine, method)
         asked = np.ascontiguousarray(queries)
-        return self._together(lambda: call(self._codes, asked, min(number, 1 << 40), ticket, chunk), threads)
+        return self.together(lambda: call(self._codes, asked, min(number, 1 << 40), ticket, chunk), threads)
 
-    def _together(self, call: Callable[[], Any], threads: int) -> list[Any]:
+    def together(self, call: Callable[[], Any], threads: int) -> list[Any]:
+        """The results of a call that as many threads make at once."""
         if threads == 1:
             return [call()]
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hamming")
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="hamming")
         others = [self._pool.submit(call) for _ in range(threads - 1)]
         return [call(), *(other.result() for other in others)]

@@ -23,9 +23,12 @@ from ..registry import cache_folder
 from .keys import NO_KEY
 
 _HERE = Path(__file__).parent
-SOURCES = tuple(_HERE / name for name in ("hamming.c", "hamming.h", "hamming_popcount.h", "hamming_sliced.h"))
+SOURCES = tuple(
+    _HERE / name for name in ("hamming.c", "hamming.h", "hamming_popcount.h", "hamming_sliced.h", "hamming_tables.h")
+)
 _FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-w")
 _TIMEOUT = 120
+_TOO_DEAR = 2
 #: Queries from which the sliced kernel wins, for codes of one word and of more.
 _SLICED_FROM = (8, 16)
 
@@ -111,6 +114,7 @@ def library() -> ctypes.CDLL:
     scan: list[Any] = [pointer, number, number, pointer, number, number, ctypes.c_int, pointer, number]
     loaded.hamming_nearest.argtypes = [*scan, pointer, pointer]
     loaded.hamming_within.argtypes = [*scan, pointer, pointer, pointer]
+    loaded.hamming_look_up.argtypes = [*scan[:6], pointer, number, number, pointer, number, pointer, pointer, pointer]
     loaded.hamming_free.argtypes, loaded.hamming_free.restype = [pointer], None
     loaded.hamming_read.argtypes, loaded.hamming_read.restype = [pointer, number, pointer, number], ctypes.c_uint64
     _check(CEngine(loaded))
@@ -126,6 +130,34 @@ def _check(engine: CEngine) -> None:
             found = engine.count(codes, queries, 4 * width, engine.ticket(600, 512), 512)
             if not np.array_equal(found, expected[: len(queries)].sum(axis=1)):
                 raise MissingDependencyError("the Hamming kernels miscount on this machine")
+
+
+class Part(ctypes.Structure):
+    """A part of the codes and its table; see hamming_tables.h. The arrays must outlive it."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("start", "stop", "most", "n_masks")),
+        *((name, ctypes.c_void_p) for name in ("order", "begins", "masks")),
+    )
+
+
+class _Found:
+    """Where a call puts the hits that it allocates."""
+
+    def __init__(self, queries: int) -> None:
+        self._counts, self._hits = np.zeros(queries, np.int64), ctypes.c_void_p()
+        self._length = ctypes.c_int64(0)
+        self.places = (self._counts.ctypes.data, ctypes.addressof(self._hits), ctypes.addressof(self._length))
+
+    def take(self, loaded: ctypes.CDLL) -> np.ndarray:
+        """-> (M, 2) uint64 of query and key; the library's own memory is freed."""
+        if not self._length.value:
+            return np.empty((0, 2), np.uint64)
+        try:
+            found = ctypes.cast(self._hits, ctypes.POINTER(ctypes.c_uint64))
+            return np.ctypeslib.as_array(found, (self._length.value, 2)).copy()
+        finally:
+            loaded.hamming_free(self._hits)
 
 
 class CEngine:
@@ -159,16 +191,34 @@ class CEngine:
         self, codes: np.ndarray, queries: np.ndarray, radius: int, ticket: ctypes.c_int64, chunk: int
     ) -> np.ndarray:
         """-> (M, 2) uint64 of query and key, in no order. Raises MemoryError."""
-        counts, hits, length = np.zeros(len(queries), np.int64), ctypes.c_void_p(), ctypes.c_int64(0)
-        places = (counts.ctypes.data, ctypes.addressof(hits), ctypes.addressof(length))
-        self._call("hamming_within", codes, queries, radius, ticket, chunk, *places)
-        if not length.value:
-            return np.empty((0, 2), np.uint64)
-        try:
-            found = ctypes.cast(hits, ctypes.POINTER(ctypes.c_uint64))
-            return np.ctypeslib.as_array(found, (length.value, 2)).copy()
-        finally:
-            self._library.hamming_free(hits)
+        found = _Found(len(queries))
+        self._call("hamming_within", codes, queries, radius, ticket, chunk, *found.places)
+        return found.take(self._library)
+
+    def look_up(
+        self,
+        codes: np.ndarray,
+        queries: np.ndarray,
+        radius: int,
+        parts: ctypes.Array[Part],
+        budget: int,
+        ticket: ctypes.c_int64,
+        chunk: int,
+    ) -> np.ndarray | None:
+        """As within, through tables; a chunk is of queries. None if more candidates than the budget would have to be
+
+        compared. Raises MemoryError.
+        """
+        found = _Found(len(queries))
+        result = self._library.hamming_look_up(
+            codes.ctypes.data, *codes.shape, queries.ctypes.data, len(queries), radius,
+            ctypes.addressof(parts), len(parts), budget, ctypes.addressof(ticket), chunk, *found.places,
+        )  # fmt: skip
+        if result == _TOO_DEAR:
+            return None
+        if result:
+            raise MemoryError(f"no memory left for the hits of {len(queries)} queries")
+        return found.take(self._library)
 
     def count(
         self, codes: np.ndarray, queries: np.ndarray, radius: int, ticket: ctypes.c_int64, chunk: int
