@@ -10,8 +10,8 @@ While it moves, a latent stands for a choice between two integers, the upper one
 very tables that code the file, are linear between the integers; to the squared error of the mean, each latent adds its
 own variance w (1 - w) times the squared error that a change of 1 in it causes, measured per channel. For a synthesis
 that is linear near the picture and choices that are independent this is exact, and its minima are at integers: without
-the variance, latents settle between them, and rounding loses half of the gain. The hyper-latent stays as it is, so the table of each latent is fixed. Only integers in the
-file change: any decoder reads it, in the same time.
+the variance, latents settle between them, and rounding loses half of the gain. The hyper-latent stays as it is, so the
+table of each latent is fixed. Only integers in the file change: any decoder reads it, in the same time.
 
 A picture is refined tile by tile, each with its neighbours' latents held fixed around it, so memory is bounded by a
 tile. The bits of real integers and the error of real pixels are compared as it goes on, and the best is kept: a
