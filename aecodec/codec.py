@@ -28,7 +28,7 @@ from .contracts import (
 )
 from .data.images import Picture, blank_pixels, pack_alpha, read_picture, to_image, unpack_alpha
 from .data.tiling import Window, covering, cut_padded, tiles
-from .decoding import StripDecoder, cut, padded_sides
+from .decoding import TileDecoder, cut, padded_sides
 from .device import has_bfloat16, pick_device
 from .metrics.psnr import pooled_psnr
 from .parallel import Run, workers
@@ -245,10 +245,10 @@ class Codec:
         """PSNR in dB of a file against its picture, without holding all of its pixels."""
         whole = Window(0, 0, *picture.pixels.shape[:2])
         decoder = self._decoder(container.parse(data), run)
-        pairs = decoder.strips(Window(0, 0, decoder.height, decoder.width))
+        pairs = decoder.pixels(Window(0, 0, decoder.height, decoder.width))
         return pooled_psnr(
-            (picture.pixels[place.intersection(whole).slices], strip[place.intersection(whole).within(place).slices])
-            for place, strip in pairs
+            (picture.pixels[place.intersection(whole).slices], levels[place.intersection(whole).within(place).slices])
+            for place, levels in pairs
         )
 
     def _to_tensor(self, window: np.ndarray) -> torch.Tensor:
@@ -291,9 +291,9 @@ class Codec:
             decoder = self._decoder(parsed, run)
             sides = padded_sides(header.height, header.width, self._model.alignment)
             area = covering(crop, *sides, header.tile)
-            for place, strip in decoder.strips(area.divided(self._model.stride)):
+            for place, levels in decoder.pixels(area.divided(self._model.stride)):
                 shared = place.intersection(crop)
-                pixels[shared.within(crop).slices] = strip[shared.within(place).slices]
+                pixels[shared.within(crop).slices] = levels[shared.within(place).slices]
         alpha, notices = self._alpha(parsed)
         if decoder.lost:
             numbers = ", ".join(str(number) for number in sorted(decoder.lost))
@@ -314,8 +314,8 @@ class Codec:
             return None, notices
         return np.full((header.height, header.width), 255, np.uint8), (*notices, "the alpha plane is lost")
 
-    def _decoder(self, parsed: Container, run: Run) -> StripDecoder:
-        return StripDecoder(self._model, self.device, lambda: self._transforms(encoding=False), parsed, run)
+    def _decoder(self, parsed: Container, run: Run) -> TileDecoder:
+        return TileDecoder(self._model, self.device, lambda: self._transforms(encoding=False), parsed, run)
 
     def _check(self, header: Header, limited: bool) -> None:
         if header.fingerprint != self.fingerprint:

@@ -1,4 +1,4 @@
-"""The tiles of a file to pixels, one row of tiles after another, so that memory is bounded by the width alone.
+"""The tiles of a file to pixels, one row of tiles after another: two rows of latents are all that is held.
 
 Every tile is synthesised in its own window, which sees the neighbours' latents as far as the transform looks
 (``context``). A tile that is lost has latents of zero and is filled with grey; pixels farther than the context
@@ -34,7 +34,7 @@ def cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
     return planes[..., rows, columns]
 
 
-class StripDecoder:
+class TileDecoder:
     """Decodes a parsed file. model: a TileCodec; transforms: a context in which its transforms run; run: a `map`.
 
     lost: numbers of the tiles asked for so far that are damaged, if the file was parsed in spite of damage.
@@ -55,21 +55,21 @@ class StripDecoder:
         self._side = parsed.header.tile // model.stride
         self._places = list(tiles(self.height, self.width, self._side))
         self._columns = -(-self.width // self._side)
-        self._latents: dict[int, torch.Tensor] = {}
+        #: What is at hand of the latents of tiles, each with the window that it fills.
+        self._latents: dict[int, tuple[Window, torch.Tensor]] = {}
         self.lost: set[int] = set()
 
-    def strips(self, area: Window) -> Iterator[tuple[Window, np.ndarray]]:
-        """area: whole tiles, in latent positions -> for each of its rows of tiles, the window in pixels of the padded
-        picture and its (h, w[, 3]) uint8. Raises BitstreamError for a tile that is damaged, unless that was let pass.
+    def pixels(self, area: Window) -> Iterator[tuple[Window, np.ndarray]]:
+        """area: whole tiles, in latent positions -> for each of them, in raster order, its window in pixels of the
+        padded picture and its (h, w[, 3]) uint8. Raises BitstreamError for a tile that is damaged, unless that was let
+        pass.
         """
         region = area.grown(self._model.context, self.height, self.width)
         for row in range(area.top // self._side, -(-area.bottom // self._side)):
             self._decode(row, region)
-            inside = [n for n in self._row(row) if self._places[n].touches(area)]
-            left, right = self._places[inside[0]].left, self._places[inside[-1]].right
-            place = Window(self._places[inside[0]].top, left, self._places[inside[0]].bottom, right)
-            strip = np.concatenate(list(self._run(self._synthesise, inside)), axis=1)
-            yield place.times(self._model.stride), strip
+            inside = [number for number in self._row(row) if self._places[number].touches(area)]
+            for number, levels in zip(inside, self._run(self._synthesise, inside), strict=True):
+                yield self._places[number].times(self._model.stride), levels
         self._latents.clear()
 
     def latents(self, number: int) -> torch.Tensor:
@@ -93,12 +93,18 @@ class StripDecoder:
         return range(max(first, 0), max(min(first + self._columns, len(self._places)), 0))
 
     def _decode(self, row: int, region: Window) -> None:
-        """Have the latents of a row and of its neighbours at hand, as far as they touch a region, and no others."""
+        """Have the latents of a row and the next at hand, as far as they touch a region, and the rows of latents above
+        them that their windows see; forget all others."""
         wanted = [n for r in (row - 1, row, row + 1) for n in self._row(r) if self._places[n].touches(region)]
         for number in self._latents.keys() - set(wanted):
             del self._latents[number]
         missing = [number for number in wanted if number not in self._latents]
-        self._latents.update(zip(missing, self._run(self.latents, missing), strict=True))
+        for number, latents in zip(missing, self._run(self.latents, missing), strict=True):
+            self._latents[number] = self._places[number], latents
+        for number in set(self._row(row - 1)) & self._latents.keys():
+            place, latents = self._latents[number]
+            seen = Window(max(place.bottom - self._model.context, place.top), place.left, place.bottom, place.right)
+            self._latents[number] = seen, cut(latents, seen.within(place)).clone()
 
     def _synthesise(self, number: int) -> np.ndarray:
         """Pixels of one tile, (h, w[, 3]) uint8."""
@@ -119,11 +125,11 @@ class StripDecoder:
 
     def _assemble(self, number: int, window: Window) -> torch.Tensor:
         """The latents of a tile's window, from the tile and its neighbours."""
-        latents = torch.empty((1, self._latents[number].shape[1], *window.size))
+        latents = torch.empty((1, self._latents[number][1].shape[1], *window.size))
         row = number // self._columns
         for other in (n for r in (row - 1, row, row + 1) for n in self._row(r)):
-            place = self._places[other]
-            if place.touches(window):
+            if self._places[other].touches(window):
+                place, part = self._latents[other]
                 shared = place.intersection(window)
-                cut(latents, shared.within(window)).copy_(cut(self._latents[other], shared.within(place)))
+                cut(latents, shared.within(window)).copy_(cut(part, shared.within(place)))
         return latents
