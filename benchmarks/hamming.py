@@ -116,12 +116,14 @@ def run_case(device: str, count: int, bits: int, batches: list[int], k: int, rou
     bandwidth = machine.reading(codes) if device == "cpu" else None
     read, multiplied = (0.0, 0.0) if bandwidth else machine.device_floors(codes.nbytes)
     entrants = [enter(peer, codes, queries, k) for peer in machine.peers(device)]
-    agree(entrants, queries[:LEAST], k)
+    reference = [enter(Peer("native", machine.ours("native")), codes, queries, k)] if device == "cuda" else []
+    agree([*reference, *entrants], queries[:LEAST], k)
     asked, best = {}, {}
     for entrant in entrants:
         each = timed(lambda entrant=entrant: entrant.search(queries[:LEAST], k)) / LEAST
         for batch in batches:
-            most = int(patience / each) if each * batch > patience else batch
+            # a device answers a batch at once: a part of it would tell nothing of the whole
+            most = int(patience / each) if each * batch > patience and device == "cpu" else batch
             asked[entrant.peer.name, batch] = min(batch, max(most, LEAST))
     for turn in range(rounds):
         read = max(read, codes.nbytes / timed(bandwidth, REPEATED)) if bandwidth else read

@@ -59,8 +59,11 @@ def test_build_add_remove_sync_info(photos, capsys):
     assert run(["index", "info", "photos.hix", "--json"]) == 0
     record = answers(capsys)[0]
     assert (record["rows"], record["bits"], record["hasher"], record["root"]) == (4, 64, "blocks", str(photos))
+    assert record["backend"] == "numpy"
     assert run(["index", "info", "photos.hix"]) == 0
-    assert "photos.hix: 4 paths, 64 bits" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "photos.hix: 4 paths, 64 bits" in told
+    assert "backend numpy (4 codes of 64 bits" in told
 
 
 def test_shorter_codes_are_asked_for_by_bits(photos, capsys):

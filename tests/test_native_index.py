@@ -239,7 +239,7 @@ class TestMultiIndex:
         queries=st.integers(0, 9),
         radius=st.integers(0, 9),
         parts=st.sampled_from([None, 1, 2, 3, 5]),
-        dear=st.sampled_from([((1e-9,) * 2,) * 2, ((800, 8000), (200, 3000))]),
+        dear=st.sampled_from([((1e-9,) * 2,) * 2, ((800, 8000), (100, 1000))]),
         engine_name=st.sampled_from(["c", "numba"]),
         together=st.sampled_from([5, 1000]),
         kind=st.sampled_from(["random", "clustered", "constant", "ties"]),

@@ -116,19 +116,25 @@ def sync(path: Path, save_every: float, as_json: bool, **options: Any) -> int:
 @INDEX
 @JSON
 def info(path: Path, as_json: bool) -> None:
-    """What an index holds. Reads all of it and verifies every checksum; needs no hasher."""
+    """What an index holds, and which backend searches it on a processor.
+
+    Reads all of it and verifies every checksum; needs no hasher.
+    """
+    from ..index.choice import choose
     from ..index.hash_index import HashIndex
 
     found = HashIndex.load(path)
+    backend, reason = choose(len(found), found.n_bits, 1, "cpu")
     record = {
         "file": str(path), "rows": len(found), "ids": "paths" if found.has_paths else "numbers", "bits": found.n_bits,
         "hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "root": found.root,
-        "bytes": path.stat().st_size,
+        "bytes": path.stat().st_size, "backend": backend, "backend_reason": reason,
     }  # fmt: skip
     if as_json:
         emit_json(record)
         return
     click.echo(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits, {size_text(path.stat().st_size)}")
     click.echo(f"  hasher  {found.hasher}, fingerprint {record['fingerprint']}")
+    click.echo(f"  backend {backend} ({reason})")
     if found.root:
         click.echo(f"  folder  {shown(found.root)}")

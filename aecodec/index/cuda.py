@@ -26,7 +26,7 @@ MOST = 2048
 _FEW = 8
 #: Widest codes, in bits, for which a batch goes to the tensor cores.
 _WIDEST = 1024
-_ROWS = 128
+_ROWS, _QUERIES = 128, 128
 _GROUP = (128, LARGEST_GROUP)
 _RANGE_GROUP = 1024
 _KEY_BITS = 40
@@ -53,12 +53,13 @@ class CudaScanner:
         device: str = "cuda",
         budget: int | None = None,
         shard_bytes: int = 256 << 20,
-        workspace: int = 1 << 30,
+        workspace: int | None = None,
     ) -> None:
         """codes: (N, B) uint8, perhaps a memory map.
 
         budget: bytes of device memory for the codes, four fifths of what is free unless given; more are streamed.
-        shard_bytes: of each streaming buffer. workspace: bytes of device memory for intermediate results.
+        shard_bytes: of each streaming buffer. workspace: bytes of device memory for intermediate results, an eighth of
+        what is free, between 256 MiB and 4 GiB, unless given.
         Raises UsageError without a CUDA device, MissingDependencyError without Triton.
         """
         self._codes = check_codes(codes)
@@ -67,9 +68,11 @@ class CudaScanner:
         self._compiled = os.environ.get("TRITON_INTERPRET") != "1"
         if self._compiled and (self._device.type != "cuda" or not torch.cuda.is_available()):
             raise UsageError(f"index backend cuda: device {device} was asked for, torch sees no such CUDA device")
-        if budget is None:
-            budget = torch.cuda.mem_get_info(self._device)[0] * 4 // 5 if self._compiled else 1 << 62
-        self._workspace = workspace
+        if self._compiled and self._device.index is None:
+            self._device = torch.device("cuda", torch.cuda.current_device())
+        free = torch.cuda.mem_get_info(self._device)[0] if self._compiled else 1 << 33
+        budget = free * 4 // 5 if budget is None else budget
+        self._workspace = min(max(free // 8, 256 << 20), 4 << 30) if workspace is None else workspace
         self._memory = DeviceCodes(self._codes, self._device, budget, shard_bytes)
 
     @property
@@ -124,7 +127,8 @@ class CudaScanner:
         """Queries whose intermediate results fit in the workspace."""
         rows = group_rows(count, k)
         groups = -(-count // rows)
-        return max(1, self._workspace // (16 * (groups + min(k, groups) * rows)))
+        tile = max(1, self._workspace // (16 * (groups + min(k, groups) * rows)))
+        return tile - tile % _QUERIES if tile > _QUERIES else tile
 
     def _nearest(self, shard: Shard, queries: np.ndarray, k: int) -> torch.Tensor:
         """-> (Q, min(k, rows of the shard's chosen groups)) int64 keys, ascending."""
@@ -182,7 +186,7 @@ class CudaScanner:
             signs = np.zeros((count, -(-bits.shape[1] // 64) * 64), np.int8)
             signs[:, : bits.shape[1]] = 1 - 2 * bits.astype(np.int8)
             ones = torch.from_numpy(bits.sum(axis=1, dtype=np.int32)).to(self._device)
-            tile = 64 if count <= 64 else 128
+            tile = 64 if count <= 64 else _QUERIES
             tiles = -(-count // tile)
             self._kernels.product_groups[(groups * tiles,)](
                 planes, planes.stride(0), shard.count, torch.from_numpy(signs).to(self._device), ones, count,

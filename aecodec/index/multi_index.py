@@ -19,7 +19,7 @@ _MOST_BITS = 24
 _TOGETHER = 1 << 21
 #: A lookup or a candidate costs as much as so many codes of a scan, of a few queries and of a batch (measured): by
 #: NumPy, compiled.
-_DEAR = ((800, 8000), (200, 3000))
+_DEAR = ((800, 8000), (100, 1000))
 #: Queries that a thread takes at a time.
 _SHARE = 16
 Hits = tuple[np.ndarray, np.ndarray, np.ndarray]
