@@ -11,7 +11,7 @@ import numpy as np
 from ..contracts import ImageReadError
 
 #: Voxels along each side, and part labels besides 0 (empty); further parts share the last label.
-SIDE = 24
+SIDE = 16
 PARTS = 8
 
 

@@ -56,7 +56,7 @@ SIZES = {
     "speech": RestorationConfig(planes=1, corruptions=(PAIRED,), widths=(32, 64, 96), blocks=1),
 }
 #: Settings of a run that reach the figures in the benchmark's table.
-RECIPE = {"size": "base", "steps": 3500, "batch": 16, "crop": 64, "late_crop": 128, "late_from": 0.8,
+RECIPE = {"size": "base", "steps": 2500, "batch": 16, "crop": 64, "late_crop": 128, "late_from": 0.8,
           "learning_rate": 1.5e-3, "schedule": "cosine", "warmup": 100, "ema": 0.998, "half": True,
           "evaluate_every": 100000, "calibration": 0}  # fmt: skip
 

@@ -19,17 +19,17 @@ class ShapeVaeConfig:
     width, levels: of the convolutions, which slide over height and width and see all of the depth; beta: weight of the
     KL term; warm: share of the training over which it rises from 0."""
 
-    shape: tuple[int, ...] = (24, 24, 24)
+    shape: tuple[int, ...] = (16, 16, 16)
     parts: int = 8
     latents: int = 32
-    width: int = 48
+    width: int = 32
     levels: int = 3
     beta: float = 1.0
     warm: float = 0.2
 
 
 SIZES = {"tiny": ShapeVaeConfig(latents=4, width=8, levels=2), "base": ShapeVaeConfig()}
-RECIPE = {"size": "base", "steps": 2500, "batch": 32, "learning_rate": 1e-3, "ema": 0.995, "hold_out": 76}
+RECIPE = {"size": "base", "steps": 800, "batch": 32, "learning_rate": 1e-3, "ema": 0.995, "hold_out": 76}
 
 
 class ShapeVae(nn.Module):

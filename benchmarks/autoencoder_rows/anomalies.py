@@ -53,8 +53,8 @@ def mnist(bench: Bench) -> None:
 def mnist_model(bench: Bench, digit: int) -> Any:
     """The detector's autoencoder of one digit."""
     return bench.train(
-        f"anomaly-mnist-{digit}", "autoencoder", bench.small("mnist"), only=digit, hold_out=500, steps=1500, batch=128,
-        model__latents=16, model__hidden=[256, 128], model__noise=0.2, schedule="cosine", half=True,
+        f"anomaly-mnist-{digit}", "autoencoder", bench.small("mnist"), only=digit, hold_out=500, steps=1200, batch=128,
+        model__latents=32, model__hidden=[512], model__noise=0.7, schedule="cosine", half=True,
     )  # fmt: skip
 
 

@@ -63,8 +63,8 @@ def k_sparse(bench: Bench) -> None:
 def transfer(bench: Bench) -> None:
     """Error with few labels: the encoder pretrained on unlabelled digits, fine-tuned or frozen, and from scratch."""
     train, y_train, test, y_test = digits(bench)
-    model = bench.train("transfer", "autoencoder", bench.small("mnist"), steps=4000, model__latents=64,
-                        model__noise=0.5, model__hidden=[500, 250])  # fmt: skip
+    model = bench.train("transfer", "autoencoder", bench.small("mnist"), steps=2000, model__latents=64,
+                        model__noise=0.5, model__hidden=[300, 150])  # fmt: skip
     records: list[Record] = []
     for count in (100, 600, 1000):
         found: dict[str, list[float]] = {"scratch": [], "fine-tuned": [], "frozen": [], "pixel probe": []}
@@ -75,7 +75,7 @@ def transfer(bench: Bench) -> None:
             fresh = checkpoint.build("autoencoder", dict(vars(model.config)))
             for kind, start in (("scratch", fresh), ("fine-tuned", model)):
                 classifier = Classifier(start, 10, frozen=False)
-                fine_tune(classifier, x, y, steps=200, noise=0.3, seed=seed)
+                fine_tune(classifier, x, y, steps=150, noise=0.3, seed=seed)
                 found[kind].append(100 * error_rate(classifier.eval(), test, y_test))
             probe = fit_probe(extract(model, x), y, penalty=0.01)
             found["frozen"].append(100 * probe.error(extract(model, test), y_test))

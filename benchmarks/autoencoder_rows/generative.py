@@ -56,7 +56,7 @@ def likelihood(bench: Bench) -> None:
 def plane(bench: Bench) -> None:
     """A VAE with two latents: its plane as a grid, and how far neighbours on the grid differ."""
     _, _, test, _ = digits(bench)
-    model = bench.train("vae-plane", "vae", bench.small("mnist"), size="plane", steps=6000, hold_out=0, half=True)
+    model = bench.train("vae-plane", "vae", bench.small("mnist"), size="plane", steps=2500, hold_out=0, half=True)
     rng = torch.Generator().manual_seed(0)
     grid = manifold(model, 20)
     rows = grid.view(20, 20, -1)
@@ -73,10 +73,10 @@ def plane(bench: Bench) -> None:
 @torch.no_grad()
 def faces(bench: Bench) -> None:
     """Frey faces: PSNR of held-out faces through the VAE and through PCA at equal d; the plane; samples; ways."""
-    model = bench.train("vae-faces", "vae", f"{bench.small('faces')}:frey", size="faces", steps=4000, batch=64,
-                        hold_out=200, half=True, model__width=16)  # fmt: skip
-    flat = bench.train("vae-faces-plane", "vae", f"{bench.small('faces')}:frey", size="faces", steps=2000, batch=64,
-                       hold_out=200, half=True, model__latents=2, model__width=16)  # fmt: skip
+    source = f"{bench.small('faces')}:frey"
+    common = {"batch": 64, "hold_out": 200, "half": True, "model__likelihood": "gaussian", "model__hidden": [256, 256]}
+    model = bench.train("vae-faces", "vae", source, steps=4000, model__latents=32, **common)
+    flat = bench.train("vae-faces-plane", "vae", source, steps=2000, model__latents=2, **common)
     pictures = torch.from_numpy(bench.arrays("faces")["frey"])[:, None].float() / 255.0
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(pictures))
     held, train = pictures[np.sort(order[:200])], pictures[np.sort(order[200:])]

@@ -183,7 +183,7 @@ def unet(bench: Bench) -> None:
     records: list[Record] = []
     for skips in (False, True):
         model = bench.train(
-            f"unet-{'skips' if skips else 'plain'}", "restoration", training_photos(bench), size="denoiser", steps=600,
+            f"unet-{'skips' if skips else 'plain'}", "restoration", training_photos(bench), size="denoiser", steps=250,
             model__widths=[24, 48, 64], model__blocks=1, model__skips=skips,
         )  # fmt: skip
         found = []

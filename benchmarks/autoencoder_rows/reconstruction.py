@@ -65,7 +65,7 @@ def undercomplete(bench: Bench) -> None:
             for kind in kinds:
                 model = bench.train(
                     f"undercomplete-{name}-{d}-{kind}", "autoencoder", bench.small(name),
-                    model__latents=d, model__kind=kind, steps=3000,
+                    model__latents=d, model__kind=kind, steps=1500,
                 )  # fmt: skip
                 x_hat = reconstruct(model, test)
                 records.append({
@@ -96,8 +96,8 @@ def capacity(bench: Bench) -> None:
                 "test": squared_error(_project(test, components, mean), test)}  # fmt: skip
     records: list[Record] = [{"hidden": "PCA", "steps": "", "train_error": baseline["train"],
                               "test_error": baseline["test"]}]  # fmt: skip
-    for hidden in ((8,), (64,), (512, 512, 512)):
-        for steps in (100, 400, 1600, 4800):
+    for hidden in ((8,), (256, 256, 256)):
+        for steps in (100, 400, 1600, 3200):
             label = "-".join(map(str, hidden))
             model = bench.train(
                 f"capacity-{label}-{steps}", "autoencoder", source, steps=steps, batch=100, hold_out=0,
