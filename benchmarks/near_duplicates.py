@@ -38,8 +38,8 @@ from aecodec.data.transformations import TRANSFORMATIONS, transform
 from aecodec.metrics import average_precision, hamming_distances
 
 FALSE_POSITIVES = 1e-4
-#: Qualities at which pictures go through .aec files.
-AEC_QUALITIES = (5, 40)
+#: Quality at which pictures go through .aec files.
+AEC_QUALITIES = (10,)
 SMALLEST_CLASS = 30
 ALL = "all"
 
@@ -92,7 +92,8 @@ def sums_of_differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def make_methods(hasher: Hasher, *, histogram: bool) -> list[Method]:
     methods = [ours(hasher, bits) for bits in hasher.lengths]
-    methods += [of_imagehash(name, side) for side in (8, 16) for name in ("phash", "dhash", "whash")]
+    methods += [of_imagehash(name, 8) for name in ("phash", "dhash", "whash")]
+    methods += [of_imagehash(name, 16) for name in ("phash", "dhash")]
     if histogram:
         methods.append(Method("colour-histogram", 0, colour_histogram, sums_of_differences))
     return methods

@@ -57,7 +57,9 @@ def average_precision(
     if ties == "expected":
         if k is not None:
             raise ValueError("ties='expected' is defined for AP@all only")
-        return np.array([_expected_precision(d, r) for d, r in zip(distances, relevant, strict=True)])
+        # harmonic[n] = 1 + 1/2 + ... + 1/n
+        harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, distances.shape[1] + 1))])
+        return np.array([_expected_precision(d, r, harmonic) for d, r in zip(distances, relevant, strict=True)])
     if ties != "row":
         raise ValueError(f"ties are 'row' or 'expected', got {ties!r}")
     return np.array([_precision_by_row(d, r, k) for d, r in zip(distances, relevant, strict=True)])
@@ -69,7 +71,7 @@ def _precision_by_row(distances: np.ndarray, relevant: np.ndarray, k: int | None
     return float((np.arange(1, len(ranks) + 1) / ranks).mean()) if len(ranks) else 0.0
 
 
-def _expected_precision(distances: np.ndarray, relevant: np.ndarray) -> float:
+def _expected_precision(distances: np.ndarray, relevant: np.ndarray, harmonic: np.ndarray) -> float:
     """AP@all averaged over the orders of ties.
 
     In a group of n tied rows, r of them relevant, after N rows with R relevant ones, place j is relevant with
@@ -83,9 +85,8 @@ def _expected_precision(distances: np.ndarray, relevant: np.ndarray) -> float:
     whole = np.issubdtype(distances.dtype, np.unsignedinteger)
     group = distances if whole else np.unique(distances, return_inverse=True)[1]
     n = np.bincount(group).astype(np.float64)
-    r = np.bincount(group, weights=relevant, minlength=len(n))
+    r = np.bincount(group[relevant], minlength=len(n)).astype(np.float64)
     before, relevant_before = np.cumsum(n) - n, np.cumsum(r) - r
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, len(distances) + 1))])
     # Empty groups add nothing: their r is 0.
     h = harmonic[(before + n).astype(np.int64)] - harmonic[before.astype(np.int64)]
     others = np.where(n > 1, (r - 1) / np.maximum(n - 1, 1), 0.0)
