@@ -6,8 +6,9 @@
 Random codes from a fixed seed. Every method answers in every round, one after another, and the best of its rounds
 counts: all have had the same chances of a quiet machine. A method that would take longer than --patience gets fewer
 queries of a batch; how many stands in the file. Share of bandwidth is bytes of codes over seconds, over the speed at
-which the same cores read the same codes and do nothing else. Memory is the most that the process held above what it
-held before the method was built, and the codes, over the codes. Every exact answer's distances are compared.
+which the same cores read the same codes and do nothing else. The same by CPU seconds of all threads says what a method
+costs where other programs compete for the cores (not for a CUDA device). Memory is the most that the process held above
+what it held before the method was built, and the codes, over the codes. Every exact answer's distances are compared.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Row:
     queries_per_s: float
     distances_per_s: float
     share_of_bandwidth: float
+    queries_per_cpu_s: float | None
+    share_of_cpu_bandwidth: float | None
     build_s: float
     memory: float | None
 
@@ -89,16 +92,17 @@ def enter(peer: Peer, codes: np.ndarray, queries: np.ndarray, k: int) -> Entrant
     return entrant
 
 
-def timed(call: Callable[[], object], least: float = 0.0) -> float:
-    """Shortest seconds of a call that is repeated for so many seconds at least."""
-    best, end = np.inf, time.perf_counter() + least
+def timed(call: Callable[[], object], least: float = 0.0) -> tuple[float, float]:
+    """Shortest seconds, and CPU seconds of all threads, of a call that is repeated for so many seconds at least."""
+    best, best_cpu, end = np.inf, np.inf, time.perf_counter() + least
     while True:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         call()
+        best_cpu = min(best_cpu, time.process_time() - start_cpu)
         now = time.perf_counter()
         best = min(best, now - start)
         if now >= end:
-            return float(best)
+            return float(best), float(best_cpu)
 
 
 def agree(entrants: list[Entrant], queries: np.ndarray, k: int) -> None:
@@ -120,51 +124,72 @@ def run_case(device: str, count: int, bits: int, batches: list[int], k: int, rou
     agree([*reference, *entrants], queries[:LEAST], k)
     asked, best = {}, {}
     for entrant in entrants:
-        each = timed(lambda entrant=entrant: entrant.search(queries[:LEAST], k)) / LEAST
+        each = timed(lambda entrant=entrant: entrant.search(queries[:LEAST], k))[0] / LEAST
         for batch in batches:
             # a device answers a batch at once: a part of it would tell nothing of the whole
             most = int(patience / each) if each * batch > patience and device == "cpu" else batch
             asked[entrant.peer.name, batch] = min(batch, max(most, LEAST))
+    read_cpu = 0.0
     for turn in range(rounds):
-        read = max(read, codes.nbytes / timed(bandwidth, REPEATED)) if bandwidth else read
+        if bandwidth:
+            both = timed(bandwidth, REPEATED)
+            read, read_cpu = max(read, codes.nbytes / both[0]), max(read_cpu, codes.nbytes / both[1])
         for batch in batches:
             for entrant in entrants:
                 key = entrant.peer.name, batch
-                if turn and best[key] * (turn + 1) > 4 * patience:
+                if turn and best[key][0] * (turn + 1) > 4 * patience:
                     continue  # slow ones need no further rounds
                 part = queries[: asked[key]]
-                seconds = timed(lambda entrant=entrant, part=part: entrant.search(part, k), REPEATED)
-                best[key] = min(best.get(key, np.inf), seconds)
-    floors = [("reading memory", count * bits / 8 / read, 1)]
-    if multiplied:
-        floors += [("tensor cores", 2 * count * bits * b / multiplied, b) for b in batches]
+                both = timed(lambda entrant=entrant, part=part: entrant.search(part, k), REPEATED)
+                before = best.get(key, (np.inf, np.inf))
+                best[key] = min(before[0], both[0]), min(before[1], both[1])
     rows = [
-        Row(count, bits, batch, name, batch, s, batch / s, count * batch / s, 1.0, 0.0, 1.0)
-        for name, s, batch in floors
+        _row(count, bits, batch, "reading memory", batch, count * bits / 8 / read, None, read, None) for batch in (1,)
     ]
+    if bandwidth:
+        rows[0].queries_per_cpu_s, rows[0].share_of_cpu_bandwidth = read_cpu / codes.nbytes, 1.0
+    if multiplied:
+        rows += [
+            _row(count, bits, b, "tensor cores", b, 2 * count * bits * b / multiplied, None, read, None)
+            for b in batches
+        ]
     for batch in batches:
         for entrant in entrants:
-            n, seconds = asked[entrant.peer.name, batch], best[entrant.peer.name, batch]
-            share = codes.nbytes / seconds / read
-            rows.append(
-                Row(count, bits, batch, entrant.peer.name, n, seconds, n / seconds, count * n / seconds, share,
-                    entrant.build_s, entrant.memory)
-            )  # fmt: skip
+            n, (seconds, cpu) = asked[entrant.peer.name, batch], best[entrant.peer.name, batch]
+            row = _row(count, bits, batch, entrant.peer.name, n, seconds, cpu if bandwidth else None, read, read_cpu)
+            row.build_s, row.memory = entrant.build_s, entrant.memory
+            rows.append(row)
     return rows
 
 
+def _row(
+    count: int, bits: int, batch: int, name: str, asked: int, seconds: float, cpu: float | None, read: float,
+    read_cpu: float | None,
+) -> Row:  # fmt: skip
+    nbytes = count * bits / 8
+    return Row(
+        count, bits, batch, name, asked, seconds, asked / seconds, count * asked / seconds, nbytes / seconds / read,
+        asked / cpu if cpu else None, nbytes / cpu / read_cpu if cpu and read_cpu else None, 0.0, 1.0,
+    )  # fmt: skip
+
+
 def table(rows: list[Row]) -> str:
-    """Markdown; the last columns are ratios of queries a second to the best faiss of the same case and batch."""
+    """Markdown; ratios are of queries a second, and a CPU second, to the best faiss of the same case and batch."""
     lines = [
-        "| codes | batch | method | queries/s | distances/s | of bandwidth | over best faiss | build s | memory |",
+        "| codes | batch | method | queries/s | distances/s | of bandwidth (CPU) | over best faiss (CPU) | build s "
+        "| memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
-        peers = [o.queries_per_s for o in rows if (o.codes, o.bits, o.batch) == (r.codes, r.bits, r.batch)
+        peers = [o for o in rows if (o.codes, o.bits, o.batch) == (r.codes, r.bits, r.batch)
                  and o.method.startswith("faiss")]  # fmt: skip
-        ratio = f"{r.queries_per_s / max(peers):.2f}" if peers else ""
+        ratio = f"{r.queries_per_s / max(o.queries_per_s for o in peers):.2f}" if peers else ""
+        if peers and r.queries_per_cpu_s:
+            ratio += f" ({r.queries_per_cpu_s / max(o.queries_per_cpu_s or 0 for o in peers):.2f})"
         memory = f"{r.memory:.2f}" if r.memory is not None else ""
         share = f"{r.share_of_bandwidth:.1%}" if r.batch == 1 else ""
+        if share and r.share_of_cpu_bandwidth:
+            share += f" ({r.share_of_cpu_bandwidth:.1%})"
         lines.append(
             f"| {r.codes:.0e} x {r.bits} | {r.batch} | {r.method} | {r.queries_per_s:,.1f} | {r.distances_per_s:.3g} "
             f"| {share} | {ratio} | {r.build_s:.2f} | {memory} |"

@@ -68,8 +68,8 @@ def real_codes(pictures: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def speeds(call: Callable[[np.ndarray, int], Any], queries: np.ndarray, number: int) -> tuple[float, float]:
     """Queries a second in one batch, and one by one. number: k, or the radius."""
-    whole = len(queries) / timed(lambda: call(queries, number), REPEATED)
-    alone = timed(lambda: [call(queries[i : i + 1], number) for i in range(ALONE)], REPEATED)
+    whole = len(queries) / timed(lambda: call(queries, number), REPEATED)[0]
+    alone = timed(lambda: [call(queries[i : i + 1], number) for i in range(ALONE)], REPEATED)[0]
     return whole, ALONE / alone
 
 

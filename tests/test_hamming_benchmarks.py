@@ -61,9 +61,11 @@ def test_a_method_that_gives_other_distances_is_found_out(module, monkeypatch):
 
 def test_ratios_are_to_the_best_faiss(module):
     hamming = module("hamming")
-    rows = [hamming.Row(10, 64, 1, name, 1, 1 / q, q, 10 * q, 0.5, 0.0, None) for name, q in
+    rows = [hamming.Row(10, 64, 1, name, 1, 1 / q, q, 10 * q, 0.5, 3 * q, 0.5, 0.0, None) for name, q in
             (("faiss, OpenMP 1", 2.0), ("faiss, OpenMP 2", 4.0), ("native", 10.0))]  # fmt: skip
-    assert [line.split("|")[7].strip() for line in hamming.table(rows).splitlines()[2:]] == ["0.50", "1.00", "2.50"]
+    assert [line.split("|")[7].strip() for line in hamming.table(rows).splitlines()[2:]] == [
+        "0.50 (0.50)", "1.00 (1.00)", "2.50 (2.50)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

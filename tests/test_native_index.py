@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError, UsageError
 from aecodec.index import native, native_build
-from aecodec.index.choice import choose
+from aecodec.index.choice import AutoScanner, choose
 from aecodec.index.keys import ROW_BITS, merge_nearest, merge_within, unpack
 from aecodec.index.multi_index import MultiIndexScanner
 from aecodec.index.native import NativeScanner, engine
@@ -270,6 +270,17 @@ class TestChoice:
     def test_without_compiled_kernels_faiss_is_next(self, monkeypatch):
         monkeypatch.setattr("aecodec.index.choice._native_engine", lambda: "numpy")
         assert choose(10_000_000, 64, 1, "cpu")[0] in ("faiss", "numpy")
+
+    def test_a_device_without_triton_leaves_the_processor(self, monkeypatch):
+        def missing(codes: np.ndarray) -> None:
+            raise MissingDependencyError("no Triton")
+
+        monkeypatch.setattr("aecodec.index.cuda.CudaScanner", missing)
+        monkeypatch.setattr("aecodec.index.choice._DEVICE", 100)
+        codes = make_codes(1000, 8, 0, "random")
+        scanner = AutoScanner(codes, device="cuda")
+        assert scanner.choice()[0] == "cuda"
+        assert_same(scanner.search(codes[:2], 3), NumpyScanner(codes).search(codes[:2], 3))
 
     def test_a_device_gets_what_is_worth_the_way(self):
         assert choose(100_000_000, 64, 1, "cuda")[0] == "cuda"

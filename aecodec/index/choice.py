@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contracts import MissingDependencyError
 from .codes import check_codes
 
 #: Pairs of query and 64-bit word below which NumPy is done before compiled kernels are loaded.
@@ -44,9 +45,9 @@ class AutoScanner:
     exact = True
 
     def __init__(self, codes: np.ndarray, *, device: str | None = None) -> None:
-        """codes: (N, B) uint8, perhaps a memory map. device: "cpu" or "cuda", by default what torch sees if it is
+        """codes: (N, B) uint8, perhaps a memory map.
 
-        loaded already, else "cpu".
+        device: "cpu" or "cuda"; unless given "cuda" if torch is loaded and sees such a device.
         """
         self._codes = check_codes(codes)
         self._device = device or _present_device()
@@ -70,7 +71,13 @@ class AutoScanner:
 
         name = self.choice(batch)[0]
         if name not in self._scanners:
-            self._scanners[name] = backend(name).load()(self._codes)
+            try:
+                self._scanners[name] = backend(name).load()(self._codes)
+            except MissingDependencyError:
+                if name != "cuda":
+                    raise
+                self._device = "cpu"  # a device without Triton: the processor's backends remain
+                return self._scanner(batch)
         return self._scanners[name]
 
 

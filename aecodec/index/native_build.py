@@ -205,9 +205,9 @@ class CEngine:
         ticket: ctypes.c_int64,
         chunk: int,
     ) -> np.ndarray | None:
-        """As within, through tables; a chunk is of queries. None if more candidates than the budget would have to be
+        """As within, through tables; a chunk is of queries. Raises MemoryError.
 
-        compared. Raises MemoryError.
+        None if more candidates than the budget would have to be compared.
         """
         found = _Found(len(queries))
         result = self._library.hamming_look_up(
