@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import natural_picture
 from PIL import Image
+
 from aecodec.cli import run
 from aecodec.codec import Codec
 from aecodec.coding import container
