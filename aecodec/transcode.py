@@ -15,6 +15,7 @@ from .data.images import read_picture, write_picture
 from .data.tiling import crop_window
 from .device import pick_device
 from .hasher import Hasher
+from .refine import DEFAULT_EFFORT
 from .registry import find_fingerprint, find_model
 
 
@@ -48,13 +49,15 @@ def compress(
     codec: Codec | None = None,
     with_hash: bool = True,
     hasher: Hasher | None = None,
+    effort: int = DEFAULT_EFFORT,
 ) -> Compressed:
     """A picture file -> an .aec file beside it (or at ``target``), written atomically.
 
     codec: an already loaded one, instead of ``model`` and ``device``. orientation: "apply" turns the picture upright
     as its Exif says, "keep" leaves pixels and Exif as they are. with_hash: carry a semantic hash, about 40 bytes, by
-    which the file is found without being decoded; hasher: of which model, the embedded one unless given. Raises
-    ImageReadError, OutputExistsError, OutputError, UnknownName, TargetUnreachableError.
+    which the file is found without being decoded; hasher: of which model, the embedded one unless given. effort: 1 to
+    9, see `Codec.encode_picture`. Raises ImageReadError, OutputExistsError, OutputError, UnknownName,
+    TargetUnreachableError.
     """
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".aec")
@@ -65,6 +68,7 @@ def compress(
     codec = codec or Codec.from_pretrained(model, device=device)
     encoded = codec.encode_picture(
         picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr,
+        effort=effort,
         semantic_hash=(hasher or Hasher.from_pretrained(device=device)).describe(picture.pixels) if with_hash else None,
     )  # fmt: skip
     write_atomic(output, encoded.data, overwrite=overwrite)
