@@ -1,4 +1,4 @@
-"""What every embedded model promises: it loads, it is small, and its card tells of it."""
+"""What every embedded autoencoder promises: it loads, it is small, and its card tells of it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ AUTOENCODERS = [path for path in PATHS if FAMILIES[read_header(path)["family"]].
 LARGEST = 3_000_000
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_card_lies_beside_every_model_and_names_its_fingerprint(path: Path):
+@pytest.mark.parametrize("path", AUTOENCODERS, ids=lambda path: path.stem)
+def test_a_card_lies_beside_every_autoencoder_and_names_its_fingerprint(path: Path):
     header = read_header(path)
     assert header["name"] == path.stem
     card = path.with_suffix(".md").read_text()
