@@ -17,7 +17,7 @@ DEFAULT_HASHER = "photo-hash"
 #: What a task uses unless told otherwise.
 DEFAULT_RESTORER = "restorer"
 DEFAULT_SPEECH = "speech-denoiser"
-DEFAULT_GENERATOR = "vae-digits"
+DEFAULT_GENERATOR = "vae-faces"
 EMBEDDED = Path(__file__).parent / "zoo"
 _HEADER_LIMIT = 16 << 20
 

@@ -71,7 +71,7 @@ def read_label_file(path: Path) -> dict[str, bool]:
     return labels
 
 
-def heat_picture(model: Autoencoder, item: torch.Tensor, path: Path, side: int = 192) -> np.ndarray:
+def heat_picture(model: Autoencoder, item: torch.Tensor, path: Path, side: int = 128) -> np.ndarray:
     """The picture in grey beside the same under its error, red where the model fails -> (side, 2 side, 3) uint8."""
     error = heat_map(model, item)[:, None]
     error = F.interpolate((error / error.max().clamp_min(1e-9)).sqrt(), size=(side, side), mode="bilinear")[0, 0]

@@ -18,7 +18,7 @@ from ..contracts import UsageError
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 def sample(model: str | None, output: Path, count: int, kind: str, data: str | None, seed: int, force: bool) -> None:
-    """Draw from MODEL (a VAE; the embedded one of digits by default).
+    """Draw from MODEL (a VAE; the embedded one of faces by default).
 
     samples: decoded draws of the prior. manifold: the plane of a model with two latents. ways: straight lines between
     the codes of items of --data, eight steps each.

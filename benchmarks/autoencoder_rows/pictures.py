@@ -142,7 +142,8 @@ def inpainting(bench: Bench) -> None:
                 shown += [damaged, smooth, ours]
         records.append({"hole": kind, "photos": len(photos), **{key: float(np.mean(v)) for key, v in found.items()}})
     bench.keep("inpainting", records)
-    batch = torch.cat([to_batch(tile[:256, :256]) for tile in shown if min(tile.shape[:2]) >= 256])
+    side = min(min(tile.shape[:2]) for tile in shown)
+    batch = torch.cat([to_batch(tile[:side, :side]) for tile in shown])
     write_png(sheet(batch, 3), bench.out / "inpainting.png")
 
 
