@@ -38,7 +38,7 @@ BATCHES = {"cpu": "1,100,1000", "cuda": "1,64,4096"}
 #: A method takes part in a batch with at least so many queries.
 LEAST = 4
 #: Seconds for which short calls are repeated in a round.
-REPEATED = 0.1
+REPEATED = 0.25
 
 
 @dataclass
