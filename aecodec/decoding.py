@@ -98,13 +98,19 @@ class TileDecoder:
         wanted = [n for r in (row - 1, row, row + 1) for n in self._row(r) if self._places[n].touches(region)]
         for number in self._latents.keys() - set(wanted):
             del self._latents[number]
+        self._trim(row - 1)
         missing = [number for number in wanted if number not in self._latents]
         for number, latents in zip(missing, self._run(self.latents, missing), strict=True):
             self._latents[number] = self._places[number], latents
-        for number in set(self._row(row - 1)) & self._latents.keys():
+        self._trim(row - 1)
+
+    def _trim(self, row: int) -> None:
+        """Keep only those latents of a row of tiles that the row below looks at."""
+        for number in set(self._row(row)) & self._latents.keys():
             place, latents = self._latents[number]
             seen = Window(max(place.bottom - self._model.context, place.top), place.left, place.bottom, place.right)
-            self._latents[number] = seen, cut(latents, seen.within(place)).clone()
+            if seen != place:
+                self._latents[number] = seen, cut(latents, seen.within(place)).clone()
 
     def _synthesise(self, number: int) -> np.ndarray:
         """Pixels of one tile, (h, w[, 3]) uint8."""
