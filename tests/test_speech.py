@@ -12,6 +12,7 @@ import torch
 from aecodec import checkpoint
 from aecodec.apply.recordings import denoise_speech
 from aecodec.contracts import ImageReadError, UsageError
+from aecodec.data.batches import CropPlan, open_batches
 from aecodec.data.speech import (
     BANDS,
     FRAMES,
@@ -119,3 +120,11 @@ def test_an_autoencoder_that_changes_nothing_returns_the_recording():
         denoise_speech(model, samples[:100])
     with pytest.raises(UsageError, match="pictures"):
         denoise_speech(checkpoint.build("restoration", {"widths": (8, 8), "blocks": 1}), samples)
+
+
+def test_an_evaluation_source_or_a_class_has_no_meaning_for_mixtures(corpus):
+    mixture = f"{corpus[0]}+{corpus[1]}"
+    with pytest.raises(UsageError, match="evaluation source"):
+        open_batches(mixture, torch.device("cpu"), CropPlan(64), evaluation=mixture)
+    with pytest.raises(UsageError, match="no classes"):
+        open_batches(mixture, torch.device("cpu"), CropPlan(64, only=3))

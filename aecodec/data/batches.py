@@ -87,18 +87,22 @@ def open_batches(
     data: str | Path, device: torch.device, plan: CropPlan, evaluation: str | Path | None = None
 ) -> BatchSource:
     """A source of batches: a folder of pictures, a pack of them, an array of an .npz, an .npz of segmented shapes, or
-    SPEECH.npz+NOISE.npz. Raises ImageReadError for what cannot be read, UsageError for a class where there are none.
+    SPEECH.npz+NOISE.npz. Raises ImageReadError for what cannot be read, UsageError for what the source does not know:
+    a class where there are none, an evaluation source where speakers and noises are held out instead.
 
     evaluation: another source of the same kind to evaluate on, instead of items kept aside.
     """
+    labelled = holds_arrays(data) and plan.view == "crops"
+    if plan.only is not None and not labelled:
+        raise UsageError(f"only={plan.only}: the items of {data} have no classes")
     if is_mixture(data):
+        if evaluation is not None:
+            raise UsageError("speech is evaluated on held-out speakers by its benchmark; it takes no evaluation source")
         return SpeechMixtures.load(data, device)
-    if plan.view != "crops" or holds_shapes(data) or holds_arrays(data):
+    if plan.view != "crops" or holds_shapes(data) or labelled:
         read = _reader(data, plan)
         kept = None if evaluation is None else read(evaluation)
         return ArraySet.split(read(data), device, plan.hold_out, kept, name=str(evaluation))
-    if plan.only is not None:
-        raise UsageError(f"only={plan.only}: photographs have no classes")
     hold_out = plan.hold_out if evaluation is None else 0
     pack, held = open_photos(Path(data), device, hold_out, plan.largest)
     if evaluation is not None:
