@@ -66,10 +66,11 @@ def compress(
         raise UsageError(f"{source}: the orientation is to be kept, but not the Exif that says it")
     picture = picture.without(set(strip))
     codec = codec or Codec.from_pretrained(model, device=device)
+    if with_hash:
+        hasher = hasher or Hasher.from_pretrained(device=device)
     encoded = codec.encode_picture(
         picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr,
-        effort=effort,
-        semantic_hash=(hasher or Hasher.from_pretrained(device=device)).describe(picture.pixels) if with_hash else None,
+        effort=effort, semantic_hash=hasher.describe(picture.upright_pixels) if hasher and with_hash else None,
     )  # fmt: skip
     write_atomic(output, encoded.data, overwrite=overwrite)
     return Compressed(

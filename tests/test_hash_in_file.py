@@ -65,3 +65,17 @@ def test_pixels_do_not_depend_on_the_hash(photo, frozen, tmp_path):
     paths = [aecodec.compress(photo, tmp_path / f"{n}.aec", codec=codec, with_hash=bool(n)).output for n in range(2)]
     first, second = (np.asarray(codec.decode(path.read_bytes())) for path in paths)
     assert np.array_equal(first, second)
+
+
+def test_the_hash_is_of_the_picture_as_it_is_shown(picture, frozen, tmp_path):
+    """A file that keeps its orientation, and one whose pixels are turned, are found by the same code."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).save(tmp_path / "camera.png", exif=exif)
+    codec, found = Codec(frozen), []
+    for orientation in ("apply", "keep"):
+        done = aecodec.compress(
+            tmp_path / "camera.png", tmp_path / f"{orientation}.aec", codec=codec, orientation=orientation
+        )
+        found.append(container.parse(done.output.read_bytes()).semantic_hash)
+    assert found[0] == found[1] == Hasher.from_pretrained().describe(np.rot90(picture, -1))

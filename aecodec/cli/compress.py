@@ -92,7 +92,7 @@ def compress(
         encoded = codec.encode_picture(
             picture, quality=quality, target_bpp=target_bpp, target_size=size, target_psnr=target_psnr,
             closest=closest, check=check, effort=effort,
-            semantic_hash=hasher.describe(picture.pixels) if hasher else None,
+            semantic_hash=hasher.describe(picture.upright_pixels) if hasher else None,
         )  # fmt: skip
         deliver(encoded.data, job.target, batch["force"])
         taken = len(source) if isinstance(source, bytes) else os.stat(source).st_size

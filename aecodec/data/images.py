@@ -65,6 +65,14 @@ class Picture:
         """Whether its Exif asks for it to be turned before it is shown."""
         return orientation_of_exif(self.metadata.get("exif", b"")) != UPRIGHT
 
+    @property
+    def upright_pixels(self) -> Any:
+        """The pixels as its Exif asks for them to be shown: those themselves unless it is `turned`."""
+        orientation = orientation_of_exif(self.metadata.get("exif", b""))
+        if isinstance(self.pixels, WindowedPixels):
+            return WindowedPixels(self.pixels.image, orientation) if self.turned else self.pixels
+        return turned(self.pixels, orientation)
+
     def without(self, kinds: set[str]) -> Picture:
         """The same picture less some kinds of metadata."""
         return replace(self, metadata={k: v for k, v in self.metadata.items() if k not in kinds})
