@@ -230,6 +230,7 @@ def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
     [
         (["benchmarks/x.py", "/home/somebody/kodak", "--out", "results"], "python benchmarks/x.py kodak --out results"),
         (["/opt/aecodec/__main__.py", "bench", "kodak"], "python -m aecodec bench kodak"),
+        (["x.py", "mnist=/home/somebody/mnist.npz", "--set", "a=b"], "python x.py mnist=mnist.npz --set a=b"),
     ],
 )
 def test_provenance_tells_the_command_and_no_place(

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from aecodec import checkpoint
+from aecodec.cli import run
 from aecodec.contracts import CheckpointError, MissingDependencyError
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
 from aecodec.nn.binary import above_zero, bi_half, straight_through
@@ -200,7 +201,7 @@ BACKBONE = {
 
 def test_a_backbone_is_frozen_and_its_features_are_what_is_reconstructed(tmp_path):
     torch.manual_seed(0)
-    model = checkpoint.build(FAMILY, BACKBONE).train()
+    model = checkpoint.build(FAMILY, BACKBONE)
     before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     for step in range(3):
@@ -251,3 +252,18 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependencyError, match=r"aecodec\[timm\]"):
         checkpoint.build(FAMILY, BACKBONE)
+
+
+def test_the_command_trains_on_top_of_a_backbone(tmp_path):
+    trained, data = tmp_path / "weights.safetensors", tmp_path / "squares.npz"
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), trained)
+    np.savez(data, images=(pictures(8, 32).permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8))
+    settings = ["steps=1", "batch=4", "hold_out=0", "model.n_bits=32", "model.prefixes=[16]", "device=cpu"]
+    flags = ["--backbone", "timm:test_resnet", "--backbone-weights", str(trained), "--out", str(tmp_path / "run")]
+    more = [part for setting in settings for part in ("--set", setting)]
+    assert run(["train", FAMILY, "--data", str(data), *flags, *more]) == 0
+    loaded = checkpoint.load(tmp_path / "run" / "model.safetensors")
+    assert loaded.module.config.backbone == "timm:test_resnet"
+    weights = timm.create_model("test_resnet", checkpoint_path=str(trained)).state_dict()
+    kept = loaded.module.encoder.net.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in kept.items())

@@ -62,8 +62,13 @@ def command() -> str:
     """The command line, absolute paths by their last name alone: where a folder lay says nothing elsewhere."""
     program, *arguments = sys.argv
     run = ["-m", "aecodec"] if program.endswith("__main__.py") else [program]
-    shown = [Path(argument).name if os.path.isabs(argument) else argument for argument in [*run, *arguments]]
-    return shlex.join(["python", *shown])
+    return shlex.join(["python", *map(_shown, [*run, *arguments])])
+
+
+def _shown(argument: str) -> str:
+    """``/long/PATH`` -> PATH, ``name=/long/PATH`` -> name=PATH."""
+    name, mark, value = argument.rpartition("=")
+    return name + mark + (Path(value).name if os.path.isabs(value) else value)
 
 
 def collect(**more: Any) -> dict[str, Any]:

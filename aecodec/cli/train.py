@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="End cleanly after this long.")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--name", help="Name of the model in its files.")
+@click.option("--backbone", metavar="timm:NAME", help="Feature extractor below a hasher, frozen.")
+@click.option("--backbone-weights", metavar="FILE|cache", help="Its weights; none are downloaded.")
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and exit.")
 def train(
     family: str,
@@ -39,6 +41,8 @@ def train(
     max_seconds: float | None,
     device: str | None,
     name: str | None,
+    backbone: str | None,
+    backbone_weights: str | None,
     print_config: bool,
 ) -> int:
     """Train a model of FAMILY. Ctrl-C ends after the step at hand and leaves a usable checkpoint.
@@ -49,7 +53,9 @@ def train(
     from ..train_config import resolve
 
     find_family(family)
-    config = resolve(family, config_file, list(settings), {"device": device, "name": name})
+    given = {"backbone": backbone, "backbone_weights": backbone_weights}
+    extractor = [f"model.{key}={value}" for key, value in given.items() if value]
+    config = resolve(family, config_file, [*settings, *extractor], {"device": device, "name": name})
     if print_config:
         import yaml
 

@@ -168,6 +168,7 @@ class SemanticHash(nn.Module):
         )  # fmt: skip
         # On top of a frozen extractor it is the features that are reconstructed.
         self.decoder = nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
+        self.train()
 
     @property
     def n_bits(self) -> int:
