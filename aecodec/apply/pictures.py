@@ -21,7 +21,7 @@ TILE = 512
 def to_batch(pixels: np.ndarray) -> torch.Tensor:
     """(H, W[, 3]) uint8 -> (1, C, H, W) float32 in [0, 1]."""
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(planes))[None].float() / 255.0
+    return torch.from_numpy(np.array(planes))[None].float() / 255.0
 
 
 def to_pixels(x: torch.Tensor) -> np.ndarray:
