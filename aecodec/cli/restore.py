@@ -20,7 +20,7 @@ TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
 @click.option("--sigma", type=click.FloatRange(0, 255), help="Strength of the noise in levels; estimated by default.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Picture that is white where pixels are missing.")
 @click.option("--box", metavar="LEFT,TOP,WIDTH,HEIGHT", help="Rectangle of missing pixels.")
-@click.option("-m", "--model", help="Model by name or path; the embedded one by default.")
+@click.option("-m", "--model", help="Model by name or path; restorer or, for recordings, speech-denoiser by default.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the target.")
 def restore(
