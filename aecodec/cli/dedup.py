@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
     from ..search.duplicates import Member
 
-#: Share of the bits that two copies of a picture may differ in. Of 161,000 pairs of unlike photographs none is so near by
-#: `photo-hash`, and one in 10,000 at 56 of 256 bits (benchmarks/near_duplicates.py).
+#: Share of the bits that two copies of a picture may differ in. Of 161,000 pairs of unlike photographs none is so near
+#: by `photo-hash`, and one in 10,000 at 56 of 256 bits (benchmarks/near_duplicates.py).
 NEAR = 1 / 8
 #: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
 MANY = 50_000
