@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -102,6 +103,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def block_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands hash with a `BlockHasher`."""
+    # What keeps the class it imports, for as long as the process lives, must have met the real one before.
+    importlib.import_module("aecodec.transcode")
     module = types.ModuleType("aecodec.hasher")
     module.Hasher = BlockHasher
     monkeypatch.setitem(sys.modules, "aecodec.hasher", module)

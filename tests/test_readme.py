@@ -41,8 +41,8 @@ def test_there_are_blocks_and_the_fresh_machine_ones_exist():
     assert len(RUNNABLE) >= 4
     fresh = [code for mark, _, code in BLOCKS if mark == "fresh-machine"]
     assert fresh
-    for script in re.findall(r"scripts/\w+", "".join(fresh)):
-        assert os.access(ROOT / script, os.X_OK)
+    for program, script in re.findall(r"(python )?((?:scripts|benchmarks)/[\w.]+)", "".join(fresh)):
+        assert os.access(ROOT / script, os.R_OK if program else os.X_OK), script
 
 
 def test_the_table_is_the_measured_one():
