@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+from benchmark_scripts import BENCHMARKS, rows_of, run
 
 
 @pytest.fixture
@@ -20,15 +16,6 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Import a benchmark file as it is when run as a script."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
-
-
-def run(command: Any, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_method_takes_part(module, monkeypatch, tmp_path):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from benchmark_scripts import BENCHMARKS, rows_of, run
+from click.testing import Result
 from conftest import natural_picture
 from PIL import Image
 from test_hasher import CONFIG, save_hasher
@@ -17,7 +17,6 @@ from test_hasher import CONFIG, save_hasher
 from aecodec.train_config import resolve
 from aecodec.train_state import build_model
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 TINY = ["steps=3", "batch=16", "log_every=1", "model.widths=[8]", "model.blocks=[0]", "model.features=16",
         "model.decoder=8"]  # fmt: skip
 
@@ -27,15 +26,6 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Import a benchmark file as it is when run as a script."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
-
-
-def run(command: Any, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # -- learned codes on labelled sets --------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..contracts import Loss, UsageError
 from ..nn.stacks import ConvDecoder, ConvEncoder
-from ..nn.variational import importance_bound, kl_to_standard, reparametrise
+from ..nn.variational import evidence_bound, importance_bound, kl_to_standard, mean_surprise, reparametrise
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,12 @@ class ShapeVae(nn.Module):
     @torch.no_grad()
     def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
         """E_q[log p(x | z)] - KL in nats. x: (B, D, H, W) -> (B,)."""
-        mean, log_variance = self.posterior(x)
-        draws = [self.log_density(x, reparametrise(mean, log_variance, rng)) for _ in range(samples)]
-        return torch.stack(draws).mean(0) - kl_to_standard(mean, log_variance)
+        return evidence_bound(x, self.posterior(x), self.log_density, samples, rng)
 
     @torch.no_grad()
     def surprise(self, x: torch.Tensor) -> torch.Tensor:
         """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
-        mean, log_variance = self.posterior(x)
-        return kl_to_standard(mean, log_variance) - self.log_density(x, mean)
+        return mean_surprise(x, self.posterior(x), self.log_density)
 
     @torch.no_grad()
     def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 500) -> torch.Tensor:

@@ -12,9 +12,11 @@ from ..contracts import Loss
 from ..nn.stacks import make_decoder, make_encoder
 from ..nn.variational import (
     bernoulli_log_density,
+    evidence_bound,
     gaussian_log_density,
     importance_bound,
     kl_to_standard,
+    mean_surprise,
     reparametrise,
 )
 
@@ -123,15 +125,12 @@ class Vae(nn.Module):
     @torch.no_grad()
     def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
         """E_q[log p(x | z)] - KL in nats, the expectation over so many samples. x: (B, *shape) -> (B,)."""
-        mean, log_variance = self.posterior(x)
-        draws = [self.log_density(x, reparametrise(mean, log_variance, rng)) for _ in range(samples)]
-        return torch.stack(draws).mean(0) - kl_to_standard(mean, log_variance)
+        return evidence_bound(x, self.posterior(x), self.log_density, samples, rng)
 
     @torch.no_grad()
     def surprise(self, x: torch.Tensor) -> torch.Tensor:
         """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
-        mean, log_variance = self.posterior(x)
-        return kl_to_standard(mean, log_variance) - self.log_density(x, mean)
+        return mean_surprise(x, self.posterior(x), self.log_density)
 
     @torch.no_grad()
     def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 5000) -> torch.Tensor:

@@ -39,11 +39,38 @@ def bernoulli_log_density(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
+LogDensity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@torch.no_grad()
+def evidence_bound(
+    x: torch.Tensor,
+    posterior: tuple[torch.Tensor, torch.Tensor],
+    log_density: LogDensity,
+    samples: int,
+    rng: torch.Generator,
+) -> torch.Tensor:
+    """The ELBO, E_q[log p(x | z)] - KL (Kingma and Welling 2014, eq. 3), the expectation over so many samples.
+
+    x: (B, *shape); posterior: mean and log variance, (B, d) each; log_density(x, z): log p(x | z), (B,). -> (B,) nats.
+    """
+    draws = [log_density(x, reparametrise(*posterior, rng)) for _ in range(samples)]
+    return torch.stack(draws).mean(0) - kl_to_standard(*posterior)
+
+
+@torch.no_grad()
+def mean_surprise(
+    x: torch.Tensor, posterior: tuple[torch.Tensor, torch.Tensor], log_density: LogDensity
+) -> torch.Tensor:
+    """KL - log p(x | mu): minus the ELBO with the posterior's mean instead of samples. -> (B,) nats."""
+    return kl_to_standard(*posterior) - log_density(x, posterior[0])
+
+
 @torch.no_grad()
 def importance_bound(
     x: torch.Tensor,
     posterior: tuple[torch.Tensor, torch.Tensor],
-    log_density: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    log_density: LogDensity,
     samples: int,
     rng: torch.Generator,
     chunk: int = 500,
