@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..contracts import UsageError
+from ..data.files import read_json_object
 from ..metrics import Curve
 from .tables import Point
 
@@ -95,8 +95,8 @@ class Anchors:
 
 def load_anchors(folder: Path) -> Anchors:
     """From the folder's kodak_classical.json and kodak_anchors.json. Raises UsageError if one cannot be read."""
-    classical: dict[str, Any] = _read(folder / "kodak_classical.json").get("codecs", {})
-    published = _read(folder / "kodak_anchors.json")
+    classical: dict[str, Any] = read_json_object(folder / "kodak_classical.json", UsageError).get("codecs", {})
+    published = read_json_object(folder / "kodak_anchors.json", UsageError)
     points = {key: entry["points"] for key, entry in classical.items()}
     curves = {}
     for key in PUBLISHED:
@@ -113,16 +113,6 @@ def load_anchors(folder: Path) -> Anchors:
         if key in published
     }
     return Anchors(points, theirs, curves)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: anchors cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
 
 
 def agreement(

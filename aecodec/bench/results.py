@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts import UnknownName, UsageError
+from ..data.files import read_json_object
 from ..metrics import Curve
 from .measurements import Measurement, RunError, holds_rows, read_rows
 from .tables import Point, summarise
@@ -130,15 +130,7 @@ def _row_files(folder: Path) -> list[Path]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
+    return read_json_object(path, RunError) if path.exists() else {}
 
 
 def _crops(folder: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from ..nn.variational import evidence_bound, importance_bound, kl_to_standard, m
 class ShapeVaeConfig:
     """shape: (depth, height, width) of the voxel grid; parts: labels besides 0, which is empty space; latents: d;
     width, levels: of the convolutions, which slide over height and width and see all of the depth; beta: weight of the
-    KL term; warm: share of the training over which it rises from 0."""
+    KL term; warm: share of the training over which it rises from 0; mirror: whether training shapes are mirrored at
+    random along each axis, for axes of inertia have no direction of their own."""
 
     shape: tuple[int, ...] = (16, 16, 16)
     parts: int = 8
@@ -26,10 +27,11 @@ class ShapeVaeConfig:
     levels: int = 3
     beta: float = 1.0
     warm: float = 0.2
+    mirror: bool = True
 
 
 SIZES = {"tiny": ShapeVaeConfig(latents=4, width=8, levels=2), "base": ShapeVaeConfig()}
-RECIPE = {"size": "base", "steps": 800, "batch": 32, "learning_rate": 1e-3, "ema": 0.995, "hold_out": 76}
+RECIPE = {"size": "base", "steps": 4000, "batch": 32, "learning_rate": 1e-3, "ema": 0.995, "hold_out": 76}
 
 
 class ShapeVae(nn.Module):
@@ -84,6 +86,8 @@ class ShapeVae(nn.Module):
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
         """Minus the ELBO in nats per item; parts: mse of the occupancy's probability, kl, nats."""
+        if self.config.mirror:
+            batch = _mirrored(batch, rng)
         labels = self.labels(batch)
         mean, log_variance = self.posterior(batch)
         logits = self.logits(reparametrise(mean, log_variance, rng))
@@ -112,3 +116,11 @@ class ShapeVae(nn.Module):
     def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 500) -> torch.Tensor:
         """The importance-sampled estimate of log p(x) in nats, (B,)."""
         return importance_bound(x, self.posterior(x), self.log_density, samples, rng, chunk=20)
+
+
+def _mirrored(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """x: (B, D, H, W), every item flipped along each axis with probability 1/2."""
+    for axis in (1, 2, 3):
+        chosen = torch.rand(len(x), 1, 1, 1, generator=rng, device=x.device) < 0.5
+        x = torch.where(chosen, x.flip(axis), x)
+    return x

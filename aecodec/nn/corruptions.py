@@ -125,10 +125,10 @@ def _uniform(x: torch.Tensor, rng: torch.Generator, low: float, high: float) -> 
 
 
 def _draw_gaussian(x: torch.Tensor, rng: torch.Generator) -> Drawn:
-    """sigma uniform in [0, 55/255]; a quarter of colour pictures are made grey, with one noise for all channels."""
+    """sigma uniform in [0, 55/255]; two fifths of colour pictures are made grey, with one noise for all channels."""
     sigma = _uniform(x, rng, 0.0, LARGEST_SIGMA)
     noise = torch.randn(x.shape, generator=rng, device=x.device)
-    grey = _uniform(x, rng, 0.0, 1.0) < (0.25 if x.shape[1] == 3 else 0.0)
+    grey = _uniform(x, rng, 0.0, 1.0) < (0.4 if x.shape[1] == 3 else 0.0)
     clean = torch.where(grey, luma(x), x)
     noise = torch.where(grey, noise[:, :1], noise)
     return Drawn(noisy(clean + sigma * noise, sigma), clean)

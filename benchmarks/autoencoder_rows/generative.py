@@ -113,23 +113,34 @@ def shapes(bench: Bench) -> None:
     basis = torch.linalg.svd(full - mean, full_matrices=False)[2][: model.latents]
     rest = torch.from_numpy(held > 0).flatten(1).float() - mean
     flat = (rest @ basis.T @ basis + mean).view(-1, SIDE, SIDE, SIDE)
-    # The mean shape and PCA are cut where they overlap best with the training shapes.
     on_train = ((full - mean) @ basis.T @ basis + mean).view(-1, SIDE, SIDE, SIDE)
-    cuts = np.linspace(0.05, 0.6, 23)
-    cut = max(cuts, key=lambda c: overlap(on_train.numpy() > c, train > 0))
-    average = mean.view(SIDE, SIDE, SIDE).numpy()
-    level = max(cuts, key=lambda c: overlap(np.broadcast_to(average > c, train.shape), train > 0))
+    average = mean.view(1, SIDE, SIDE, SIDE)
+    occupied = [_occupancy(model, torch.from_numpy(part).float() / 255.0) for part in (train, held)]
     agree = (made > 0) & (held > 0)
     records: list[Record] = [
-        {"model": "mean shape", "iou": overlap(np.broadcast_to(average > level, held.shape), held > 0)},
-        {"model": f"PCA, {model.latents}", "iou": overlap(flat.numpy() > cut, held > 0)},
-        {"model": f"shape VAE, {model.latents}", "iou": overlap(made > 0, held > 0),
+        {"model": "mean shape", "iou": _cut_overlap(average.expand(full.shape[0], -1, -1, -1), train,
+                                                    average.expand(len(held), -1, -1, -1), held)},
+        {"model": f"PCA, {model.latents}", "iou": _cut_overlap(on_train, train, flat, held)},
+        {"model": f"shape VAE, {model.latents}", "iou": _cut_overlap(occupied[0], train, occupied[1], held),
+         "iou_of_likeliest": overlap(made > 0, held > 0),
          "part_accuracy_where_both_full": float((made == held)[agree].mean()),
          "minus_elbo_nats": float(-model.elbo(x, torch.Generator().manual_seed(0), 4).mean())},
     ]  # fmt: skip
     bench.keep("shapes", records, parts=PARTS, voxels=SIDE)
     drawn = (sample(model, 6, torch.Generator().manual_seed(0)) * 255).round().byte().numpy()
     _draw_shapes(bench, [*held[:6], *made[:6], *drawn])
+
+
+def _occupancy(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Probability that a voxel is full, decoded from the posterior's mean, (N, SIDE, SIDE, SIDE)."""
+    parts = [1.0 - torch.softmax(model.logits(model.encode(batch)), 1)[:, 0] for batch in x.split(64)]
+    return torch.cat(parts)
+
+
+def _cut_overlap(on_train: torch.Tensor, train: np.ndarray, on_held: torch.Tensor, held: np.ndarray) -> float:
+    """Overlap with the held-out shapes, cut where the overlap with the training shapes is best."""
+    cut = max(np.linspace(0.05, 0.6, 23), key=lambda c: overlap(on_train.numpy() > c, train > 0))
+    return overlap(on_held.numpy() > cut, held > 0)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
