@@ -26,7 +26,7 @@ FRAMES = 64
 #: Features are log(1 + GAIN |X|) / SCALE of a signal of unit power: silence is 0, loud speech about 1.
 GAIN, SCALE = 10.0, 6.5
 #: Signal-to-noise ratios of training mixtures, in dB.
-LOWEST_SNR, HIGHEST_SNR = -5.0, 12.0
+LOWEST_SNR, HIGHEST_SNR = -5.0, 18.0
 #: What is never trained on.
 HELD_SPEAKERS, HELD_NOISES = 2, 30
 

@@ -32,6 +32,8 @@ from ..nn.unet import UNet
 
 #: A corruption that the data brings along: items hold the corrupted channels, then the clean ones.
 PAIRED = "paired"
+#: Weight of an error where a paired input is silent; 1 is loud.
+_SILENCE = 0.1
 #: Keeps the root of a squared error differentiable at 0 (60 dB).
 _FLOOR = 1e-6
 
@@ -173,5 +175,7 @@ class Restoration(nn.Module):
 
 
 def _paired(seen: torch.Tensor) -> Corrupted:
+    """Nothing is known of the damage; errors count by the level of what is seen, for what is loud is heard."""
     one = torch.ones_like(seen[:, :1])
-    return Corrupted(seen, torch.zeros_like(one).expand(-1, len(CONDITIONS), -1, -1), one, one)
+    level = seen.mean(1, keepdim=True).clamp_min(_SILENCE)
+    return Corrupted(seen, torch.zeros_like(one).expand(-1, len(CONDITIONS), -1, -1), one, level)

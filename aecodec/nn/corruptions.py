@@ -125,8 +125,11 @@ def _uniform(x: torch.Tensor, rng: torch.Generator, low: float, high: float) -> 
 
 
 def _draw_gaussian(x: torch.Tensor, rng: torch.Generator) -> Drawn:
-    """sigma uniform in [0, 55/255]; two fifths of colour pictures are made grey, with one noise for all channels."""
-    sigma = _uniform(x, rng, 0.0, LARGEST_SIGMA)
+    """sigma = 55/255 u^2 for uniform u: weak noise is what photographs have, and where a denoiser easily does harm.
+
+    Two fifths of colour pictures are made grey, with one noise for all channels.
+    """
+    sigma = LARGEST_SIGMA * _uniform(x, rng, 0.0, 1.0).square()
     noise = torch.randn(x.shape, generator=rng, device=x.device)
     grey = _uniform(x, rng, 0.0, 1.0) < (0.4 if x.shape[1] == 3 else 0.0)
     clean = torch.where(grey, luma(x), x)

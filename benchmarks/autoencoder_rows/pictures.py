@@ -123,6 +123,7 @@ def despeckling(bench: Bench) -> None:
 
     model = restorer(bench)
     records: list[Record] = []
+    shown: list[torch.Tensor] = []
     pictures = [read_picture(path).pixels for path in list_photos(bench.data / "kodak")]
     for share in (0.05, 0.15, 0.3):
         found: dict[str, list[float]] = {"speckled": [], "median 3x3": [], "median 5x5": [], "ours": []}
@@ -134,11 +135,15 @@ def despeckling(bench: Bench) -> None:
             found["speckled"].append(psnr(speckled, clean))
             for side in (3, 5):
                 found[f"median {side}x{side}"].append(psnr(median_filter(speckled, (side, side, 1)), clean))
-            found["ours"].append(psnr(restore_pixels(model, speckled, "despeckle", tile=2048), clean))
+            done = restore_pixels(model, speckled, "despeckle", tile=2048)
+            found["ours"].append(psnr(done, clean))
+            if seed == 22:
+                shown += [to_batch(tile[100:292, 150:406]) for tile in (speckled, done)]
         means = {key: float(np.mean(values)) for key, values in found.items()}
         median = max(means.pop("median 3x3"), means.pop("median 5x5"))
         records.append({"data": "kodak", "pixels_hit": share, **means, "better median": median})
     bench.keep("despeckling", records)
+    write_png(sheet(torch.cat(shown), 2), bench.out / "despeckling.png")
 
 
 def _draw_denoising(bench: Bench, model: Any) -> None:
@@ -212,13 +217,15 @@ def upscaling(bench: Bench) -> None:
             found["ours"].append(psnr(ours, clean))
             grey = np.rint(clean @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
             colours = restore_pixels(model, grey, "colourise", tile=2048)
-            found["grey"].append(psnr(np.repeat(grey[..., None], 3, 2), clean))
-            found["colourised"].append(psnr(colours, clean))
+            if (clean != grey[..., None]).any():
+                found["grey"].append(psnr(np.repeat(grey[..., None], 3, 2), clean))
+                found["colourised"].append(psnr(colours, clean))
             if name == "kodak" and seed in (2, 22):
                 cut = slice(60, 252), slice(200, 392)
                 shown += [to_batch(picture[cut]) for picture in (bicubic, ours, clean)]
                 shown += [to_batch(np.repeat(grey[..., None], 3, 2)[cut]), to_batch(colours[cut]), to_batch(clean[cut])]
-        records.append({"data": name, "pictures": len(pictures), **{k: float(np.mean(v)) for k, v in found.items()}})
+        means = {key: float(np.mean(values)) for key, values in found.items()}
+        records.append({"data": name, "pictures": len(pictures), "in_colour": len(found["grey"]), **means})
     bench.keep("upscaling", records)
     write_png(sheet(torch.cat(shown), 6), bench.out / "upscaling.png")
 
@@ -226,6 +233,8 @@ def upscaling(bench: Bench) -> None:
 def unet(bench: Bench) -> None:
     """The same network with and without skip connections, the same short training: PSNR at sigma 25."""
     records: list[Record] = []
+    photos = held_photos(bench, 20)
+    shown = [to_batch(photos[1]), to_batch(_noisy(photos[1], 25, 1))]
     for skips in (False, True):
         model = bench.train(
             f"unet-{'skips' if skips else 'plain'}", "restoration", training_photos(bench), size="denoiser", steps=1500,
@@ -233,13 +242,17 @@ def unet(bench: Bench) -> None:
             model__widths=[24, 48, 64], model__blocks=1, model__skips=skips,
         )  # fmt: skip
         found = []
-        for seed, clean in enumerate(held_photos(bench, 20)):
-            found.append(psnr(restore_pixels(model, _noisy(clean, 25, seed), "denoise", sigma=25.0), clean))
+        for seed, clean in enumerate(photos):
+            done = restore_pixels(model, _noisy(clean, 25, seed), "denoise", sigma=25.0)
+            found.append(psnr(done, clean))
+            if seed == 1:
+                shown.append(to_batch(done))
         records.append({"skip_connections": str(skips), "parameters": sum(p.numel() for p in model.parameters()),
                         "psnr_sigma_25": float(np.mean(found))})  # fmt: skip
-    noisy = [psnr(_noisy(clean, 25, seed), clean) for seed, clean in enumerate(held_photos(bench, 20))]
+    noisy = [psnr(_noisy(clean, 25, seed), clean) for seed, clean in enumerate(photos)]
     records.append({"skip_connections": "noisy input", "parameters": 0, "psnr_sigma_25": float(np.mean(noisy))})
     bench.keep("unet", records)
+    write_png(sheet(torch.cat(shown), 4), bench.out / "unet.png")
 
 
 def field(bench: Bench) -> None:

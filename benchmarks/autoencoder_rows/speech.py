@@ -60,7 +60,7 @@ def row(bench: Bench) -> None:
     from pystoi import stoi
 
     names = bench.small("speech_fsdd"), bench.small("noise_clips")
-    model = bench.train("speech", "restoration", f"{names[0]}+{names[1]}", size="speech", steps=4000, batch=16,
+    model = bench.train("speech", "restoration", f"{names[0]}+{names[1]}", size="speech", steps=8000, batch=16,
                         late_crop=None)  # fmt: skip
     pairs = recordings(*(read_clips(name) for name in names))
     records: list[Record] = []
