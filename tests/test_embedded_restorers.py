@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from aecodec import checkpoint
 from aecodec.apply.pictures import restore_pixels, to_batch, to_pixels
+from aecodec.apply.recordings import denoise_speech
 from aecodec.contracts import Restorer
 from aecodec.data.images import read_picture
+from aecodec.data.speech import mix, read_wav
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.corruptions import double, fill_smoothly, halve
-from aecodec.registry import DEFAULT_RESTORER, find_model
+from aecodec.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
 
 SAMPLES = sorted((Path(__file__).resolve().parent.parent / "scripts" / "samples").glob("*.png"))
+RECORDING = Path(__file__).resolve().parent / "recordings" / "digits.wav"
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +41,17 @@ def _noisy(photo: np.ndarray, sigma: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
-@pytest.mark.parametrize("sigma", [2.0, 3.0, 10.0, 25.0, 50.0])
+@pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0, 10.0, 25.0, 50.0])
 def test_denoising_is_never_worse_than_the_noisy_photograph(restorer, photo, sigma, grey):
     clean = photo[..., 1] if grey else photo
     noisy = _noisy(clean, sigma)
     assert psnr(restore_pixels(restorer, noisy, "denoise", sigma=sigma), clean) > psnr(noisy, clean)
+
+
+def test_noise_of_one_level_is_as_good_as_left_alone(restorer, photo):
+    """It is hardly more than the rounding of the result to 8 bits."""
+    noisy = _noisy(photo, 1.0)
+    assert psnr(restore_pixels(restorer, noisy, "denoise", sigma=1.0), photo) > psnr(noisy, photo) - 0.1
 
 
 def test_strong_noise_is_cleaned_by_decibels_when_its_strength_is_estimated(restorer, photo):
@@ -87,3 +97,26 @@ def test_colours_are_added_and_the_luma_is_left(restorer, photo):
     inside = (colours > 0).all(2) & (colours < 255).all(2)
     assert np.abs(colours @ np.array([0.299, 0.587, 0.114]) - grey)[inside].max() <= 1.0
     assert colours.astype(int).std(axis=2).mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def speech_denoiser() -> Restorer:
+    return checkpoint.load(find_model(DEFAULT_SPEECH)).module
+
+
+def _snr(estimate: np.ndarray, clean: np.ndarray) -> float:
+    """In dB."""
+    return 10.0 * float(np.log10((clean**2).sum() / ((estimate - clean) ** 2).sum()))
+
+
+@pytest.mark.parametrize("level", [-5.0, 0.0, 5.0, 10.0])
+@pytest.mark.parametrize("cutoff", [1.0, 0.2], ids=["white", "dull"])
+def test_speech_of_an_unknown_speaker_is_cleaned(speech_denoiser, cutoff, level):
+    """Noise: white, or with most of its power in the lowest fifth of the band, where speech has it."""
+    clean = read_wav(RECORDING)
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=len(clean)))
+    spectrum[int(cutoff * len(spectrum)) :] *= 0.1
+    noise = torch.from_numpy(np.fft.irfft(spectrum, len(clean)).astype(np.float32))
+    noisy = mix(torch.from_numpy(clean), noise, level).numpy()
+    gain = _snr(denoise_speech(speech_denoiser, noisy), clean) - level
+    assert gain > (3.0 if level <= 0.0 else 0.0)

@@ -25,7 +25,7 @@ class KSparseConfig:
 
 
 SIZES = {"tiny": KSparseConfig(latents=64, active=8, first_active=16), "base": KSparseConfig()}
-RECIPE = {"size": "base", "steps": 60000, "batch": 256, "learning_rate": 5e-4, "ema": 0.998, "hold_out": 1000}
+RECIPE = {"size": "base", "steps": 24000, "batch": 256, "learning_rate": 5e-4, "ema": 0.998, "hold_out": 1000}
 
 
 class KSparse(nn.Module):

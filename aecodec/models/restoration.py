@@ -32,6 +32,10 @@ from ..nn.unet import UNet
 
 #: A corruption that the data brings along: items hold the corrupted channels, then the clean ones.
 PAIRED = "paired"
+#: What the network adds to weak noise by its own error, standard deviation in [0, 1] units: the embedded restorer's
+#: median over held-out photographs, alike at sigma 1, 2 and 3. With more, only its large changes, the wrong ones,
+#: outlive the rounding to 8 bits.
+_OWN_ERROR = 1.4 / 255.0
 #: Weight of an error where a paired input is silent; 1 is loud.
 _SILENCE = 0.1
 #: Keeps the root of a squared error differentiable at 0 (60 dB).
@@ -156,7 +160,11 @@ class Restoration(nn.Module):
             corrupted = _paired(x)
         else:
             corrupted = {"impulse": with_impulses, "downsample": enlarged, "grey": greyed}[corruption](x)
-        restored = self(corrupted)[:, :, :height, :width]
+        restored = self(corrupted)
+        if corruption == "gaussian" and sigma > 0.0:
+            # Two estimates, what is seen and what the network makes of it, weighed by the inverse of their variances.
+            restored = torch.lerp(x, restored, sigma**2 / (sigma**2 + _OWN_ERROR**2))
+        restored = restored[:, :, :height, :width]
         return restored if corruption == PAIRED else restored.clamp(0.0, 1.0)
 
     def _check(self, x: torch.Tensor, corruption: str, hole: torch.Tensor | None) -> None:

@@ -60,8 +60,10 @@ def row(bench: Bench) -> None:
     from pystoi import stoi
 
     names = bench.small("speech_fsdd"), bench.small("noise_clips")
-    model = bench.train("speech", "restoration", f"{names[0]}+{names[1]}", size="speech", steps=8000, batch=16,
-                        late_crop=None)  # fmt: skip
+    model = bench.train(
+        "speech", "restoration", f"{names[0]}+{names[1]}", name_of_model="speech-denoiser", size="speech", steps=8000,
+        batch=16, late_crop=None,
+    )  # fmt: skip
     pairs = recordings(*(read_clips(name) for name in names))
     records: list[Record] = []
     shown: Any = None
