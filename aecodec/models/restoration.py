@@ -83,6 +83,8 @@ class Restoration(nn.Module):
         self.channels = config.planes
         self.corruptions = tuple(dict.fromkeys(config.corruptions))
         self.net = UNet(config.planes + len(CONDITIONS), config.planes, config.widths, config.blocks, config.skips)
+        # Convolutions on CPUs and tensor cores are several times as fast in this order.
+        self.net.to(memory_format=torch.channels_last)
         self.alignment = self.net.alignment
         self.reach = self.net.reach
 
