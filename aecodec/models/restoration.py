@@ -144,7 +144,8 @@ class Restoration(nn.Module):
     ) -> torch.Tensor:
         """x: (B, C, H, W) float32 in [0, 1], any sides -> restored, clipped to [0, 1]; "downsample" doubles the sides.
 
-        sigma: of Gaussian noise, in [0, 1] units. hole: (B, 1, H, W), 1 where "region" and "scribble" lack pixels.
+        sigma: of Gaussian noise, in [0, 1] units; the weaker it is, the less of the network's change is made. hole:
+        (B, 1, H, W), 1 where "region" and "scribble" lack pixels.
         Raises UnknownName for a corruption that the model was not trained on, UsageError for wrong channels or a hole
         that is missing or of another size.
         """
