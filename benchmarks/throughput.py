@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from aecodec.codec import Codec
 from aecodec.coding import container
 from aecodec.contracts import AecodecError
 from aecodec.data.images import Picture
+from aecodec.decoding import padded_sides
 from aecodec.device import pick_device
 
 PEERS = ("mbt2018-mean", "cheng2020-anchor")
@@ -137,21 +138,20 @@ def check(pictures: list[np.ndarray], device: str, qualities: list[float], model
         for quality in qualities:
             for writer in codecs:
                 data = writer.encode_picture(Picture(pixels), quality=quality).data
-                first, second = (list(latents(codec, data)) for codec in codecs)
+                first, second = (latents(codec, data) for codec in codecs)
                 wrong += any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     return wrong
 
 
-def latents(codec: Codec, data: bytes) -> Iterator[np.ndarray]:
-    """The integers of every tile of a file of one tile each way, as the codec's device decodes them."""
+def latents(codec: Codec, data: bytes) -> list[np.ndarray]:
+    """The integers, y then z, of a file of one tile as the codec's device decodes them."""
     parsed = container.parse(data)
-    module: Any = codec.frozen.module
-    sides = [-(-side // module.alignment) * module.alignment // module.stride for side in
-             (parsed.header.height, parsed.header.width)]  # fmt: skip
     if len(parsed.tiles) != 1:
         raise click.ClickException("--check takes pictures of one tile; these are larger")
-    code = module.decode_tile(parsed.tiles[0], parsed.header.quality, *sides)
-    yield from (np.asarray(code.y), np.asarray(code.z))
+    module: Any = codec.frozen.module
+    sides = padded_sides(parsed.header.height, parsed.header.width, module.alignment)
+    code = module.decode_tile(parsed.tiles[0], parsed.header.quality, *(side // module.stride for side in sides))
+    return [np.asarray(code.y), np.asarray(code.z)]
 
 
 @click.command(help=__doc__.split("\n\n")[0])

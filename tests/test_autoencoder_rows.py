@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_scripts import load_script
 from click.testing import CliRunner
 from PIL import Image
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The benchmark as it is when run as a script: its own folder first on the path."""
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("autoencoders")
+    return load_script(monkeypatch, "autoencoders", "matplotlib")
 
 
 @pytest.fixture

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_scripts import BENCHMARKS, rows_of, run
+from benchmark_scripts import load_script, rows_of, run
 from conftest import natural_picture
 from PIL import Image
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    pytest.importorskip("compressai")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("throughput")
+    return load_script(monkeypatch, "throughput", "compressai")
 
 
 @pytest.fixture

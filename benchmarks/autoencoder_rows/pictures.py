@@ -69,12 +69,6 @@ def _non_local_means(noisy: np.ndarray, sigma: int) -> np.ndarray:
     return np.clip(np.rint(done * 255), 0, 255).astype(np.uint8)
 
 
-def to_planes(values: np.ndarray) -> torch.Tensor:
-    """(H, W[, 3]) float -> (1, C, H, W) float32."""
-    planes = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    return torch.from_numpy(planes.astype(np.float32))[None]
-
-
 def _denoised(model: Any, noisy: torch.Tensor, sigma: float | None) -> np.ndarray:
     """(1, C, H, W) that no file could hold, denoised, as uint8 pixels."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(torch.device("cpu"))):
@@ -97,7 +91,7 @@ def denoising(bench: Bench) -> None:
             for seed, clean in enumerate(pictures):
                 # Neither rounded nor clipped, as in the published figures; 8-bit files are what the pictures show.
                 noise = np.random.default_rng(seed).normal(0.0, sigma, clean.shape)
-                noisy = to_batch(clean) + to_planes(noise) / 255.0
+                noisy = to_batch(clean) + to_batch(noise)
                 found["noisy"].append(psnr(to_pixels(noisy), clean))
                 for key, level in (("ours", sigma / 255.0), ("estimated", None)):
                     found[key].append(psnr(_denoised(model, noisy, level), clean))
