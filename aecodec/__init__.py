@@ -16,14 +16,14 @@ _EXPORTS = {
     "ModelMismatchError": "contracts",
     "OutputExistsError": "contracts",
     "TargetUnreachableError": "contracts",
-    "Codec": "codec",
+    "Codec": "codec.codec",
     "HashIndex": "index.hash_index",
     "Hasher": "hasher",
-    "compress": "transcode",
-    "decompress": "transcode",
-    "verify": "transcode",
-    "info": "inspection",
-    "list_models": "inspection",
+    "compress": "codec.files",
+    "decompress": "codec.files",
+    "verify": "codec.files",
+    "info": "codec.info",
+    "list_models": "codec.info",
 }
 __all__ = ["__version__", *_EXPORTS]
 

@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
 from .coding.container import MAX_NAME, is_model_name
+from .coding.golden import golden_digest
 from .coding.tables import TableSet
 from .contracts import CheckpointError, Freezable, FrozenModel, TileCodec
 from .data.files import write_atomic
-from .golden import golden_digest
 from .models import family as find_family
-from .registry import FORMAT, read_header
+from .zoo.registry import FORMAT, read_header
 
 _TABLE_PREFIX = "tables/"
 _TABLE_PARTS = ("frequencies", "lengths", "offsets")

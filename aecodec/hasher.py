@@ -16,7 +16,7 @@ from .data.squares import to_square
 from .device import pick_device
 from .models import family
 from .nn.fold import fold_batch_norms
-from .registry import DEFAULT_HASHER, find_model
+from .zoo.registry import DEFAULT_HASHER, find_model
 
 #: An .aec file carries a code of so many bits, if the hasher is nested.
 CARRIED_BITS = 64

@@ -13,7 +13,7 @@ from .coding.container import Container
 from .contracts import AecodecError
 
 if TYPE_CHECKING:
-    from .codec import Codec
+    from .codec.codec import Codec
 
 FORMAT = "AEC"
 SUFFIX = ".aec"
@@ -89,15 +89,15 @@ class AecImageFile(ImageFile.ImageFile):
 def _codec(fingerprint: bytes, name: str) -> Codec:
     """The codec of a file's model, kept for the next file."""
     from . import checkpoint
-    from .codec import Codec
-    from .registry import find_fingerprint
+    from .codec.codec import Codec
+    from .zoo.registry import find_fingerprint
 
     return Codec(checkpoint.load(find_fingerprint(fingerprint, name)))
 
 
 @lru_cache(maxsize=2)
 def _codec_of(model: str | Path | None) -> Codec:
-    from .codec import Codec
+    from .codec.codec import Codec
 
     return Codec.from_pretrained(model)
 

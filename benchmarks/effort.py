@@ -29,10 +29,10 @@ from aecodec.bench.measurements import (
     write_rows,
 )
 from aecodec.bench.tables import summarise
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
+from aecodec.codec.refine import STEPS
 from aecodec.contracts import AecodecError
 from aecodec.metrics import BdRateError, Curve, bd_rate
-from aecodec.refine import STEPS
 
 
 def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCodec:

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from aecodec.bench import provenance
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.data.images import Picture, read_picture
 
 #: Pixels to each side of a border that make up the band.

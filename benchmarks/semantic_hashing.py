@@ -33,8 +33,8 @@ from aecodec.data.arrays import read_array
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.linear_hashers import LINEAR_HASHERS, principal_axes
 from aecodec.metrics import average_precision, hamming_distances, precision_within
-from aecodec.train import CHECKPOINT_FILE, STATE_FILE, fit
-from aecodec.train_config import resolve
+from aecodec.train.config import resolve
+from aecodec.train.loop import CHECKPOINT_FILE, STATE_FILE, fit
 
 FAMILY = "semantic-hash"
 RECIPES = Path(__file__).parent / "recipes"

@@ -13,7 +13,7 @@ import numpy as np
 
 from aecodec.bench import provenance
 from aecodec.bench.measurements import pictures_in, read_rgb
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.contracts import TargetUnreachableError
 from aecodec.data.images import Picture
 from aecodec.metrics.psnr import psnr

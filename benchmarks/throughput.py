@@ -26,11 +26,11 @@ import torch
 
 from aecodec.bench import provenance
 from aecodec.bench.measurements import pictures_in, read_rgb
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
+from aecodec.codec.decoder import padded_sides
 from aecodec.coding import container
 from aecodec.contracts import AecodecError
 from aecodec.data.images import Picture
-from aecodec.decoding import padded_sides
 from aecodec.device import pick_device
 
 PEERS = ("mbt2018-mean", "cheng2020-anchor")

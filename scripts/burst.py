@@ -47,7 +47,7 @@ import numpy as np
 import torch
 
 from aecodec import checkpoint
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.contracts import AecodecError, BatchSource, UsageError
 from aecodec.data.batches import CropPlan, open_batches
 from aecodec.data.files import make_folder
@@ -56,9 +56,9 @@ from aecodec.data.photos import PhotoPack
 from aecodec.data.pieces import read_pieces
 from aecodec.device import pick_device
 from aecodec.metrics.psnr import psnr
-from aecodec.train import CHECKPOINT_FILE, CURVE_FILE, STATE_FILE, Run, fit
-from aecodec.train_config import TrainConfig, resolve
-from aecodec.train_state import build_model
+from aecodec.train.config import TrainConfig, resolve
+from aecodec.train.loop import CHECKPOINT_FILE, CURVE_FILE, STATE_FILE, Run, fit
+from aecodec.train.state import build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PACK_FILE = "photos.npz"

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from aecodec import checkpoint
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.chunks import CRC, HEAD, MIN_CHUNK
 from aecodec.contracts import AecodecError

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from aecodec import checkpoint
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture

@@ -104,7 +104,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def block_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands hash with a `BlockHasher`."""
     # What keeps the class it imports, for as long as the process lives, must have met the real one before.
-    importlib.import_module("aecodec.transcode")
+    importlib.import_module("aecodec.codec.files")
     module = types.ModuleType("aecodec.hasher")
     module.Hasher = BlockHasher
     monkeypatch.setitem(sys.modules, "aecodec.hasher", module)

@@ -17,14 +17,15 @@ from conftest import FLAGSHIP, SMALL, natural_picture
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from aecodec import checkpoint, train
-from aecodec.codec import Codec
+from aecodec import checkpoint
+from aecodec.codec.codec import Codec
 from aecodec.contracts import CheckpointError, ImageReadError
 from aecodec.data.photos import open_photos
 from aecodec.data.pieces import read_pieces, write_pieces
-from aecodec.train_config import TrainConfig, resolve
-from aecodec.train_process import World
-from aecodec.train_state import Run, build_model, load_weights, start_run
+from aecodec.train import loop as train
+from aecodec.train.config import TrainConfig, resolve
+from aecodec.train.processes import World
+from aecodec.train.state import Run, build_model, load_weights, start_run
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 CPU = torch.device("cpu")

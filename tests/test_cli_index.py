@@ -15,7 +15,7 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.cli import run
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
 from aecodec.index.hash_index import HashIndex

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import aecodec
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
+from aecodec.codec.files import codec_for
+from aecodec.codec.target import Target, search
 from aecodec.coding import container
 from aecodec.contracts import (
     BitstreamError,
@@ -23,8 +25,6 @@ from aecodec.contracts import (
 from aecodec.data.images import Picture, pack_alpha, read_picture
 from aecodec.data.tiling import Window, crop_window
 from aecodec.metrics.psnr import psnr
-from aecodec.rate_search import Target, search
-from aecodec.transcode import codec_for
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
     """With next to no effect on the file."""
     picture = Picture(scene(256, 384))
     full = codec.encode_picture(picture, target_psnr=30)
-    monkeypatch.setattr("aecodec.codec.FULL_LATENTS", 0)
+    monkeypatch.setattr("aecodec.codec.codec.FULL_LATENTS", 0)
     half = codec.encode_picture(picture, target_psnr=30)
     assert abs(half.quality - full.quality) <= 2
     assert len(half.data) == pytest.approx(len(full.data), rel=0.01)

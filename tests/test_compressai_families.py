@@ -18,7 +18,6 @@ from aecodec.contracts import (
     MissingDependencyError,
     TileCodec,
 )
-from aecodec.import_compressai import ARCHITECTURES, import_state_dict
 from aecodec.models import family
 from aecodec.nn.fixed_point import (
     ACTIVATION_FRACTION,
@@ -27,6 +26,7 @@ from aecodec.nn.fixed_point import (
     FixedConv,
     FixedRectifier,
 )
+from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 
 google = pytest.importorskip("compressai.models.google")
 

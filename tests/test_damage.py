@@ -17,7 +17,7 @@ from PIL import Image
 
 from aecodec import checkpoint
 from aecodec.cli import run
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Container, Header

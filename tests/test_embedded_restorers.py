@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from aecodec import checkpoint
-from aecodec.apply.pictures import restore_pixels, to_batch, to_pixels
-from aecodec.apply.recordings import denoise_speech
 from aecodec.contracts import Restorer
 from aecodec.data.images import read_picture
 from aecodec.data.speech import mix, read_wav
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.corruptions import double, fill_smoothly, halve
-from aecodec.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
+from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
+from aecodec.tasks.speech import denoise_speech
+from aecodec.zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
 
 SAMPLES = sorted((Path(__file__).resolve().parent.parent / "scripts" / "samples").glob("*.png"))
 RECORDING = Path(__file__).resolve().parent / "recordings" / "digits.wav"

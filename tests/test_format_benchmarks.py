@@ -14,7 +14,7 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec import checkpoint
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "v1" / "exact-hyperprior.safetensors"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from aecodec import checkpoint
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding import container
+from aecodec.coding.golden import golden_digest
 from aecodec.contracts import BitstreamError
-from aecodec.golden import golden_digest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import make_golden

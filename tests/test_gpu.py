@@ -5,13 +5,13 @@ import pytest
 import torch
 from conftest import natural_picture
 
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
+from aecodec.codec.selftest import check_devices
 from aecodec.coding import container
 from aecodec.data.images import Picture
 from aecodec.metrics.psnr import psnr
-from aecodec.selftest import check_devices
-from aecodec.train import fit
-from aecodec.train_config import resolve
+from aecodec.train.config import resolve
+from aecodec.train.loop import fit
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,7 @@ from PIL import Image
 
 import aecodec
 from aecodec.cli import run
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.data.images import read_picture
 from aecodec.hasher import Hasher

@@ -14,8 +14,8 @@ from conftest import natural_picture
 from PIL import Image
 from test_hasher import CONFIG, save_hasher
 
-from aecodec.train_config import resolve
-from aecodec.train_state import build_model
+from aecodec.train.config import resolve
+from aecodec.train.state import build_model
 
 TINY = ["steps=3", "batch=16", "log_every=1", "model.widths=[8]", "model.blocks=[0]", "model.features=16",
         "model.decoder=8"]  # fmt: skip

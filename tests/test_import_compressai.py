@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from aecodec.contracts import CheckpointError, OutputExistsError, UnknownName
-from aecodec.import_compressai import ARCHITECTURES, import_state_dict
-from aecodec.registry import read_header
+from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
+from aecodec.zoo.registry import read_header
 
 google = pytest.importorskip("compressai.models.google")
 

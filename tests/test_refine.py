@@ -12,13 +12,13 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.cli import run
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
+from aecodec.codec.refine import STEPS, BitCost, check_effort, file_cost
 from aecodec.coding import container
 from aecodec.coding.tables import freeze_symmetric
 from aecodec.contracts import FrozenModel, UsageError
 from aecodec.data.images import Picture
 from aecodec.nn.quantise import round_half_up, soft_round
-from aecodec.refine import STEPS, BitCost, check_effort, file_cost
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aecodec.codec import Codec
+from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.contracts import ImageReadError, OutputExistsError, UsageError
 from aecodec.data.images import Picture

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from aecodec import checkpoint
-from aecodec.apply.recordings import denoise_speech
 from aecodec.contracts import ImageReadError, UsageError
 from aecodec.data.batches import CropPlan, open_batches
 from aecodec.data.speech import (
@@ -29,6 +28,7 @@ from aecodec.data.speech import (
     waveform,
     write_wav,
 )
+from aecodec.tasks.speech import denoise_speech
 
 
 def tone(count: int = 4000, hertz: float = 440.0) -> np.ndarray:

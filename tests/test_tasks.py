@@ -13,9 +13,9 @@ from PIL import Image
 from test_autoencoders import items, train
 
 from aecodec import checkpoint
-from aecodec.apply.pictures import box_mask, read_mask, restore_pixels
 from aecodec.contracts import UnknownName, UsageError
 from aecodec.tasks import anomaly, generate, transfer
+from aecodec.tasks.pictures import box_mask, read_mask, restore_pixels
 from aecodec.tasks.restore import estimate_sigma, restore
 
 

@@ -16,13 +16,14 @@ import pytest
 import torch
 from conftest import FLAGSHIP, SMALL, as_batch, small_flagship
 
-from aecodec import checkpoint, train
+from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError
 from aecodec.data.photos import list_photos
 from aecodec.models.exact_hyperprior import ExactHyperprior
-from aecodec.optimise import make_optimizer, rate_factor
-from aecodec.registry import read_header
-from aecodec.train_config import TrainConfig, resolve
+from aecodec.train import loop as train
+from aecodec.train.config import TrainConfig, resolve
+from aecodec.train.optimizer import make_optimizer, rate_factor
+from aecodec.zoo.registry import read_header
 
 BASE = {
     "family": FLAGSHIP,
@@ -312,9 +313,9 @@ def test_bad_environment_files_and_sizes_are_usage_errors(tmp_path, monkeypatch,
 @pytest.mark.parametrize("blocked", ["yaml", "pydantic"])
 def test_packages_missing_for_training_are_named(blocked, monkeypatch):
     monkeypatch.setitem(sys.modules, blocked, None)
-    monkeypatch.delitem(sys.modules, "aecodec.train_config")
+    monkeypatch.delitem(sys.modules, "aecodec.train.config")
     with pytest.raises(MissingDependencyError, match=rf"{blocked}.*aecodec\[train\]"):
-        importlib.import_module("aecodec.train_config")
+        importlib.import_module("aecodec.train.config")
 
 
 def test_the_package_missing_for_soap_is_named(monkeypatch):

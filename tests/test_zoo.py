@@ -10,8 +10,8 @@ import torch
 from aecodec import checkpoint
 from aecodec.contracts import Autoencoder, Restorer, Variational
 from aecodec.models import FAMILIES
-from aecodec.registry import EMBEDDED, SUFFIX, read_header
 from aecodec.tasks import anomaly, generate
+from aecodec.zoo.registry import EMBEDDED, SUFFIX, read_header
 
 PATHS = sorted(EMBEDDED.glob(f"*{SUFFIX}"))
 AUTOENCODERS = [path for path in PATHS if FAMILIES[read_header(path)["family"]].role == "autoencoder"]

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aecodec import checkpoint, transcode
+from aecodec import checkpoint
 from aecodec.cli import run
-from aecodec.codec import Codec
+from aecodec.codec import files as transcode
+from aecodec.codec.codec import Codec
 from aecodec.contracts import OutputError
 from aecodec.index.hash_index import HashIndex
 

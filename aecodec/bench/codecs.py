@@ -197,7 +197,7 @@ PEERS: dict[str, Callable[[], FileCodec]] = {
 
 def open_ours(model: str | None, device: str, qualities: tuple[float, ...]) -> FileCodec:
     """Our codec with a model by name or path (None: the built-in default). Raises AecodecError."""
-    from ..codec import Codec  # here, so that the peers can be measured without torch
+    from ..codec.codec import Codec  # here, so that the peers can be measured without torch
 
     codec = Codec.from_pretrained(model, device=device)
     return FileCodec(

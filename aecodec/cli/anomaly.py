@@ -23,10 +23,10 @@ def anomaly() -> None:
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, force: bool) -> None:
     """Fit the threshold of MODEL to NORMAL: a folder of pictures or FILE.npz[:KEY], best not those trained on."""
-    from ..apply.detectors import read_items, write_detector
-    from ..apply.loading import load_for
     from ..contracts import Autoencoder
     from ..tasks import anomaly as task
+    from ..tasks.detectors import read_items, write_detector
+    from ..tasks.loading import load_for
 
     frozen, net = load_for("anomaly detection", Autoencoder, model)
     detector = task.fit(net, read_items(net, normal), false_alarms, score)
@@ -46,14 +46,14 @@ def score(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Score picture FILES (or all of a folder) with a DETECTOR."""
-    from ..apply.detectors import heat_picture, read_detector, read_item, read_label_file
-    from ..apply.loading import load_for
     from ..contracts import Autoencoder
     from ..data.files import make_folder
     from ..data.images import Picture, write_picture
     from ..data.photos import list_photos
-    from ..registry import find_fingerprint
     from ..tasks.anomaly import scores
+    from ..tasks.detectors import heat_picture, read_detector, read_item, read_label_file
+    from ..tasks.loading import load_for
+    from ..zoo.registry import find_fingerprint
 
     kept, fingerprint, name = read_detector(detector)
     known = read_label_file(labels) if labels is not None else {}

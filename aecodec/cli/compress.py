@@ -29,7 +29,7 @@ from .batch import (
 from .output import size_text
 
 if TYPE_CHECKING:
-    from ..codec import Codec
+    from ..codec.codec import Codec
     from ..data.images import Picture
     from ..hasher import Hasher
 
@@ -182,7 +182,7 @@ def _load_hasher(device: str) -> Hasher:
 
 
 def _load_codec(batch: dict[str, Any], files: int) -> Codec:
-    from ..codec import Codec
+    from ..codec.codec import Codec
 
     share_processor(batch)
     jobs = batch["jobs"] if files == 1 else 1
@@ -200,8 +200,8 @@ class _Codecs:
 
     def of(self, data: bytes) -> Codec:
         """Raises ModelMismatchError where the model is not here."""
+        from ..codec.files import codec_for
         from ..coding import container
-        from ..transcode import codec_for
 
         key = container.parse_header(data)[0].fingerprint
         with self._lock:

@@ -21,7 +21,7 @@ REQUIRED = PACKAGES[:7]
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")
 def doctor(model: str | None, as_json: bool) -> int:
     """Versions, devices, and on each device: does the model's golden vector decode to the recorded integers?"""
-    from ..selftest import check_devices
+    from ..codec.selftest import check_devices
 
     versions = {name: _version(name) for name in PACKAGES}
     missing = [name for name in REQUIRED if versions[name] is None]

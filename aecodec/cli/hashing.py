@@ -72,10 +72,10 @@ def decoder(device: str = "auto") -> Decode:
     lock = threading.Lock()
 
     def decode(data: bytes) -> Any:
+        from ..codec.files import codec_for
         from ..coding.container import parse
         from ..data.orientation import orientation_of_exif
         from ..data.pixels import turned
-        from ..transcode import codec_for
 
         parsed = parse(data)
         with lock:

@@ -19,7 +19,7 @@ from .output import emit_json, expand, size_text
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per file on stdout.")
 def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     """Size, model, quality and chunks of .aec files. Loads no weights."""
-    from ..inspection import info as inspect_file
+    from ..codec.info import info as inspect_file
 
     codes = []
     for path, _ in expand(files, recursive, {".aec"}):
@@ -80,11 +80,11 @@ def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | Non
 
 def _verify_one(path: str, full: bool, model: str | None) -> None:
     if full:
-        from ..transcode import verify as verify_file
+        from ..codec.files import verify as verify_file
 
         verify_file(path, full=True, model=model)
     else:
-        from ..inspection import info as inspect_file
+        from ..codec.info import info as inspect_file
 
         inspect_file(path)
 
@@ -140,7 +140,7 @@ def _pixels(path: str) -> Any:
     from ..data.images import read_bytes, read_picture
 
     if path.endswith(".aec"):
-        from ..transcode import codec_for
+        from ..codec.files import codec_for
 
         data = read_bytes(Path(path))
         return codec_for(data).decode_picture(data).pixels

@@ -19,7 +19,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per model on stdout.")
 def list_command(as_json: bool) -> None:
     """Models of the embedded zoo and of the cache."""
-    from ..inspection import list_models
+    from ..codec.info import list_models
 
     for record in list_models():
         if as_json:
@@ -35,7 +35,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")
 def show(model: str | None, as_json: bool) -> None:
     """Configuration and card of MODEL (the default one if not given)."""
-    from ..registry import find_model, read_header
+    from ..zoo.registry import find_model, read_header
 
     path = find_model(model)
     header = read_header(path)
@@ -60,7 +60,7 @@ def show(model: str | None, as_json: bool) -> None:
 @click.argument("model", required=False)
 def path(model: str | None) -> None:
     """The file of MODEL (the default one if not given)."""
-    from ..registry import find_model
+    from ..zoo.registry import find_model
 
     click.echo(str(find_model(model)))
 
@@ -77,8 +77,8 @@ def import_command(file: Path, family: str | None, name: str | None, output: Pat
     Without -o it goes into the cache, where compress -m NAME and decompress find it.
     """
     from ..data.files import make_folder
-    from ..import_compressai import import_state_dict, model_name
-    from ..registry import SUFFIX, cache_folder
+    from ..train.compressai_weights import import_state_dict, model_name
+    from ..zoo.registry import SUFFIX, cache_folder
 
     name = name or model_name(file)
     target = output or cache_folder() / "models" / f"{name}{SUFFIX}"

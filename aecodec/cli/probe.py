@@ -22,10 +22,10 @@ def probe(
     import numpy as np
     import torch
 
-    from ..apply.loading import load_for
     from ..contracts import Autoencoder
     from ..data.arrays import as_float, read_array, read_labels, split_key
     from ..tasks import transfer
+    from ..tasks.loading import load_for
 
     if fine_tune and count is None:
         raise UsageError("--fine-tune is for few labels; say how many with --labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..contracts import UsageError
-from ..registry import DEFAULT_RESTORER, DEFAULT_SPEECH
+from ..zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH
 from .output import notice
 
 TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
@@ -32,9 +32,9 @@ def restore(
     inpaint replaces the pixels of --mask or --box and leaves all others untouched. With --task denoise SOURCE may be a
     WAV file (mono, 16 bits, 8 kHz).
     """
-    from ..apply.loading import load_for
     from ..contracts import Restorer
     from ..device import pick_device
+    from ..tasks.loading import load_for
     from ..tasks.restore import corruption_of
 
     corruption_of(task)
@@ -46,8 +46,8 @@ def restore(
             raise UsageError("a recording can be denoised only, and takes no --sigma")
         _, net = load_for("restoration", Restorer, model or DEFAULT_SPEECH, place)
         return _recording(net, source, target, force)
-    from ..apply.pictures import box_mask, read_mask, restore_picture
     from ..data.images import read_picture, write_picture
+    from ..tasks.pictures import box_mask, read_mask, restore_picture
 
     _, net = load_for("restoration", Restorer, model or DEFAULT_RESTORER, place)
     picture = read_picture(source)
@@ -64,8 +64,8 @@ def restore(
 
 
 def _recording(net: object, source: Path, target: Path, force: bool) -> None:
-    from ..apply.recordings import denoise_speech
     from ..data.speech import RATE, read_wav, write_wav
+    from ..tasks.speech import denoise_speech
 
     cleaned = denoise_speech(net, read_wav(source))  # type: ignore[arg-type]
     write_wav(cleaned, target, overwrite=force)

@@ -25,13 +25,13 @@ def sample(model: str | None, output: Path, count: int, kind: str, data: str | N
     """
     import torch
 
-    from ..apply.detectors import read_items
-    from ..apply.loading import load_for
-    from ..apply.pictures import to_pixels
     from ..contracts import Variational
     from ..data.images import Picture, write_picture
-    from ..registry import DEFAULT_GENERATOR
     from ..tasks import generate
+    from ..tasks.detectors import read_items
+    from ..tasks.loading import load_for
+    from ..tasks.pictures import to_pixels
+    from ..zoo.registry import DEFAULT_GENERATOR
 
     _, vae = load_for("sampling", Variational, model or DEFAULT_GENERATOR)
     if len(vae.shape) != 3 or vae.shape[0] not in (1, 3):

@@ -13,7 +13,7 @@ from ..contracts import UsageError
 from . import INTERRUPTED
 
 if TYPE_CHECKING:
-    from ..train import Run
+    from ..train.loop import Run
 
 
 @click.command()
@@ -50,7 +50,7 @@ def train(
     Precedence of settings: flag, --set, AECODEC_TRAIN_* in the environment, --config, default.
     """
     from ..models import family as find_family
-    from ..train_config import resolve
+    from ..train.config import resolve
 
     find_family(family)
     given = {"backbone": backbone, "backbone_weights": backbone_weights}
@@ -63,7 +63,7 @@ def train(
         return 0
     if data is None or out is None:
         raise UsageError("training needs --data and --out")
-    from ..train import STATE_FILE, fit
+    from ..train.loop import STATE_FILE, fit
 
     state = None
     if resume == "auto":

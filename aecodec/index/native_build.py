@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts import MissingDependencyError
-from ..registry import cache_folder
+from ..zoo.registry import cache_folder
 from .keys import NO_KEY
 
 _HERE = Path(__file__).parent

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from aecodec.apply.detectors import heat_picture
-from aecodec.apply.pictures import to_batch
 from aecodec.data.arrays import as_float
 from aecodec.data.photos import list_photos
 from aecodec.data.whole import read_items, read_whole
 from aecodec.metrics.detection import auroc, average_precision, roc_curve
 from aecodec.tasks.anomaly import fit, scores
+from aecodec.tasks.detectors import heat_picture
 from aecodec.tasks.generate import sheet
+from aecodec.tasks.pictures import to_batch
 
 from .running import Bench, Record, digits, write_png
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from aecodec.apply.pictures import restore_pixels, to_batch, to_pixels
 from aecodec.data.images import read_picture
 from aecodec.data.photos import list_photos
 from aecodec.device import has_bfloat16
 from aecodec.metrics.psnr import psnr
 from aecodec.tasks.generate import sheet
+from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
 from aecodec.tasks.restore import restore
 
 from .running import Bench, Record, write_png

@@ -16,8 +16,8 @@ from PIL import Image
 from aecodec import checkpoint
 from aecodec.bench import provenance
 from aecodec.contracts import UsageError
-from aecodec.train import STATE_FILE, fit
-from aecodec.train_config import resolve
+from aecodec.train.config import resolve
+from aecodec.train.loop import STATE_FILE, fit
 
 Record = dict[str, Any]
 

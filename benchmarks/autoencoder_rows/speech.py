@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from aecodec.apply.recordings import denoise_speech
 from aecodec.data.speech import (
     Clips,
     mix,
@@ -17,6 +16,7 @@ from aecodec.data.speech import (
     split_speech,
     waveform,
 )
+from aecodec.tasks.speech import denoise_speech
 
 from .running import Bench, Record
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from .coding.container import MAX_NAME, is_model_name
-from .contracts import MissingDependencyError, UsageError
-from .models import family as find_family
+from ..coding.container import MAX_NAME, is_model_name
+from ..contracts import MissingDependencyError, UsageError
+from ..models import family as find_family
 
 try:
     import yaml

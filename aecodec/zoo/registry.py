@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from .contracts import CheckpointError, ModelMismatchError, UnknownName
+from ..contracts import CheckpointError, ModelMismatchError, UnknownName
 
 FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
@@ -18,7 +18,7 @@ DEFAULT_HASHER = "photo-hash"
 DEFAULT_RESTORER = "restorer"
 DEFAULT_SPEECH = "speech-denoiser"
 DEFAULT_GENERATOR = "vae-faces"
-EMBEDDED = Path(__file__).parent / "zoo"
+EMBEDDED = Path(__file__).parent
 _HEADER_LIMIT = 16 << 20
 
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import nn
 
-from .contracts import MissingDependencyError
-from .train_config import TrainConfig
+from ..contracts import MissingDependencyError
+from .config import TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

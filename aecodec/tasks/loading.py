@@ -9,7 +9,7 @@ import torch
 
 from .. import checkpoint
 from ..contracts import CheckpointError, FrozenModel
-from ..registry import find_model
+from ..zoo.registry import find_model
 
 
 def load_for(

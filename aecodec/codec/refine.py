@@ -29,18 +29,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .coding import container
-from .coding.tables import TOTAL, TableSet
-from .contracts import QUALITY_STEPS, BitstreamError, LatentCode, Refinable, UsageError, Walk
-from .data.images import Picture
-from .data.tiling import Window, cut_padded, tiles
-from .decoding import cut
-from .nn.quantise import round_half_up, round_ste, soft_round
-from .parallel import workers
+from ..coding import container
+from ..coding.tables import TOTAL, TableSet
+from ..contracts import QUALITY_STEPS, BitstreamError, LatentCode, Refinable, UsageError, Walk
+from ..data.images import Picture
+from ..data.tiling import Window, cut_padded, tiles
+from ..nn.quantise import round_half_up, round_ste, soft_round
+from ..parallel import workers
+from .decoder import cut
 
 if TYPE_CHECKING:
     from .codec import Codec, Encoded
-    from .rate_search import Target
+    from .target import Target
 
 #: Gradient steps of each level; the lowest changes nothing.
 STEPS = {1: 0, 2: 4, 3: 6, 4: 10, 5: 16, 6: 25, 7: 40, 8: 80, 9: 160}

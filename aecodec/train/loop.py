@@ -13,15 +13,15 @@ from typing import cast
 import torch
 from torch import nn
 
-from . import checkpoint
-from .contracts import BatchSource, Model
-from .data.batches import CropPlan, open_batches
-from .data.files import make_folder, write_atomic
-from .optimise import rate_factor
-from .train_config import TrainConfig
-from .train_curve import CURVE_FILE, Curve, Meter
-from .train_process import World, join_processes, stop_on_signal
-from .train_state import STATE_FILE, Run, load_state, load_weights, save_state, start_run
+from .. import checkpoint
+from ..contracts import BatchSource, Model
+from ..data.batches import CropPlan, open_batches
+from ..data.files import make_folder, write_atomic
+from .config import TrainConfig
+from .curve import CURVE_FILE, Curve, Meter
+from .optimizer import rate_factor
+from .processes import World, join_processes, stop_on_signal
+from .state import STATE_FILE, Run, load_state, load_weights, save_state, start_run
 
 CHECKPOINT_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"

@@ -15,7 +15,7 @@ from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError
 from ..data.arrays import as_float, holds_arrays, read_array
 from ..data.files import write_atomic
 from ..data.whole import read_view, read_whole, view_of
-from ..tasks.anomaly import Detector, heat_map
+from .anomaly import Detector, heat_map
 
 FORMAT = "aecodec-detector-1"
 #: Classes of a label file.

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from . import checkpoint, refine
-from .coding import container
-from .coding.container import Container, Header, SemanticHash
-from .contracts import (
+from .. import checkpoint
+from ..coding import container
+from ..coding.container import Container, Header, SemanticHash
+from ..contracts import (
     QUALITY_STEPS,
     BitstreamError,
     CheckpointError,
@@ -26,14 +26,15 @@ from .contracts import (
     TileCodec,
     UsageError,
 )
-from .data.images import Picture, blank_pixels, pack_alpha, read_picture, to_image, unpack_alpha
-from .data.tiling import Window, covering, cut_padded, tiles
-from .decoding import TileDecoder, cut, padded_sides
-from .device import has_bfloat16, pick_device
-from .metrics.psnr import pooled_psnr
-from .parallel import Run, workers
-from .rate_search import Target, search
-from .registry import find_model
+from ..data.images import Picture, blank_pixels, pack_alpha, read_picture, to_image, unpack_alpha
+from ..data.tiling import Window, covering, cut_padded, tiles
+from ..device import has_bfloat16, pick_device
+from ..metrics.psnr import pooled_psnr
+from ..parallel import Run, workers
+from ..zoo.registry import find_model
+from . import refine
+from .decoder import TileDecoder, cut, padded_sides
+from .target import Target, search
 
 TILE = 1024
 TILES = tuple(1 << n for n in range(8, 15))

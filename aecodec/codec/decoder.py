@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .coding.container import Container
-from .contracts import BitstreamError
-from .data.tiling import Window, tiles
-from .parallel import Run
+from ..coding.container import Container
+from ..contracts import BitstreamError
+from ..data.tiling import Window, tiles
+from ..parallel import Run
 
 #: What a lost tile shows.
 LOST_LEVEL = 128

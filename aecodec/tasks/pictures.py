@@ -12,7 +12,7 @@ from ..contracts import Restorer, UsageError
 from ..data.images import Picture, read_picture
 from ..data.tiling import Window, tiles
 from ..device import has_bfloat16
-from ..tasks.restore import estimate_sigma, restore
+from .restore import estimate_sigma, restore
 
 #: Side of the tiles in pixels; each is computed with a margin of what the model sees.
 TILE = 512

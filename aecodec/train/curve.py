@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from .contracts import OutputError
-from .data.files import write_atomic
+from ..contracts import OutputError
+from ..data.files import write_atomic
 
 CURVE_FILE = "curve.csv"
 #: Columns that tell of the run, not of the loss: they have no twin on held-out items.

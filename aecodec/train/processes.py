@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .device import pick_device
+from ..device import pick_device
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from . import checkpoint
-from .contracts import CheckpointError
-from .golden import golden_digest
-from .registry import find_model
+from .. import checkpoint
+from ..coding.golden import golden_digest
+from ..contracts import CheckpointError
+from ..zoo.registry import find_model
 
 
 def check_devices(model: str | None = None) -> list[dict[str, Any]]:

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import checkpoint
-from .contracts import BatchSource, CheckpointError, UsageError
-from .data.files import write_atomic
-from .models import family as find_family
-from .optimise import make_optimizer
-from .train_config import TrainConfig
-from .train_curve import Meter
-from .train_process import World
+from .. import checkpoint
+from ..contracts import BatchSource, CheckpointError, UsageError
+from ..data.files import write_atomic
+from ..models import family as find_family
+from .config import TrainConfig
+from .curve import Meter
+from .optimizer import make_optimizer
+from .processes import World
 
 STATE_FILE = "state.pt"
 #: Items that a family may look at before its first step.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .contracts import QUALITY_STEPS, TargetUnreachableError, UsageError
+from ..contracts import QUALITY_STEPS, TargetUnreachableError, UsageError
 
 T = TypeVar("T")
 #: A target is met by a file that is at most this much smaller, or this many decibels worse, than asked.

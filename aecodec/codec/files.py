@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import checkpoint
+from .. import checkpoint
+from ..coding import container
+from ..coding.container import Header
+from ..contracts import QUALITY_STEPS, UsageError
+from ..data.files import read_bytes, write_atomic
+from ..data.images import read_picture, write_picture
+from ..data.tiling import crop_window
+from ..device import pick_device
+from ..hasher import Hasher
+from ..zoo.registry import find_fingerprint, find_model
 from .codec import DEFAULT_QUALITY, Codec
-from .coding import container
-from .coding.container import Header
-from .contracts import QUALITY_STEPS, UsageError
-from .data.files import read_bytes, write_atomic
-from .data.images import read_picture, write_picture
-from .data.tiling import crop_window
-from .device import pick_device
-from .hasher import Hasher
 from .refine import DEFAULT_EFFORT
-from .registry import find_fingerprint, find_model
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .coding import container
-from .contracts import QUALITY_STEPS
-from .data.files import read_bytes
-from .registry import model_paths, read_header
+from ..coding import container
+from ..contracts import QUALITY_STEPS
+from ..data.files import read_bytes
+from ..zoo.registry import model_paths, read_header
 
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 

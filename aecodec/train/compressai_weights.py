@@ -19,10 +19,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from . import checkpoint
-from .coding.container import MAX_NAME
-from .contracts import CheckpointError, OutputExistsError
-from .models import family as find_family
+from .. import checkpoint
+from ..coding.container import MAX_NAME
+from ..contracts import CheckpointError, OutputExistsError
+from ..models import family as find_family
 
 #: compressai's name of each architecture that has a family here.
 ARCHITECTURES = {"factorized-prior": "bmshj2018-factorized", "mean-scale-hyperprior": "mbt2018-mean"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import LatentCode
+from ..contracts import LatentCode
 
 #: Latent positions of the golden tile, along each side, and the quality steps it is coded at.
 SIDE = 16

@@ -1,1 +1,0 @@
-"""Trained autoencoders applied to files: pictures and recordings restored, detectors of anomalies kept and used."""

@@ -1,0 +1,1 @@
+"""The embedded models, a card each, and how a model is found."""
