@@ -82,10 +82,13 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
 
 def table(levels: dict[int, FileCodec], rows: list[Measurement]) -> str:
     """Markdown, a line for each level: BD-rate, steps, seconds, memory."""
-    curves, lines = {}, [
-        "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
-        "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    curves, lines = (
+        {},
+        [
+            "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
+            "|---|---|---|---|---|---|",
+        ],
+    )
     for effort, codec in levels.items():
         mine = [row for row in rows if row.codec == codec.name]
         points = summarise(mine)

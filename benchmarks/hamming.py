@@ -163,14 +163,32 @@ def run_case(device: str, count: int, bits: int, batches: list[int], k: int, rou
 
 
 def _row(
-    count: int, bits: int, batch: int, name: str, asked: int, seconds: float, cpu: float | None, read: float,
+    count: int,
+    bits: int,
+    batch: int,
+    name: str,
+    asked: int,
+    seconds: float,
+    cpu: float | None,
+    read: float,
     read_cpu: float | None,
-) -> Row:  # fmt: skip
+) -> Row:
     nbytes = count * bits / 8
     return Row(
-        count, bits, batch, name, asked, seconds, asked / seconds, count * asked / seconds, nbytes / seconds / read,
-        asked / cpu if cpu else None, nbytes / cpu / read_cpu if cpu and read_cpu else None, 0.0, 1.0,
-    )  # fmt: skip
+        count,
+        bits,
+        batch,
+        name,
+        asked,
+        seconds,
+        asked / seconds,
+        count * asked / seconds,
+        nbytes / seconds / read,
+        asked / cpu if cpu else None,
+        nbytes / cpu / read_cpu if cpu and read_cpu else None,
+        0.0,
+        1.0,
+    )
 
 
 def table(rows: list[Row]) -> str:
@@ -181,8 +199,9 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
-        peers = [o for o in rows if (o.codes, o.bits, o.batch) == (r.codes, r.bits, r.batch)
-                 and o.method.startswith("faiss")]  # fmt: skip
+        peers = [
+            o for o in rows if (o.codes, o.bits, o.batch) == (r.codes, r.bits, r.batch) and o.method.startswith("faiss")
+        ]
         ratio = f"{r.queries_per_s / max(o.queries_per_s for o in peers):.2f}" if peers else ""
         if peers and r.queries_per_cpu_s:
             ratio += f" ({r.queries_per_cpu_s / max(o.queries_per_cpu_s or 0 for o in peers):.2f})"

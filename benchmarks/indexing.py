@@ -140,9 +140,11 @@ def keep(folder: Path, rates: list[Rate], hasher: PictureHasher, paths: list[Pat
 
     size = sum(path.stat().st_size for path in paths) / len(paths)
     content = provenance.collect(
-        hasher=hasher.name, fingerprint=hasher.fingerprint.hex(), imagehash=imagehash.__version__,
+        hasher=hasher.name,
+        fingerprint=hasher.fingerprint.hex(),
+        imagehash=imagehash.__version__,
         files=f"{len(paths)} JPEG of {WIDTH} x {HEIGHT} pixels, quality {QUALITY}, {size:.0f} bytes on average",
-    )  # fmt: skip
+    )
     (folder / "indexing.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

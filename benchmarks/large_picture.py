@@ -63,10 +63,7 @@ def run(*arguments: str) -> tuple[float, float, float]:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(photos: Path, side: int, jobs: str, threads: str | None, out: Path | None) -> None:
     pictures = [np.asarray(read_rgb(path)) for path in pictures_in(photos, None)]
-    lines = [
-        "| megapixels | command | -j | seconds | CPU seconds | peak MiB |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| megapixels | command | -j | seconds | CPU seconds | peak MiB |", "|---|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
         source, file, back = (str(Path(folder) / name) for name in ("big.ppm", "big.aec", "big.png"))
         write_mosaic(pictures, side, side, Path(source))

@@ -170,9 +170,17 @@ class Search:
         false = int((other <= limit).sum())
         found = int(near.sum())
         return Found(
-            method.name, method.bits, change, queries, len(own), float(first.mean()), limit,
-            float((first & near).mean()), found / max(found + false, 1), false / other.size,
-        )  # fmt: skip
+            method.name,
+            method.bits,
+            change,
+            queries,
+            len(own),
+            float(first.mean()),
+            limit,
+            float((first & near).mean()),
+            found / max(found + false, 1),
+            false / other.size,
+        )
 
 
 def near_duplicates(
@@ -278,9 +286,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures of each folder.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(
-    queries: tuple[Path, ...], distractors: tuple[Path, ...], classes: Path | None, hasher_name: str | None,
-    limit: int | None, out: Path | None,
-) -> None:  # fmt: skip
+    queries: tuple[Path, ...],
+    distractors: tuple[Path, ...],
+    classes: Path | None,
+    hasher_name: str | None,
+    limit: int | None,
+    out: Path | None,
+) -> None:
     try:
         hasher, codec = Hasher.from_pretrained(hasher_name), Codec.from_pretrained()
         methods = make_methods(hasher, histogram=False)
@@ -288,9 +300,11 @@ def main(
         others = [path for folder in distractors for path in list_photos(folder)[:limit]]
         found = list(near_duplicates(methods, asked, others, codec))
         count = sum(map(len, asked.values()))
-        click.echo(f"{count} originals among {count + len(others)} pictures, hasher {hasher.name} "
-                   f"({hasher.fingerprint.hex()})\n\nrecall at 1\n\n{table(found, 'recall_at_1')}\n\n"
-                   f"recall at 1 within the threshold\n\n{table(found, 'recall_at_1_within')}\n")  # fmt: skip
+        click.echo(
+            f"{count} originals among {count + len(others)} pictures, hasher {hasher.name} "
+            f"({hasher.fingerprint.hex()})\n\nrecall at 1\n\n{table(found, 'recall_at_1')}\n\n"
+            f"recall at 1 within the threshold\n\n{table(found, 'recall_at_1_within')}\n"
+        )
         times = {method.name: 1000 * method.seconds / method.pictures for method in methods}
         click.echo("CPU milliseconds per decoded picture: " + ", ".join(f"{k} {v:.2f}" for k, v in times.items()))
         alike = list(looks_alike(make_methods(hasher, histogram=True), classes)) if classes else []
@@ -304,9 +318,13 @@ def main(
         if alike:
             write_rows(out / "looks_alike.csv", alike, Alike)
         content = provenance.collect(
-            hasher=hasher.name, fingerprint=hasher.fingerprint.hex(), codec=codec.name, originals=count,
-            database=count + len(others), cpu_milliseconds_per_picture=times,
-        )  # fmt: skip
+            hasher=hasher.name,
+            fingerprint=hasher.fingerprint.hex(),
+            codec=codec.name,
+            originals=count,
+            database=count + len(others),
+            cpu_milliseconds_per_picture=times,
+        )
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         write_atomic(out / "near_duplicates.json", text.encode(), overwrite=True)
 

@@ -131,8 +131,17 @@ def linear_scores(data: Dataset, seeds: range, done: set[tuple]) -> Iterator[Sco
                 hasher = fit_linear(inputs[0][:FITTED], bits, seed)
                 seconds = time.process_time() - begin
                 figures = score(data, hasher.hash(inputs[0]), hasher.hash(inputs[1]))
-                yield Score(data.name, name, bits, seed, len(data.queries), len(data.database), **figures,
-                            seconds=seconds, model="")  # fmt: skip
+                yield Score(
+                    data.name,
+                    name,
+                    bits,
+                    seed,
+                    len(data.queries),
+                    len(data.database),
+                    **figures,
+                    seconds=seconds,
+                    model="",
+                )
 
 
 def train_hasher(data: Dataset, seed: int, folder: Path, max_seconds: float | None, settings: list[str]) -> float:
@@ -156,8 +165,17 @@ def learned_scores(data: Dataset, seed: int, checkpoint: Path, seconds: float, d
     database, queries = hasher.hash(data.database), hasher.hash(data.queries)
     for bits in hasher.lengths:
         figures = score(data, database[:, : bits // 8], queries[:, : bits // 8])
-        yield Score(data.name, FAMILY, bits, seed, len(data.queries), len(data.database), **figures,
-                    seconds=seconds, model=model)  # fmt: skip
+        yield Score(
+            data.name,
+            FAMILY,
+            bits,
+            seed,
+            len(data.queries),
+            len(data.database),
+            **figures,
+            seconds=seconds,
+            model=model,
+        )
 
 
 # -- output --------------------------------------------------------------------------------------
@@ -220,9 +238,15 @@ def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="End training after this long.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(
-    sources: tuple[str, ...], seeds: int, queries: int, limit: int | None, settings: tuple[str, ...], runs: Path,
-    max_seconds: float | None, out: Path | None,
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    seeds: int,
+    queries: int,
+    limit: int | None,
+    settings: tuple[str, ...],
+    runs: Path,
+    max_seconds: float | None,
+    out: Path | None,
+) -> None:
     asked = parse_sources(sources)
     scores = read_scores(out / f"{RESULTS}.csv") if out else []
 

@@ -107,9 +107,14 @@ def peer(
 
 
 def measure(
-    codec: Codec, peers: list[str], weights: dict[str, str], pixels: np.ndarray, batch: int, device: torch.device,
+    codec: Codec,
+    peers: list[str],
+    weights: dict[str, str],
+    pixels: np.ndarray,
+    batch: int,
+    device: torch.device,
     seconds: float,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """A record for our codec and for each peer, printed as well; ratios are of times over ours."""
     found = {codec.name: ours(codec, pixels, batch, seconds)}
     for name in peers:
@@ -121,10 +126,17 @@ def measure(
     records = []
     for name, (encoding, decoding, length) in found.items():
         record = {
-            "codec": name, "size": f"{width}x{height}", "batch": batch, "encode_s": encoding, "decode_s": decoding,
-            "encode_mpx_per_s": millions / encoding, "decode_mpx_per_s": millions / decoding,
-            "encode_ratio": encoding / best[0], "decode_ratio": decoding / best[1], "bytes": length,
-        }  # fmt: skip
+            "codec": name,
+            "size": f"{width}x{height}",
+            "batch": batch,
+            "encode_s": encoding,
+            "decode_s": decoding,
+            "encode_mpx_per_s": millions / encoding,
+            "decode_mpx_per_s": millions / decoding,
+            "encode_ratio": encoding / best[0],
+            "decode_ratio": decoding / best[1],
+            "bytes": length,
+        }
         records.append({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in record.items()})
         print(records[-1], flush=True)
     return records
@@ -169,9 +181,20 @@ def latents(codec: Codec, data: bytes) -> list[np.ndarray]:
 @click.option("--check-qualities", default="0,20,40,60,80,100", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("benchmarks/results/throughput"))
 def main(
-    pictures: Path, device: str, model: str | None, precision: str, compiled: bool, sizes: str, batches: str,
-    peers: str, weights: tuple[str, ...], seconds: float, checked: bool, check_qualities: str, out: Path,
-) -> None:  # fmt: skip
+    pictures: Path,
+    device: str,
+    model: str | None,
+    precision: str,
+    compiled: bool,
+    sizes: str,
+    batches: str,
+    peers: str,
+    weights: tuple[str, ...],
+    seconds: float,
+    checked: bool,
+    check_qualities: str,
+    out: Path,
+) -> None:
     try:
         place = pick_device(device)
         sources = [np.asarray(read_rgb(path)) for path in pictures_in(pictures)]

@@ -275,9 +275,15 @@ class Burst:
             watcher.start()
         trained = time.monotonic()
         outcome = fit(
-            config, source, folder, resume=state, weights=self.start, new_schedule=True, max_seconds=left,
+            config,
+            source,
+            folder,
+            resume=state,
+            weights=self.start,
+            new_schedule=True,
+            max_seconds=left,
             report=logger(log),
-        )  # fmt: skip
+        )
         source.done.set()
         exported = time.monotonic()
         held = PhotoPack.load_held(pack, torch.device("cpu"))
@@ -285,12 +291,20 @@ class Burst:
         if held is not None:
             rows = evaluate_files(outcome.checkpoint, held, device, begin + self.seconds - 5.0)
         figures = {
-            **source.figures(), "steps": source.draws, "steps_in_all": outcome.step, "pictures": len(source),
+            **source.figures(),
+            "steps": source.draws,
+            "steps_in_all": outcome.step,
+            "pictures": len(source),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "torch": torch.__version__, "went_on": state is not None, "interrupted": outcome.interrupted,
-            "seconds": {"unpack": round(unpacked, 1), "train_and_export": round(exported - trained, 1),
-                        "evaluate": round(time.monotonic() - exported, 1)},
-        }  # fmt: skip
+            "torch": torch.__version__,
+            "went_on": state is not None,
+            "interrupted": outcome.interrupted,
+            "seconds": {
+                "unpack": round(unpacked, 1),
+                "train_and_export": round(exported - trained, 1),
+                "evaluate": round(time.monotonic() - exported, 1),
+            },
+        }
         if device.type == "cuda":
             figures["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
         log.extend(f"quality {row['quality']:g}: {row['bpp']} bpp, {row['psnr']} dB" for row in rows)

@@ -24,12 +24,17 @@ from aecodec.models import FAMILIES
 
 SMALL: dict[str, dict[str, int]] = {
     "exact-hyperprior": {
-        "channels": 16, "latents": 24, "hyper_latents": 8, "analysis_blocks": 1, "synthesis_blocks": 1,
-        "features": 12, "scale_hidden": 8,
+        "channels": 16,
+        "latents": 24,
+        "hyper_latents": 8,
+        "analysis_blocks": 1,
+        "synthesis_blocks": 1,
+        "features": 12,
+        "scale_hidden": 8,
     },
     "factorized-prior": {"n": 8, "m": 12},
     "mean-scale-hyperprior": {"n": 8, "m": 12},
-}  # fmt: skip
+}
 QUALITIES = (0, 37.5, 100)
 
 

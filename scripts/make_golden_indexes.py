@@ -22,9 +22,12 @@ def golden_indexes() -> dict[str, HashIndex]:
     found = {}
     for name, n_bits in (("implicit", 64), ("numbers", 24), ("paths", 256)):
         index = HashIndex(
-            hasher="golden", fingerprint=bytes(range(8)), n_bits=n_bits, paths=name == "paths",
+            hasher="golden",
+            fingerprint=bytes(range(8)),
+            n_bits=n_bits,
+            paths=name == "paths",
             root="/photos" if name == "paths" else "",
-        )  # fmt: skip
+        )
         codes = (np.arange(5 * n_bits // 8) * 37 % 251).astype(np.uint8).reshape(5, -1)
         stamps = np.arange(10).reshape(5, 2) * 10**17 if name == "paths" else None
         ids: dict[str, Any] = {
@@ -40,10 +43,14 @@ def golden_indexes() -> dict[str, HashIndex]:
 def content(index: HashIndex) -> dict[str, Any]:
     """All that an index holds, as JSON can hold it."""
     return {
-        "hasher": index.hasher, "fingerprint": index.fingerprint.hex(), "n_bits": index.n_bits, "root": index.root,
-        "ids": index.ids.tolist(), "codes": [code.tobytes().hex() for code in index.codes],
+        "hasher": index.hasher,
+        "fingerprint": index.fingerprint.hex(),
+        "n_bits": index.n_bits,
+        "root": index.root,
+        "ids": index.ids.tolist(),
+        "codes": [code.tobytes().hex() for code in index.codes],
         "stamps": None if index.stamps is None else index.stamps.tolist(),
-    }  # fmt: skip
+    }
 
 
 @click.command()

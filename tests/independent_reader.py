@@ -44,8 +44,17 @@ def read_header(data: bytes) -> tuple[File, int]:
     need(len(data) >= end + 4, "header")
     need(number(data, end, 4) == zlib.crc32(data[:end]), "header's CRC")
     need(data[4] == 1, "version")
-    file = File(data[4], data[5], data[6], 1 << data[7], number(data, 8, 4), number(data, 12, 4), data[16:24],
-                number(data, 24, 2), data[27:end].decode("ascii"))  # fmt: skip
+    file = File(
+        data[4],
+        data[5],
+        data[6],
+        1 << data[7],
+        number(data, 8, 4),
+        number(data, 12, 4),
+        data[16:24],
+        number(data, 24, 2),
+        data[27:end].decode("ascii"),
+    )
     need(file.channels in (1, 2, 3, 4), "channels")
     need(file.depth == 8, "depth")
     need(8 <= data[7] <= 14, "tile")

@@ -60,8 +60,9 @@ def case(count: int, width: int, queries: int, k: int, kind: str, options: dict,
     radius = int(expected[1][:, -1].min())
     pairs = zip(
         (*ours.search(asked, k), *ours.range_search(asked, radius)),
-        (*expected, *oracle.range_search(asked, radius)), strict=True,
-    )  # fmt: skip
+        (*expected, *oracle.range_search(asked, radius)),
+        strict=True,
+    )
     return all(mine.dtype == right.dtype and np.array_equal(mine, right) for mine, right in pairs)
 
 

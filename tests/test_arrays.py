@@ -18,8 +18,14 @@ def digits(tmp_path):
     """Twenty grey items, each of one level that tells its number; ten test items of colour."""
     path = tmp_path / "digits.npz"
     items = np.repeat(np.arange(20, dtype=np.uint8), 12).reshape(20, 3, 4)
-    np.savez(path, x_train=items, colours=np.zeros((5, 6, 7, 3), np.uint8), points=np.zeros((4, 9, 3), np.float16),
-             labels=np.arange(20), x_test=items[:7] + 100)  # fmt: skip
+    np.savez(
+        path,
+        x_train=items,
+        colours=np.zeros((5, 6, 7, 3), np.uint8),
+        points=np.zeros((4, 9, 3), np.float16),
+        labels=np.arange(20),
+        x_test=items[:7] + 100,
+    )
     return path
 
 

@@ -23,13 +23,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     torch.manual_seed(0)
     models = {
-        "restorer": ("restoration", {"corruptions": ("gaussian", "region", "downsample", "grey"), "widths": (8, 8),
-                                     "blocks": 1}),
+        "restorer": (
+            "restoration",
+            {"corruptions": ("gaussian", "region", "downsample", "grey"), "widths": (8, 8), "blocks": 1},
+        ),
         "speech": ("restoration", {"planes": 1, "corruptions": ("paired",), "widths": (8, 8), "blocks": 1}),
         "vae": ("vae", {"shape": (1, 8, 8), "latents": 2, "hidden": (16,)}),
         "plain": ("autoencoder", {"shape": (1, 16, 16), "latents": 4, "hidden": (16,)}),
         "gradients": ("autoencoder", {"shape": (8, 8, 8), "latents": 4, "hidden": (16,)}),
-    }  # fmt: skip
+    }
     for name, (family, config) in models.items():
         model = checkpoint.build(family, config)
         checkpoint.save(model.eval(), folder / f"{name}.safetensors", name=name, family_name=family, card={})
@@ -46,11 +48,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("arguments", "size"), [
-    (["--task", "denoise", "--sigma", "10"], (56, 40)), (["--task", "denoise"], (56, 40)),
-    (["--task", "upscale"], (112, 80)), (["--task", "colourise"], (56, 40)),
-    (["--task", "inpaint", "--box", "5,5,10,10"], (56, 40)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        (["--task", "denoise", "--sigma", "10"], (56, 40)),
+        (["--task", "denoise"], (56, 40)),
+        (["--task", "upscale"], (112, 80)),
+        (["--task", "colourise"], (56, 40)),
+        (["--task", "inpaint", "--box", "5,5,10,10"], (56, 40)),
+    ],
+)
 def test_pictures_are_restored(place, tmp_path, arguments, size):
     out = tmp_path / "out.png"
     command = ["restore", f"{place}/pictures/p0.png", str(out), "-m", f"{place}/restorer.safetensors", *arguments]
@@ -98,29 +105,32 @@ def test_a_probe_prints_an_error(place, capsys):
     assert capsys.readouterr().out.count("error ") == 3
 
 
-@pytest.mark.parametrize(("command", "complaint"), [
-    ("restore {p}/pictures/p0.png {o} --task rain", "no task 'rain'"),
-    ("restore {p}/pictures/p0.png {o} --task denoise -m {p}/vae.safetensors", "of no use for restoration"),
-    ("restore {p}/pictures/p0.png {o} --task denoise -m {p}/speech.safetensors", "undoes no 'gaussian'"),
-    ("restore {p}/pictures/p0.png {o} --task inpaint -m {p}/restorer.safetensors", "--mask or --box"),
-    ("restore {p}/pictures/p0.png {o} --task denoise --box 1,1,2,2", "--mask or --box"),
-    ("restore {p}/pictures/p0.png {o} --task inpaint --box 1,1,2 -m {p}/restorer.safetensors", "LEFT,TOP"),
-    ("restore {p}/pictures/p0.png {o} --task inpaint --mask {p}/mask.png", "no such file"),
-    ("restore {p}/pictures/p0.png {o} --task despeckle -m {p}/restorer.safetensors", "undoes no 'impulse'"),
-    ("restore {p}/noisy.wav {o} --task upscale -m {p}/speech.safetensors", "denoised only"),
-    ("restore {p}/noisy.wav {o} --task denoise -m {p}/restorer.safetensors", "trained on speech"),
-    ("sample {p}/plain.safetensors -o {o}", "of no use for sampling"),
-    ("sample {p}/vae.safetensors -o {o} --kind ways", "needs --data"),
-    ("anomaly fit {p}/restorer.safetensors {p}/pictures -o {o}", "of no use for anomaly"),
-    ("anomaly fit {p}/plain.safetensors {p}/d.npz -o {o}", "items of shape (1, 16, 16)"),
-    ("anomaly fit {p}/plain.safetensors {p}/pictures -o {o} --score surprise", "variational"),
-    ("anomaly score {p}/missing.json {p}/grey.png", "no such detector"),
-    ("anomaly score {p}/d.npz {p}/grey.png", "not a detector"),
-    ("probe {p}/vae.safetensors {p}/odd.npz", "unknown classes in the test labels: 4"),
-    ("probe {p}/vae.safetensors {p}/d.npz:x_wrong", "name one as"),
-    ("probe {p}/plain.safetensors {p}/d.npz", "items of shape (1, 16, 16)"),
-    ("probe {p}/vae.safetensors {p}/d.npz --fine-tune", "--labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("restore {p}/pictures/p0.png {o} --task rain", "no task 'rain'"),
+        ("restore {p}/pictures/p0.png {o} --task denoise -m {p}/vae.safetensors", "of no use for restoration"),
+        ("restore {p}/pictures/p0.png {o} --task denoise -m {p}/speech.safetensors", "undoes no 'gaussian'"),
+        ("restore {p}/pictures/p0.png {o} --task inpaint -m {p}/restorer.safetensors", "--mask or --box"),
+        ("restore {p}/pictures/p0.png {o} --task denoise --box 1,1,2,2", "--mask or --box"),
+        ("restore {p}/pictures/p0.png {o} --task inpaint --box 1,1,2 -m {p}/restorer.safetensors", "LEFT,TOP"),
+        ("restore {p}/pictures/p0.png {o} --task inpaint --mask {p}/mask.png", "no such file"),
+        ("restore {p}/pictures/p0.png {o} --task despeckle -m {p}/restorer.safetensors", "undoes no 'impulse'"),
+        ("restore {p}/noisy.wav {o} --task upscale -m {p}/speech.safetensors", "denoised only"),
+        ("restore {p}/noisy.wav {o} --task denoise -m {p}/restorer.safetensors", "trained on speech"),
+        ("sample {p}/plain.safetensors -o {o}", "of no use for sampling"),
+        ("sample {p}/vae.safetensors -o {o} --kind ways", "needs --data"),
+        ("anomaly fit {p}/restorer.safetensors {p}/pictures -o {o}", "of no use for anomaly"),
+        ("anomaly fit {p}/plain.safetensors {p}/d.npz -o {o}", "items of shape (1, 16, 16)"),
+        ("anomaly fit {p}/plain.safetensors {p}/pictures -o {o} --score surprise", "variational"),
+        ("anomaly score {p}/missing.json {p}/grey.png", "no such detector"),
+        ("anomaly score {p}/d.npz {p}/grey.png", "not a detector"),
+        ("probe {p}/vae.safetensors {p}/odd.npz", "unknown classes in the test labels: 4"),
+        ("probe {p}/vae.safetensors {p}/d.npz:x_wrong", "name one as"),
+        ("probe {p}/plain.safetensors {p}/d.npz", "items of shape (1, 16, 16)"),
+        ("probe {p}/vae.safetensors {p}/d.npz --fine-tune", "--labels"),
+    ],
+)
 def test_what_does_not_fit_is_one_clear_line(place, tmp_path, capsys, command, complaint):
     if "mask.png" in command:
         command += " -m {p}/restorer.safetensors"
@@ -141,10 +151,15 @@ def test_a_label_file_of_other_classes_is_refused(place, tmp_path, capsys):
     assert "FILE,normal" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("family", "data", "settings"), [
-    ("vae", "d.npz", ["model.hidden=[8]", "only=3"]), ("autoencoder", "pictures", ["view=gradients", "crop=64"]),
-    ("linear", "d.npz", []), ("restoration", "pictures", ["size=tiny", "crop=64", "downscale=1"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("family", "data", "settings"),
+    [
+        ("vae", "d.npz", ["model.hidden=[8]", "only=3"]),
+        ("autoencoder", "pictures", ["view=gradients", "crop=64"]),
+        ("linear", "d.npz", []),
+        ("restoration", "pictures", ["size=tiny", "crop=64", "downscale=1"]),
+    ],
+)
 def test_families_train_from_the_command_line(place, tmp_path, family, data, settings):
     if family == "restoration":
         (tmp_path / "pictures").mkdir()
@@ -158,9 +173,7 @@ def test_families_train_from_the_command_line(place, tmp_path, family, data, set
     assert checkpoint.load(tmp_path / "run" / "model.safetensors").family == family
 
 
-@pytest.mark.parametrize(("settings", "complaint"), [
-    (["only=9"], "no item of class 9"), (["view=sideways"], "view"),
-])  # fmt: skip
+@pytest.mark.parametrize(("settings", "complaint"), [(["only=9"], "no item of class 9"), (["view=sideways"], "view")])
 def test_a_class_or_view_that_is_not_there_is_said(place, tmp_path, capsys, settings, complaint):
     flags = [part for setting in settings for part in ("--set", setting)]
     assert run(["train", "vae", "--data", f"{place}/d.npz", "--out", str(tmp_path / "run"), *flags]) != 0

@@ -125,9 +125,12 @@ def test_compressai_gives_the_figures_of_its_own_evaluation(pictures: Path, tmp_
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("compressai:mbt2018-mean", "expected compressai:"), ("compressai:mbt:x", "no architecture 'mbt'"),
-     ("compressai:mbt2018-mean:/nowhere.pth", "no checkpoint of MeanScaleHyperprior")],
-)  # fmt: skip
+    [
+        ("compressai:mbt2018-mean", "expected compressai:"),
+        ("compressai:mbt:x", "no architecture 'mbt'"),
+        ("compressai:mbt2018-mean:/nowhere.pth", "no checkpoint of MeanScaleHyperprior"),
+    ],
+)
 def test_a_wrong_compressai_codec_is_named(name: str, message: str) -> None:
     pytest.importorskip("compressai")
     with pytest.raises(AecodecError, match=message):

@@ -18,9 +18,24 @@ from PIL import Image
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COLUMNS = [
-    "codec", "version", "quality", "image", "width", "height", "bytes", "bpp", "psnr", "ms_ssim",
-    "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s", "peak_mib", "ssimulacra2",
-]  # fmt: skip
+    "codec",
+    "version",
+    "quality",
+    "image",
+    "width",
+    "height",
+    "bytes",
+    "bpp",
+    "psnr",
+    "ms_ssim",
+    "encode_s",
+    "decode_s",
+    "encode_cpu_s",
+    "decode_cpu_s",
+    "entropy_decode_s",
+    "peak_mib",
+    "ssimulacra2",
+]
 QUALITIES = ["5", "10", "15", "20", "30", "45", "60", "75", "85"]
 
 
@@ -116,8 +131,7 @@ def test_a_failing_picture_is_reported_and_does_not_end_the_run(module: Any, pic
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--codecs", "gif"], "no codec gif"), (["--qualities", "1,x"], "expected numbers")],
+    ("arguments", "message"), [(["--codecs", "gif"], "no codec gif"), (["--qualities", "1,x"], "expected numbers")]
 )
 def test_wrong_arguments_are_usage_errors(
     module: Any, pictures: Path, tmp_path: Path, arguments: list[str], message: str
@@ -181,8 +195,18 @@ def test_our_own_codec_is_measured_with_its_entropy_decoder(
     module: Any, pictures: Path, tmp_path: Path, untrained: Path
 ) -> None:
     out = tmp_path / "results"
-    result = _run(module("rate_distortion"), pictures, "--out", out, "--codecs", "aec,jpeg420", "--model", untrained,
-                  "--qualities", "0,30,60,100")  # fmt: skip
+    result = _run(
+        module("rate_distortion"),
+        pictures,
+        "--out",
+        out,
+        "--codecs",
+        "aec,jpeg420",
+        "--model",
+        untrained,
+        "--qualities",
+        "0,30,60,100",
+    )
     assert result.exit_code == 0, result.output
     rows = _rows(out / "aec-untrained.csv")
     assert len(rows) == 2 * 4

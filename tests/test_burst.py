@@ -108,8 +108,24 @@ def burst(script: Any, tmp_path: Path, chain: str, out: str, *more: object) -> R
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     settings = [f"--set=model.{key}={value}" for key, value in SMALL.items()]
-    arguments = ["--chain", tmp_path / chain, "--out", tmp_path / out, "--recipe", recipe, "--seconds", 120,
-                 "--reserve", 4, "--steps", 5, "--device", "cpu", *settings, *more]  # fmt: skip
+    arguments = [
+        "--chain",
+        tmp_path / chain,
+        "--out",
+        tmp_path / out,
+        "--recipe",
+        recipe,
+        "--seconds",
+        120,
+        "--reserve",
+        4,
+        "--steps",
+        5,
+        "--device",
+        "cpu",
+        *settings,
+        *more,
+    ]
     return CliRunner().invoke(script.main, [str(a) for a in arguments])
 
 
@@ -201,9 +217,19 @@ def test_compiled_parts_are_whole_graphs_with_the_same_loss():
 
 def config(**changes) -> TrainConfig:
     base = {
-        "family": FLAGSHIP, "model": SMALL, "device": "cpu", "steps": 4, "calibration": 0, "batch": 1, "crop": 64,
-        "hold_out": 1, "warmup": 2, "initialise": False, "schedule": "wsd", "decay_share": 0.5,
-    }  # fmt: skip
+        "family": FLAGSHIP,
+        "model": SMALL,
+        "device": "cpu",
+        "steps": 4,
+        "calibration": 0,
+        "batch": 1,
+        "crop": 64,
+        "hold_out": 1,
+        "warmup": 2,
+        "initialise": False,
+        "schedule": "wsd",
+        "decay_share": 0.5,
+    }
     return TrainConfig(**{**base, **changes})
 
 

@@ -172,10 +172,28 @@ def _make_bad(kind: str, photo: Path) -> tuple[list[str], int]:
     return ["compress", str(path)], 1
 
 
-BAD = ["not an image", "empty", "directory", "missing", "truncated png", "zero size", "absurd size", "aec truncated",
-       "aec flipped", "aec of another model", "aec of a newer version", "no aec at all", "existing output",
-       "output is a directory", "unknown model", "missing checkpoint", "damaged checkpoint", "bad quality",
-       "no such device", "no such folder"]  # fmt: skip
+BAD = [
+    "not an image",
+    "empty",
+    "directory",
+    "missing",
+    "truncated png",
+    "zero size",
+    "absurd size",
+    "aec truncated",
+    "aec flipped",
+    "aec of another model",
+    "aec of a newer version",
+    "no aec at all",
+    "existing output",
+    "output is a directory",
+    "unknown model",
+    "missing checkpoint",
+    "damaged checkpoint",
+    "bad quality",
+    "no such device",
+    "no such folder",
+]
 
 
 @pytest.mark.parametrize("kind", BAD)

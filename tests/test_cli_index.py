@@ -252,8 +252,21 @@ def test_bad_input_is_one_clear_line(photos, capsys, tmp_path):
 
 def test_searching_an_empty_index_finds_nothing(photos, capsys):
     index = built(capsys)
-    assert run(["index", "remove", index, "photos/p0.png", "photos/p1.png", "photos/p2.png", "photos/p3.png",
-                "photos/<copy> & co.jpg"]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "index",
+                "remove",
+                index,
+                "photos/p0.png",
+                "photos/p1.png",
+                "photos/p2.png",
+                "photos/p3.png",
+                "photos/<copy> & co.jpg",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert run(["search", index, "photos/p1.png", "--html", "a.html"]) == 0
     assert run(["search", index, "photos/p1.png", "--max-distance", "64"]) == 0

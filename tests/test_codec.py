@@ -15,13 +15,7 @@ from aecodec.codec.codec import Codec
 from aecodec.codec.files import codec_for
 from aecodec.codec.target import Target, search
 from aecodec.coding import container
-from aecodec.contracts import (
-    BitstreamError,
-    ModelMismatchError,
-    OutputExistsError,
-    TargetUnreachableError,
-    UsageError,
-)
+from aecodec.contracts import BitstreamError, ModelMismatchError, OutputExistsError, TargetUnreachableError, UsageError
 from aecodec.data.images import Picture, pack_alpha, read_picture
 from aecodec.data.tiling import Window, crop_window
 from aecodec.metrics.psnr import psnr
@@ -194,9 +188,13 @@ def test_target_psnr_is_met_without_going_over(codec, decibel):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    start=st.floats(5.0, 12.0), slope=st.floats(0.002, 0.008), bend=st.floats(-0.4, 0.4), share=st.floats(0.02, 0.98),
-    wobble=st.floats(0.0, 0.3), closest=st.booleans(),
-)  # fmt: skip
+    start=st.floats(5.0, 12.0),
+    slope=st.floats(0.002, 0.008),
+    bend=st.floats(-0.4, 0.4),
+    share=st.floats(0.02, 0.98),
+    wobble=st.floats(0.0, 0.3),
+    closest=st.booleans(),
+)
 def test_any_curve_of_sizes_is_met_within_a_percent_in_eight_encodes(start, slope, bend, share, wobble, closest):
     """log size against the step: rising, bent either way, with ripples; the target between its ends."""
     steps = np.arange(1001) / 1000

@@ -11,21 +11,9 @@ import pytest
 import torch
 
 from aecodec import checkpoint
-from aecodec.contracts import (
-    BitstreamError,
-    CheckpointError,
-    LatentCode,
-    MissingDependencyError,
-    TileCodec,
-)
+from aecodec.contracts import BitstreamError, CheckpointError, LatentCode, MissingDependencyError, TileCodec
 from aecodec.models import family
-from aecodec.nn.fixed_point import (
-    ACTIVATION_FRACTION,
-    ACTIVATION_MAX,
-    WEIGHT_FRACTION,
-    FixedConv,
-    FixedRectifier,
-)
+from aecodec.nn.fixed_point import ACTIVATION_FRACTION, ACTIVATION_MAX, WEIGHT_FRACTION, FixedConv, FixedRectifier
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 
 google = pytest.importorskip("compressai.models.google")

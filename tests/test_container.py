@@ -117,9 +117,18 @@ def _header_bytes(**changes) -> bytes:
     fields = {"version": 1, "channels": 3, "depth": 8, "tile": 10, "width": 5, "height": 3, "quality": 10, "name": b"m"}
     fields.update(changes)
     head = struct.pack(
-        "<4sBBBBII8sHB", container.MAGIC, fields["version"], fields["channels"], fields["depth"], fields["tile"],
-        fields["width"], fields["height"], bytes(8), fields["quality"], len(fields["name"]),
-    )  # fmt: skip
+        "<4sBBBBII8sHB",
+        container.MAGIC,
+        fields["version"],
+        fields["channels"],
+        fields["depth"],
+        fields["tile"],
+        fields["width"],
+        fields["height"],
+        bytes(8),
+        fields["quality"],
+        len(fields["name"]),
+    )
     return head + fields["name"] + struct.pack("<I", zlib.crc32(head + fields["name"]))
 
 
@@ -297,9 +306,15 @@ def test_a_second_or_late_hash_is_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [SemanticHash("", bytes(8), b"x"), SemanticHash("a b", bytes(8), b"x"), SemanticHash("a", b"x", b"x"),
-              SemanticHash("a", bytes(8), b""), SemanticHash("a", bytes(8), bytes(65))]
-)  # fmt: skip
+    "wrong",
+    [
+        SemanticHash("", bytes(8), b"x"),
+        SemanticHash("a b", bytes(8), b"x"),
+        SemanticHash("a", b"x", b"x"),
+        SemanticHash("a", bytes(8), b""),
+        SemanticHash("a", bytes(8), bytes(65)),
+    ],
+)
 def test_a_hash_that_does_not_fit_is_not_written(wrong):
     with pytest.raises(ValueError, match="hash"):
         container.write(HEADER, [TILE], semantic_hash=wrong)

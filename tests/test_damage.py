@@ -240,8 +240,22 @@ HEADER = Header(5, 3, 3, 421, "photo-tiny", bytes(8))
 def header(**changes: int) -> bytes:
     """A header of right checksum, whatever its fields."""
     fields = {"width": 5, "height": 3, "channels": 3, "tile": 10} | changes
-    head = struct.pack("<4sBBBBII8sHB", container.MAGIC, 1, fields["channels"], 8, fields["tile"], fields["width"],
-                       fields["height"], bytes(8), 421, 10) + b"photo-tiny"  # fmt: skip
+    head = (
+        struct.pack(
+            "<4sBBBBII8sHB",
+            container.MAGIC,
+            1,
+            fields["channels"],
+            8,
+            fields["tile"],
+            fields["width"],
+            fields["height"],
+            bytes(8),
+            421,
+            10,
+        )
+        + b"photo-tiny"
+    )
     return head + struct.pack("<I", zlib.crc32(head))
 
 

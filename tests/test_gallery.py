@@ -95,9 +95,20 @@ def test_the_page_renders_without_console_errors(photos, tmp_path):
     Path("moved.html").write_text(Path("dup.html").read_text().replace("</body>", move))
     shown = []
     for name in ("dup.html", "moved.html"):
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                   f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / name).as_uri()]  # fmt: skip
+        command = [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            (tmp_path / name).as_uri(),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
         assert done.stdout.count("<figure") == 5

@@ -13,10 +13,7 @@ from aecodec.metrics.psnr import psnr
 from aecodec.train.config import resolve
 from aecodec.train.loop import fit
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -48,11 +48,15 @@ def test_a_method_that_gives_other_distances_is_found_out(module, monkeypatch):
 
 def test_ratios_are_to_the_best_faiss(module):
     hamming = module("hamming")
-    rows = [hamming.Row(10, 64, 1, name, 1, 1 / q, q, 10 * q, 0.5, 3 * q, 0.5, 0.0, None) for name, q in
-            (("faiss, OpenMP 1", 2.0), ("faiss, OpenMP 2", 4.0), ("native", 10.0))]  # fmt: skip
+    rows = [
+        hamming.Row(10, 64, 1, name, 1, 1 / q, q, 10 * q, 0.5, 3 * q, 0.5, 0.0, None)
+        for name, q in (("faiss, OpenMP 1", 2.0), ("faiss, OpenMP 2", 4.0), ("native", 10.0))
+    ]
     assert [line.split("|")[7].strip() for line in hamming.table(rows).splitlines()[2:]] == [
-        "0.50 (0.50)", "1.00 (1.00)", "2.50 (2.50)",
-    ]  # fmt: skip
+        "0.50 (0.50)",
+        "1.00 (1.00)",
+        "2.50 (2.50)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,18 @@ def test_recall_of_the_exact_is_one(module, monkeypatch, tmp_path):
 
 @pytest.mark.gpu
 def test_every_method_takes_part_on_a_device(module, tmp_path):
-    done = run(module("hamming").main, "--device", "cuda", "--case", "100000x64", "--batches", "1,64", "--rounds", 1,
-               "--out", tmp_path)  # fmt: skip
+    done = run(
+        module("hamming").main,
+        "--device",
+        "cuda",
+        "--case",
+        "100000x64",
+        "--batches",
+        "1,64",
+        "--rounds",
+        1,
+        "--out",
+        tmp_path,
+    )
     assert done.exit_code == 0, done.output
     assert {"reading memory", "tensor cores", "cuda"} <= {row["method"] for row in rows_of(tmp_path / "cuda.csv")}

@@ -17,8 +17,15 @@ from test_hasher import CONFIG, save_hasher
 from aecodec.train.config import resolve
 from aecodec.train.state import build_model
 
-TINY = ["steps=3", "batch=16", "log_every=1", "model.widths=[8]", "model.blocks=[0]", "model.features=16",
-        "model.decoder=8"]  # fmt: skip
+TINY = [
+    "steps=3",
+    "batch=16",
+    "log_every=1",
+    "model.widths=[8]",
+    "model.blocks=[0]",
+    "model.features=16",
+    "model.decoder=8",
+]
 
 
 @pytest.fixture
@@ -50,8 +57,20 @@ def bars(tmp_path: Path) -> Path:
 
 def hashing(module: Any, data: Path, tmp_path: Path, *more: str) -> Result:
     settings = [part for setting in TINY for part in ("--set", setting)]
-    return run(module("semantic_hashing").main, f"mnist={data}", "--seeds", 2, "--queries", 10, "--runs",
-               tmp_path / "runs", "--out", tmp_path / "out", *settings, *more)  # fmt: skip
+    return run(
+        module("semantic_hashing").main,
+        f"mnist={data}",
+        "--seeds",
+        2,
+        "--queries",
+        10,
+        "--runs",
+        tmp_path / "runs",
+        "--out",
+        tmp_path / "out",
+        *settings,
+        *more,
+    )
 
 
 def test_the_table_holds_every_method_length_and_seed_and_goes_on(module, bars, tmp_path):
@@ -140,8 +159,19 @@ def test_near_duplicates_and_looks_alike_make_their_tables(module, monkeypatch, 
     queries, classes = save(tmp_path / "originals", 3, 1), tmp_path / "classes"
     for seed, name in enumerate(("large", "small"), 2):
         save(classes / name, 6 - 2 * seed + 3, seed)
-    done = run(near.main, "--queries", queries, "--distractors", classes, "--classes", classes, "--hasher", hasher,
-               "--out", tmp_path / "out")  # fmt: skip
+    done = run(
+        near.main,
+        "--queries",
+        queries,
+        "--distractors",
+        classes,
+        "--classes",
+        classes,
+        "--hasher",
+        hasher,
+        "--out",
+        tmp_path / "out",
+    )
     assert done.exit_code == 0, done.output
     rows = rows_of(tmp_path / "out" / "near_duplicates.csv")
     assert {row["count"] for row in rows} == {"3"}

@@ -26,9 +26,20 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image
 
 @pytest.mark.parametrize(
     ("mode", "channels", "notice"),
-    [("L", 1, ""), ("1", 1, ""), ("RGB", 3, ""), ("P", 3, "palette"), ("CMYK", 3, "CMYK"), ("YCbCr", 3, "YCbCr"),
-     ("LAB", 3, "LAB"), ("HSV", 3, "HSV"), ("I;16", 1, "I;16"), ("I", 1, "8 bits"), ("F", 1, "8 bits")],
-)  # fmt: skip
+    [
+        ("L", 1, ""),
+        ("1", 1, ""),
+        ("RGB", 3, ""),
+        ("P", 3, "palette"),
+        ("CMYK", 3, "CMYK"),
+        ("YCbCr", 3, "YCbCr"),
+        ("LAB", 3, "LAB"),
+        ("HSV", 3, "HSV"),
+        ("I;16", 1, "I;16"),
+        ("I", 1, "8 bits"),
+        ("F", 1, "8 bits"),
+    ],
+)
 @pytest.mark.parametrize("windowed", [False, True])
 def test_modes_become_grey_or_rgb_and_say_so(mode, channels, notice, windowed):
     image = ImageCms.profileToProfile(gradient(), *LAB) if mode == "LAB" else gradient().convert(mode)

@@ -86,8 +86,12 @@ def test_the_oracle_is_the_definition(count, width, k, radius, distinct, seed):
     limits, near, near_found = scanner.range_search(queries, radius)
     assert rows.shape == found.shape == (len(queries), min(k, count))
     assert (rows.dtype, found.dtype, limits.dtype, near.dtype, near_found.dtype) == (
-        np.int64, np.int32, np.int64, np.int64, np.int32,
-    )  # fmt: skip
+        np.int64,
+        np.int32,
+        np.int64,
+        np.int64,
+        np.int32,
+    )
     for number, query in enumerate(queries):
         expected = brute_force(codes, query)
         assert as_pairs(rows[number], found[number]) == expected[:k]

@@ -96,9 +96,19 @@ def forged(**changes) -> bytes:
     fields = {"version": 1, "kind": 0, "bits": 64, "count": 0, "paths": 0, "root": 0, "n": 1, "zero": 0, "name": b"a"}
     fields.update(changes)
     head = storage._HEADER.pack(
-        storage.MAGIC, fields["version"], fields["kind"], fields["bits"], fields["count"], PRINT, fields["paths"],
-        fields["root"], fields["n"], fields["zero"], bytes(24), fields["name"],
-    )  # fmt: skip
+        storage.MAGIC,
+        fields["version"],
+        fields["kind"],
+        fields["bits"],
+        fields["count"],
+        PRINT,
+        fields["paths"],
+        fields["root"],
+        fields["n"],
+        fields["zero"],
+        bytes(24),
+        fields["name"],
+    )
     return head + struct.pack("<I", zlib.crc32(head))
 
 
@@ -216,8 +226,11 @@ def test_index_files_of_every_version_hold_what_was_recorded(folder, name):
     recorded = json.loads((folder / "indexes.json").read_text())[name]
     index = HashIndex.load(folder / f"{name}.hix")
     assert (index.hasher, index.fingerprint.hex(), index.n_bits, index.root) == (
-        recorded["hasher"], recorded["fingerprint"], recorded["n_bits"], recorded["root"],
-    )  # fmt: skip
+        recorded["hasher"],
+        recorded["fingerprint"],
+        recorded["n_bits"],
+        recorded["root"],
+    )
     assert index.ids.tolist() == recorded["ids"]
     assert [code.tobytes().hex() for code in index.codes] == recorded["codes"]
     assert (None if index.stamps is None else index.stamps.tolist()) == recorded["stamps"]

@@ -171,9 +171,8 @@ def test_no_circle_of_modules():
 
 def test_a_model_file_imports_no_other_model_file():
     assert not [
-        found for found in OURS
-        if found.importer.startswith("models.") and found.imported.startswith("models.")
-    ]  # fmt: skip
+        found for found in OURS if found.importer.startswith("models.") and found.imported.startswith("models.")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +201,9 @@ def test_pydantic_and_yaml_are_imported_in_one_place():
 
 
 def test_every_module_opens_with_a_sentence():
-    silent = [name for name, path in MODULES.items() if path.read_text().strip()
-              and not ast.get_docstring(ast.parse(path.read_text()))]  # fmt: skip
+    silent = [
+        name
+        for name, path in MODULES.items()
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert not silent

@@ -123,8 +123,11 @@ def test_crops_are_seeded_windows_of_the_pictures(photo_folder):
     as_bytes = batch * 255
     assert torch.equal(as_bytes.round(), as_bytes.round().clamp(0, 255))
     assert torch.allclose(as_bytes, as_bytes.round(), atol=1e-4)
-    turned = [t for crop in as_bytes.round().byte() for t in (crop, crop.flip(2), crop.transpose(1, 2),
-                                                              crop.transpose(1, 2).flip(2))]  # fmt: skip
+    turned = [
+        t
+        for crop in as_bytes.round().byte()
+        for t in (crop, crop.flip(2), crop.transpose(1, 2), crop.transpose(1, 2).flip(2))
+    ]
     rows = {t[:, 0].T.contiguous().numpy().tobytes() for t in turned}
     pixels = training.pixels.numpy().tobytes()
     assert sum(row in pixels for row in rows) >= 8

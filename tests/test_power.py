@@ -28,9 +28,13 @@ class Server:
         self.folder = folder
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
         self.process = subprocess.Popen(
-            [sys.executable, str(TESTS / "writers.py"), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
+            [sys.executable, str(TESTS / "writers.py"), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
         assert self._answer() == "ready"
 
     def kill_while(self, job: str, seconds: float) -> None:
@@ -67,8 +71,9 @@ def content(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("job", "suffix"), [("compress", ".aec"), ("decompress", ".png"),
-                                             ("checkpoint", ".safetensors"), ("index", ".hix")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("job", "suffix"), [("compress", ".aec"), ("decompress", ".png"), ("checkpoint", ".safetensors"), ("index", ".hix")]
+)
 def test_killed_at_any_moment_a_file_is_the_old_one_or_the_new_one(server, job, suffix):
     versions = [content(server.folder / f"version{number}{suffix}") for number in (0, 1)]
     assert versions[0] != versions[1]
@@ -104,9 +109,16 @@ def test_killed_while_training_a_run_goes_on_from_a_whole_state(server, monkeypa
 
 @pytest.mark.parametrize(
     ("job", "suffix", "limit"),
-    [("compress", ".aec", 100), ("compress", ".aec", 300), ("decompress", ".png", 300), ("decompress", ".png", 9000),
-     ("bitmap", ".bmp", 4096), ("checkpoint", ".safetensors", 5000), ("index", ".hix", 4096)],
-)  # fmt: skip
+    [
+        ("compress", ".aec", 100),
+        ("compress", ".aec", 300),
+        ("decompress", ".png", 300),
+        ("decompress", ".png", 9000),
+        ("bitmap", ".bmp", 4096),
+        ("checkpoint", ".safetensors", 5000),
+        ("index", ".hix", 4096),
+    ],
+)
 def test_where_the_disk_is_full_nothing_is_lost(server, job, suffix, limit):
     """The system refuses every byte beyond a limit that the new file exceeds; the old one stays, alone."""
     target = server.folder / f"out{suffix}"

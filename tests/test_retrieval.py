@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aecodec.metrics import (
-    average_precision,
-    hamming_distances,
-    mean_average_precision,
-    precision_within,
-    recall_at,
-)
+from aecodec.metrics import average_precision, hamming_distances, mean_average_precision, precision_within, recall_at
 
 
 def precision_of_order(ranked: list[bool], k: int | None) -> float:

@@ -125,11 +125,21 @@ def test_each_weight_adds_its_part():
     assert float(small(**nothing).loss(batch, rng()).total.detach()) == 0.0
 
 
-@pytest.mark.parametrize("change", [
-    {"noise": 0.0}, {"bi_half": False}, {"straight_through": False}, {"temperature": 0.1}, {"neighbours": 3},
-    {"neighbours": 3, "neighbours_of": "pixels"}, {"prefixes": ()}, {"strides": (4, 2)}, {"views": "photos"},
-    {"first_views": "originals"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"noise": 0.0},
+        {"bi_half": False},
+        {"straight_through": False},
+        {"temperature": 0.1},
+        {"neighbours": 3},
+        {"neighbours": 3, "neighbours_of": "pixels"},
+        {"prefixes": ()},
+        {"strides": (4, 2)},
+        {"views": "photos"},
+        {"first_views": "originals"},
+    ],
+)
 def test_each_variant_changes_the_loss(change):
     batch = pictures()
     plain, changed = (float(small(**c).loss(batch, rng(), 0.5).total.detach()) for c in ({}, change))
@@ -169,11 +179,23 @@ def test_named_sizes_hash_their_shape(name):
     assert model.decoder(torch.ones(1, config.n_bits)).shape == (1, *config.shape)
 
 
-@pytest.mark.parametrize("wrong", [
-    {"n_bits": 12, "prefixes": ()}, {"prefixes": (64, 32)}, {"prefixes": (128,)}, {"shape": (2, 8, 8)},
-    {"shape": (8, 8)}, {"views": "none"}, {"first_views": "none"}, {"widths": (8,)}, {"neighbours_of": "labels"},
-    {"widths": (), "blocks": ()}, {"strides": (2,)}, {"backbone": "resnet18"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_bits": 12, "prefixes": ()},
+        {"prefixes": (64, 32)},
+        {"prefixes": (128,)},
+        {"shape": (2, 8, 8)},
+        {"shape": (8, 8)},
+        {"views": "none"},
+        {"first_views": "none"},
+        {"widths": (8,)},
+        {"neighbours_of": "labels"},
+        {"widths": (), "blocks": ()},
+        {"strides": (2,)},
+        {"backbone": "resnet18"},
+    ],
+)
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
     with pytest.raises(CheckpointError, match="cannot be built"):
         checkpoint.build(FAMILY, wrong)
@@ -194,9 +216,7 @@ def test_folding_the_norms_changes_logits_by_rounding_only():
 
 # -- backbones -----------------------------------------------------------------------------------
 
-BACKBONE = {
-    "shape": (3, 32, 32), "n_bits": 32, "prefixes": (16,), "features": 32, "backbone": "timm:test_resnet",
-}  # fmt: skip
+BACKBONE = {"shape": (3, 32, 32), "n_bits": 32, "prefixes": (16,), "features": 32, "backbone": "timm:test_resnet"}
 
 
 def test_a_backbone_is_frozen_and_its_features_are_what_is_reconstructed(tmp_path):

@@ -79,10 +79,19 @@ def corpus(tmp_path: Path) -> tuple[Path, Path]:
     """Five speakers of two clips each, and 32 noises."""
     rng = np.random.default_rng(0)
     speech = np.concatenate([(tone(3000, 200 + 50 * s) * 20000).astype(np.int16) for s in range(5) for _ in range(2)])
-    np.savez(tmp_path / "s.npz", audio=speech, offsets=np.arange(11) * 3000, speaker=np.repeat(np.arange(5), 2),
-             sample_rate=np.array([RATE]))  # fmt: skip
-    np.savez(tmp_path / "n.npz", audio=rng.integers(-3000, 3000, 32 * 2500).astype(np.int16),
-             offsets=np.arange(33) * 2500, sample_rate=np.array([RATE]))  # fmt: skip
+    np.savez(
+        tmp_path / "s.npz",
+        audio=speech,
+        offsets=np.arange(11) * 3000,
+        speaker=np.repeat(np.arange(5), 2),
+        sample_rate=np.array([RATE]),
+    )
+    np.savez(
+        tmp_path / "n.npz",
+        audio=rng.integers(-3000, 3000, 32 * 2500).astype(np.int16),
+        offsets=np.arange(33) * 2500,
+        sample_rate=np.array([RATE]),
+    )
     return tmp_path / "s.npz", tmp_path / "n.npz"
 
 

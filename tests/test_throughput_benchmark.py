@@ -36,14 +36,32 @@ def test_a_mosaic_has_the_size_asked_for_and_begins_with_its_pictures(script):
 
 def test_ours_and_a_peer_are_timed_in_one_run_and_latents_compared(script, pictures, tmp_path):
     result = run(
-        script.main, pictures, "--device", "cpu", "--sizes", "128x64", "--batches", "1,2", "--peers", "mbt2018-mean",
-        "--seconds", 0.01, "--check", "--check-qualities", "0,100", "--out", tmp_path / "out",
-    )  # fmt: skip
+        script.main,
+        pictures,
+        "--device",
+        "cpu",
+        "--sizes",
+        "128x64",
+        "--batches",
+        "1,2",
+        "--peers",
+        "mbt2018-mean",
+        "--seconds",
+        0.01,
+        "--check",
+        "--check-qualities",
+        "0,100",
+        "--out",
+        tmp_path / "out",
+    )
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "out" / "throughput.csv")
     assert [(row["codec"], row["batch"]) for row in rows] == [
-        ("photo-tiny", "1"), ("compressai-mbt2018-mean", "1"), ("photo-tiny", "2"), ("compressai-mbt2018-mean", "2"),
-    ]  # fmt: skip
+        ("photo-tiny", "1"),
+        ("compressai-mbt2018-mean", "1"),
+        ("photo-tiny", "2"),
+        ("compressai-mbt2018-mean", "2"),
+    ]
     assert all(float(row[key]) > 0 for row in rows for key in ("encode_s", "decode_s", "bytes"))
     assert {row["encode_ratio"] for row in rows if row["codec"] == "photo-tiny"} == {"1"}
     origin = json.loads((tmp_path / "out" / "throughput.json").read_text())

@@ -140,9 +140,12 @@ def test_evaluation_can_use_a_folder_of_its_own(tmp_path, photo_folder):
     """All of the data is trained on, and the held-out figures are those of the other folder."""
     reports: list[dict[str, float]] = []
     train.fit(
-        config(steps=1, hold_out=1), photo_folder, tmp_path / "run",
-        evaluation=photo_folder, report=lambda run, means: reports.append(means),
-    )  # fmt: skip
+        config(steps=1, hold_out=1),
+        photo_folder,
+        tmp_path / "run",
+        evaluation=photo_folder,
+        report=lambda run, means: reports.append(means),
+    )
     card = read_header(tmp_path / "run" / train.CHECKPOINT_FILE)["card"]
     assert card["pictures"] == len(list_photos(photo_folder))
     assert reports[-1]["eval_loss"] > 0
@@ -263,8 +266,12 @@ def test_two_processes_stop_together_with_equal_weights(tmp_path, photo_folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     done = subprocess.run(
         [*command, str(photo_folder), str(out), json.dumps(settings)],
-        capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert {(out / f"outcome{rank}").read_text() for rank in (0, 1)} == {"3 True"}
     ranks = [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -10,9 +10,14 @@ from PIL import Image
 from aecodec.data.transformations import TRANSFORMATIONS, transform
 
 SIZES = {
-    "resize-50": (0.5, 0.5), "resize-25": (0.25, 0.25), "stretch-125": (1.25, 1.0), "crop-80": (0.894, 0.894),
-    "crop-60": (0.775, 0.775), "crop-60-sides": (0.6, 0.6), "crop-80-jpeg-30-brighter": (0.894, 0.894),
-}  # fmt: skip
+    "resize-50": (0.5, 0.5),
+    "resize-25": (0.25, 0.25),
+    "stretch-125": (1.25, 1.0),
+    "crop-80": (0.894, 0.894),
+    "crop-60": (0.775, 0.775),
+    "crop-60-sides": (0.6, 0.6),
+    "crop-80-jpeg-30-brighter": (0.894, 0.894),
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +43,12 @@ def test_sizes_are_what_the_names_say(image, name):
 def test_a_crop_is_a_part_of_the_picture(image, seed):
     whole, part = np.asarray(image), np.asarray(transform(image, "crop-60", seed))
     height, width = part.shape[:2]
-    places = [(top, left) for top in range(121 - height) for left in range(181 - width)
-              if np.array_equal(whole[top : top + height, left : left + width], part)]  # fmt: skip
+    places = [
+        (top, left)
+        for top in range(121 - height)
+        for left in range(181 - width)
+        if np.array_equal(whole[top : top + height, left : left + width], part)
+    ]
     assert places
 
 

@@ -42,19 +42,34 @@ def test_a_recipe_that_asks_for_nothing_changes_nothing():
 
 
 SINGLE = [
-    replace(NOTHING, area=0.3), replace(NOTHING, rotate=20.0), replace(NOTHING, shear=0.3),
-    replace(NOTHING, elastic=0.05), replace(NOTHING, thickness_p=1.0), replace(NOTHING, flip_p=1.0),
-    replace(NOTHING, zoom_out=1.5), replace(NOTHING, shift=0.1),
-    replace(NOTHING, colour_p=1.0, gamma=1.5), replace(NOTHING, colour_p=1.0, brightness=0.4),
-    replace(NOTHING, colour_p=1.0, contrast=0.4), replace(NOTHING, colour_p=1.0, saturation=0.4),
-    replace(NOTHING, colour_p=1.0, hue=0.1), replace(NOTHING, grey_p=1.0), replace(NOTHING, blur_p=1.0),
-    replace(NOTHING, blocks_p=1.0), replace(NOTHING, noise=0.1), replace(NOTHING, erase_p=1.0),
-    replace(NOTHING, mark_p=1.0), replace(NOTHING, area=0.5, aspect=1.5),
-]  # fmt: skip
+    replace(NOTHING, area=0.3),
+    replace(NOTHING, rotate=20.0),
+    replace(NOTHING, shear=0.3),
+    replace(NOTHING, elastic=0.05),
+    replace(NOTHING, thickness_p=1.0),
+    replace(NOTHING, flip_p=1.0),
+    replace(NOTHING, zoom_out=1.5),
+    replace(NOTHING, shift=0.1),
+    replace(NOTHING, colour_p=1.0, gamma=1.5),
+    replace(NOTHING, colour_p=1.0, brightness=0.4),
+    replace(NOTHING, colour_p=1.0, contrast=0.4),
+    replace(NOTHING, colour_p=1.0, saturation=0.4),
+    replace(NOTHING, colour_p=1.0, hue=0.1),
+    replace(NOTHING, grey_p=1.0),
+    replace(NOTHING, blur_p=1.0),
+    replace(NOTHING, blocks_p=1.0),
+    replace(NOTHING, noise=0.1),
+    replace(NOTHING, erase_p=1.0),
+    replace(NOTHING, mark_p=1.0),
+    replace(NOTHING, area=0.5, aspect=1.5),
+]
 
 
-@pytest.mark.parametrize("recipe", SINGLE, ids=lambda r: "+".join(
-    f.name for f in fields(r) if getattr(r, f.name) != getattr(NOTHING, f.name)))  # fmt: skip
+@pytest.mark.parametrize(
+    "recipe",
+    SINGLE,
+    ids=lambda r: "+".join(f.name for f in fields(r) if getattr(r, f.name) != getattr(NOTHING, f.name)),
+)
 def test_each_field_changes_the_picture_by_itself(recipe):
     x = batch()
     view = random_view(x, (32, 32), recipe, rng())
@@ -62,8 +77,9 @@ def test_each_field_changes_the_picture_by_itself(recipe):
 
 
 def test_every_field_of_a_recipe_is_covered():
-    changed = {f.name for recipe in SINGLE for f in fields(recipe)
-               if getattr(recipe, f.name) != getattr(NOTHING, f.name)}  # fmt: skip
+    changed = {
+        f.name for recipe in SINGLE for f in fields(recipe) if getattr(recipe, f.name) != getattr(NOTHING, f.name)
+    }
     assert changed | {"padding", "erase", "colour_p"} == {f.name for f in fields(ViewRecipe)} | {"colour_p"}
 
 

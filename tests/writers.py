@@ -26,11 +26,28 @@ from aecodec.index.hash_index import HashIndex
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 TRAIN = ["train", "exact-hyperprior", "--data", "photos", "--out", "run", "--resume", "auto"]
-TRAIN += [part for setting in (
-    "steps=200", "crop=64", "batch=2", "hold_out=1", "save_every=1", "log_every=1", "evaluate_every=100",
-    "model.channels=8", "model.latents=16", "model.features=8", "model.hyper_latents=4", "model.scale_hidden=8",
-    "model.analysis_blocks=1", "model.synthesis_blocks=1", "calibration=0", "threads=1",
-) for part in ("--set", setting)]  # fmt: skip
+TRAIN += [
+    part
+    for setting in (
+        "steps=200",
+        "crop=64",
+        "batch=2",
+        "hold_out=1",
+        "save_every=1",
+        "log_every=1",
+        "evaluate_every=100",
+        "model.channels=8",
+        "model.latents=16",
+        "model.features=8",
+        "model.hyper_latents=4",
+        "model.scale_hidden=8",
+        "model.analysis_blocks=1",
+        "model.synthesis_blocks=1",
+        "calibration=0",
+        "threads=1",
+    )
+    for part in ("--set", setting)
+]
 
 
 class Writers:

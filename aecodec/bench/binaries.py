@@ -82,8 +82,21 @@ PROGRAMS: dict[str, Program] = {
     ),
     "jpeg2000-ffmpeg": Program(
         "ffmpeg libopenjpeg, YCbCr 4:4:4, as in CompressAI's benchmark; a point is a compression level",
-        ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "-pix_fmt", "yuv444p", "-c:v", "libopenjpeg",
-         "-compression_level", "{quality}", "{target}"),
+        (
+            "ffmpeg",
+            "-loglevel",
+            "error",
+            "-y",
+            "-i",
+            "{source}",
+            "-pix_fmt",
+            "yuv444p",
+            "-c:v",
+            "libopenjpeg",
+            "-compression_level",
+            "{quality}",
+            "{target}",
+        ),
         ("ffmpeg", "-loglevel", "error", "-y", "-i", "{source}", "{target}"),
         ".jp2",
         ("-version",),
@@ -91,7 +104,7 @@ PROGRAMS: dict[str, Program] = {
         scale="level",
         falling=True,
     ),
-}  # fmt: skip
+}
 
 
 def open_program(name: str) -> FileCodec:

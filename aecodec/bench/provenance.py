@@ -16,12 +16,7 @@ from PIL import features
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("aecodec", "pillow", "numpy", "torch", "constriction", "bjontegaard")
-_PILLOW_LIBRARIES = {
-    "libjpeg-turbo": "libjpeg_turbo",
-    "libwebp": "webp",
-    "libavif": "avif",
-    "OpenJPEG": "jpg_2000",
-}
+_PILLOW_LIBRARIES = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "libavif": "avif", "OpenJPEG": "jpg_2000"}
 
 
 def _git(*arguments: str) -> str | None:

@@ -22,8 +22,22 @@ from .summary import bd_text
 from .tables import Point, pooled_psnr_of, ratio_decibels
 
 FORMATS = ("html", "md", "csv", "png")
-_COLUMNS = ("codec", "quality", "images", "bpp", "psnr", "pooled_psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2",
-            "encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "peak_mib")  # fmt: skip
+_COLUMNS = (
+    "codec",
+    "quality",
+    "images",
+    "bpp",
+    "psnr",
+    "pooled_psnr",
+    "ms_ssim",
+    "ms_ssim_db",
+    "ssimulacra2",
+    "encode_s",
+    "decode_s",
+    "encode_cpu_s",
+    "decode_cpu_s",
+    "peak_mib",
+)
 _PAGE = Path(__file__).with_name("page.html")
 _PLACE = "{{DATA}}"
 

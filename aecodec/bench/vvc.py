@@ -64,9 +64,30 @@ def _encode(image: Image.Image, quality: float) -> bytes:
         source, target = Path(folder, "in.yuv"), Path(folder, "out.266")
         source.write_bytes(b"".join(plane.astype("<u2").tobytes() for plane in to_planes(even)))
         arguments = [
-            "vvencapp", "-i", source, "-s", f"{even.shape[1]}x{even.shape[0]}", "-c", "yuv420_10", "-r", "1", "-f", "1",
-            "--preset", "medium", "--qp", int(quality), "--qpa", "0", "-t", "1", "-v", "1", "-o", target,
-        ]  # fmt: skip
+            "vvencapp",
+            "-i",
+            source,
+            "-s",
+            f"{even.shape[1]}x{even.shape[0]}",
+            "-c",
+            "yuv420_10",
+            "-r",
+            "1",
+            "-f",
+            "1",
+            "--preset",
+            "medium",
+            "--qp",
+            int(quality),
+            "--qpa",
+            "0",
+            "-t",
+            "1",
+            "-v",
+            "1",
+            "-o",
+            target,
+        ]
         run_program([str(a) for a in arguments], target)
         return _HEAD.pack(image.width, image.height) + target.read_bytes()
 

@@ -42,9 +42,13 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of FILE,normal or FILE,anomalous: adds the AUROC.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per file.")
 def score(
-    detector: Path, files: tuple[Path, ...], model: Path | None, heat_maps: Path | None, labels: Path | None,
+    detector: Path,
+    files: tuple[Path, ...],
+    model: Path | None,
+    heat_maps: Path | None,
+    labels: Path | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Score picture FILES (or all of a folder) with a DETECTOR."""
     from ..contracts import Autoencoder
     from ..data.files import make_folder

@@ -44,8 +44,12 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--codecs", default="aec,jpeg420,webp,avif", show_default=True, help="Names, with commas.")
-@click.option("--qualities", multiple=True, metavar="[CODEC=]Q,Q,...",
-              help="Points of every codec of a 0 to 100 scale, or of one codec; may be repeated.")  # fmt: skip
+@click.option(
+    "--qualities",
+    multiple=True,
+    metavar="[CODEC=]Q,Q,...",
+    help="Points of every codec of a 0 to 100 scale, or of one codec; may be repeated.",
+)
 @click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Of psnr, ms-ssim, ssimulacra2.")
 @click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
@@ -54,8 +58,20 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
 @click.option("--crops", type=click.IntRange(min=0), default=2, show_default=True, help="Pictures to keep crops of.")
 @click.option("--device", default="cpu", show_default=True, help="Where our models run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def bench(data: Path, out: Path, codecs: str, qualities: tuple[str, ...], metrics: str, anchor: str | None, jobs: int,
-          resume: bool, limit: int | None, crops: int, device: str, quiet: bool) -> int:  # fmt: skip
+def bench(
+    data: Path,
+    out: Path,
+    codecs: str,
+    qualities: tuple[str, ...],
+    metrics: str,
+    anchor: str | None,
+    jobs: int,
+    resume: bool,
+    limit: int | None,
+    crops: int,
+    device: str,
+    quiet: bool,
+) -> int:
     """Rate against distortion of codecs over the pictures of the folder DATA, from real files.
 
     Codecs: aec (the default model), aec:NAME_OR_PATH, jpeg420, jpeg444, webp, avif, jpeg2000; jxl with the package
@@ -94,8 +110,12 @@ def bench(data: Path, out: Path, codecs: str, qualities: tuple[str, ...], metric
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
-@click.option("--format", "kind", type=click.Choice(["html", "md", "csv", "png"]),
-              help="What to write; the ending of the file tells unless given.")  # fmt: skip
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["html", "md", "csv", "png"]),
+    help="What to write; the ending of the file tells unless given.",
+)
 @click.option("--anchor", help="Codec that the others are compared with; the run's unless given.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 def report(runs: tuple[Path, ...], out: Path, kind: str | None, anchor: str | None, force: bool) -> None:

@@ -25,7 +25,7 @@ from .batch import (
     read_source,
     refuse_terminal,
     share_processor,
-)  # fmt: skip
+)
 from .output import size_text
 
 if TYPE_CHECKING:
@@ -50,9 +50,12 @@ if TYPE_CHECKING:
     help="Turn the picture upright as its Exif says, or keep pixels and Exif as they are.",
 )
 @click.option(
-    "--effort", type=click.IntRange(1, 9), default=1, show_default=True,
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
     help="Above 1, refine the latents of each picture: smaller files for more time here, none when decoding.",
-)  # fmt: skip
+)
 @click.option("--hash/--no-hash", "with_hash", default=True, help="Carry a semantic hash, about 40 bytes, for search.")
 @click.option("--verify", "check", is_flag=True, help="Decode the latents of each file again before it is written.")
 def compress(
@@ -90,18 +93,32 @@ def compress(
         if original.turned and not picture.turned:
             raise UsageError(f"{job.source}: --orientation keep needs the Exif that --strip would leave out")
         encoded = codec.encode_picture(
-            picture, quality=quality, target_bpp=target_bpp, target_size=size, target_psnr=target_psnr,
-            closest=closest, check=check, effort=effort,
+            picture,
+            quality=quality,
+            target_bpp=target_bpp,
+            target_size=size,
+            target_psnr=target_psnr,
+            closest=closest,
+            check=check,
+            effort=effort,
             semantic_hash=hasher.describe(picture.upright_pixels) if hasher else None,
-        )  # fmt: skip
+        )
         deliver(encoded.data, job.target, batch["force"])
         taken = len(source) if isinstance(source, bytes) else os.stat(source).st_size
         return {
-            "input": job.source, "output": job.target, "input_bytes": taken, "bytes": len(encoded.data),
-            "width": encoded.width, "height": encoded.height, "bpp": round(encoded.bpp, 5),
-            "quality": encoded.quality / 10, "alpha_bytes": encoded.alpha_bytes, "encodes": encoded.encodes,
-            "model": codec.name, "notices": picture.notices,
-        }  # fmt: skip
+            "input": job.source,
+            "output": job.target,
+            "input_bytes": taken,
+            "bytes": len(encoded.data),
+            "width": encoded.width,
+            "height": encoded.height,
+            "bpp": round(encoded.bpp, 5),
+            "quality": encoded.quality / 10,
+            "alpha_bytes": encoded.alpha_bytes,
+            "encodes": encoded.encodes,
+            "model": codec.name,
+            "notices": picture.notices,
+        }
 
     def say(record: dict[str, Any]) -> str:
         share = record["bytes"] / record["input_bytes"]
@@ -141,9 +158,16 @@ def decompress(suffix: str, crop: str | None, allow_partial: bool, **batch: Any)
         picture = codecs.of(data).decode_container(parsed, part, windowed=True)
         count, notices = _write(picture, job, output, batch["force"])
         height, width = picture.pixels.shape[:2]
-        return {"input": job.source, "output": job.target, "input_bytes": len(data), "bytes": count, "width": width,
-                "height": height, "damaged_tiles": picture.damaged,
-                "notices": [f"{job.source}: {text}" for text in picture.notices + notices]}  # fmt: skip
+        return {
+            "input": job.source,
+            "output": job.target,
+            "input_bytes": len(data),
+            "bytes": count,
+            "width": width,
+            "height": height,
+            "damaged_tiles": picture.damaged,
+            "notices": [f"{job.source}: {text}" for text in picture.notices + notices],
+        }
 
     def say(record: dict[str, Any]) -> str:
         return f"{record['output']}: {record['width']} x {record['height']}, {size_text(record['bytes'])}"

@@ -33,18 +33,32 @@ MANY = 50_000
 
 @click.command()
 @click.argument("source", metavar="FOLDER|INDEX", type=click.Path(path_type=Path))
-@click.option("--against", metavar="FOLDER|INDEX", type=click.Path(path_type=Path),
-              help="Only groups with pictures of both.")  # fmt: skip
-@click.option("--max-distance", type=click.IntRange(0), metavar="BITS",
-              help="How far apart linked pictures may be; an eighth of the bits unless given.")  # fmt: skip
+@click.option(
+    "--against", metavar="FOLDER|INDEX", type=click.Path(path_type=Path), help="Only groups with pictures of both."
+)
+@click.option(
+    "--max-distance",
+    type=click.IntRange(0),
+    metavar="BITS",
+    help="How far apart linked pictures may be; an eighth of the bits unless given.",
+)
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page if it exists.")
 @click.option("--fail-on-found", is_flag=True, help="Exit code 1 if there is any group.")
 @backend_option
 @hasher_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per group on stdout.")
-def dedup(source: Path, against: Path | None, max_distance: int | None, page: Path | None, force: bool,
-          fail_on_found: bool, backend: str, as_json: bool, **options: Any) -> int:  # fmt: skip
+def dedup(
+    source: Path,
+    against: Path | None,
+    max_distance: int | None,
+    page: Path | None,
+    force: bool,
+    fail_on_found: bool,
+    backend: str,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Group the pictures of a folder or an index that look nearly the same. Never deletes or changes a file.
 
     Pictures at most --max-distance bits apart are linked, and whatever is linked, directly or by others, is one
@@ -65,8 +79,16 @@ def dedup(source: Path, against: Path | None, max_distance: int | None, page: Pa
     groups_text = f"{len(found)} group{'s' * (len(found) != 1)}"
     summary = f"{groups_text} of {count} pictures among {pictures}, at most {radius} of {first.n_bits} bits apart"
     if as_json:
-        emit_json({"event": "summary", "groups": len(found), "in_groups": count, "pictures": pictures,
-                   "max_distance": radius, "bits": first.n_bits})  # fmt: skip
+        emit_json(
+            {
+                "event": "summary",
+                "groups": len(found),
+                "in_groups": count,
+                "pictures": pictures,
+                "max_distance": radius,
+                "bits": first.n_bits,
+            }
+        )
     else:
         click.echo(summary)
     if page is not None:

@@ -11,8 +11,23 @@ import click
 from ..contracts import AecodecError
 from .output import emit_json
 
-PACKAGES = ("torch", "numpy", "pillow", "constriction", "safetensors", "click", "rich", "compressai", "pydantic",
-            "PyYAML", "tensorboard", "faiss-gpu", "faiss-cpu", "matplotlib", "bjontegaard")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pillow",
+    "constriction",
+    "safetensors",
+    "click",
+    "rich",
+    "compressai",
+    "pydantic",
+    "PyYAML",
+    "tensorboard",
+    "faiss-gpu",
+    "faiss-cpu",
+    "matplotlib",
+    "bjontegaard",
+)
 REQUIRED = PACKAGES[:7]
 
 

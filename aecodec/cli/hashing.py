@@ -149,15 +149,28 @@ def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> 
     if as_json:
         emit_json(
             {
-                "event": "summary", "index": str(path), "pictures": len(index), "added": report.added,
-                "changed": report.changed, "removed": report.removed, "kept": report.kept,
-                "failed": len(report.failures), "seconds": round(report.seconds, 3),
-                "pictures_per_second": round(report.per_second, 1), "bits": index.n_bits, "hasher": index.hasher,
+                "event": "summary",
+                "index": str(path),
+                "pictures": len(index),
+                "added": report.added,
+                "changed": report.changed,
+                "removed": report.removed,
+                "kept": report.kept,
+                "failed": len(report.failures),
+                "seconds": round(report.seconds, 3),
+                "pictures_per_second": round(report.per_second, 1),
+                "bits": index.n_bits,
+                "hasher": index.hasher,
             }
-        )  # fmt: skip
+        )
         return code
-    counts = {"new": report.added, "changed": report.changed, "removed": report.removed, "unchanged": report.kept,
-              "failed": len(report.failures)}  # fmt: skip
+    counts = {
+        "new": report.added,
+        "changed": report.changed,
+        "removed": report.removed,
+        "unchanged": report.kept,
+        "failed": len(report.failures),
+    }
     parts = [f"{count} {name}" for name, count in counts.items() if count]
     speed = f" in {report.seconds:.1f} s, {report.per_second:.0f} pictures/s" if hashed else ""
     click.echo(f"{path}: {len(index)} pictures ({', '.join(parts) or 'nothing to do'}){speed}")

@@ -12,8 +12,14 @@ from .output import emit_json, size_text
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
-EVERY = click.option("--save-every", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
-                     help="How often an unfinished index is written.")  # fmt: skip
+EVERY = click.option(
+    "--save-every",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often an unfinished index is written.",
+)
 
 
 @click.group()
@@ -33,8 +39,9 @@ def index() -> None:
 @EVERY
 @hasher_options
 @JSON
-def build(folder: Path, output: Path, bits: int | None, force: bool, save_every: float, as_json: bool,
-          **options: Any) -> int:  # fmt: skip
+def build(
+    folder: Path, output: Path, bits: int | None, force: bool, save_every: float, as_json: bool, **options: Any
+) -> int:
     """Index all pictures and .aec files below FOLDER.
 
     A build that was killed goes on where INDEX.partial says it was. Files whose names begin with a dot are passed
@@ -70,9 +77,14 @@ def add(path: Path, pictures: tuple[Path, ...], save_every: float, as_json: bool
     reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
     with hashing_bar(options["quiet"]) as advance:
         report = building.add(
-            opened, pictures, reader, jobs=options["jobs"], every=save_every, advance=advance,
+            opened,
+            pictures,
+            reader,
+            jobs=options["jobs"],
+            every=save_every,
+            advance=advance,
             save=lambda: opened.save(path, overwrite=True),
-        )  # fmt: skip
+        )
     return tell_report(path, opened, report, as_json)
 
 
@@ -106,9 +118,13 @@ def sync(path: Path, save_every: float, as_json: bool, **options: Any) -> int:
     reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
     with hashing_bar(options["quiet"]) as advance:
         report = building.sync(
-            opened, reader, jobs=options["jobs"], every=save_every, advance=advance,
+            opened,
+            reader,
+            jobs=options["jobs"],
+            every=save_every,
+            advance=advance,
             save=lambda: opened.save(path, overwrite=True),
-        )  # fmt: skip
+        )
     return tell_report(path, opened, report, as_json)
 
 
@@ -126,10 +142,17 @@ def info(path: Path, as_json: bool) -> None:
     found = HashIndex.load(path)
     backend, reason = choose(len(found), found.n_bits, 1, "cpu")
     record = {
-        "file": str(path), "rows": len(found), "ids": "paths" if found.has_paths else "numbers", "bits": found.n_bits,
-        "hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "root": found.root,
-        "bytes": path.stat().st_size, "backend": backend, "backend_reason": reason,
-    }  # fmt: skip
+        "file": str(path),
+        "rows": len(found),
+        "ids": "paths" if found.has_paths else "numbers",
+        "bits": found.n_bits,
+        "hasher": found.hasher,
+        "fingerprint": found.fingerprint.hex(),
+        "root": found.root,
+        "bytes": path.stat().st_size,
+        "backend": backend,
+        "backend_reason": reason,
+    }
     if as_json:
         emit_json(record)
         return

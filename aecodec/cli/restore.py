@@ -24,9 +24,16 @@ TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
 @click.option("--device", default="auto", show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the target.")
 def restore(
-    source: Path, target: Path, task: str, sigma: float | None, mask: Path | None, box: str | None,
-    model: str | None, device: str, force: bool,
-) -> None:  # fmt: skip
+    source: Path,
+    target: Path,
+    task: str,
+    sigma: float | None,
+    mask: Path | None,
+    box: str | None,
+    model: str | None,
+    device: str,
+    force: bool,
+) -> None:
     """Restore the picture SOURCE, of any size, into TARGET; upscale doubles its sides.
 
     inpaint replaces the pixels of --mask or --box and leaves all others untouched. With --task denoise SOURCE may be a

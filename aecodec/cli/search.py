@@ -28,9 +28,19 @@ if TYPE_CHECKING:
 @backend_option
 @hasher_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per query on stdout.")
-def search(path: Path, queries: tuple[Path, ...], k: int | None, max_distance: int | None, turned: bool,
-           copy_to: Path | None, page: Path | None, force: bool, backend: str, as_json: bool,
-           **options: Any) -> int:  # fmt: skip
+def search(
+    path: Path,
+    queries: tuple[Path, ...],
+    k: int | None,
+    max_distance: int | None,
+    turned: bool,
+    copy_to: Path | None,
+    page: Path | None,
+    force: bool,
+    backend: str,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """The pictures of INDEX nearest to each QUERY, a picture or .aec file: distance in bits, then path."""
     from ..data.files import make_folder
     from ..search.queries import answer, copy_hits
@@ -75,11 +85,13 @@ def _write_page(page: Path, name: str, answers: list[Answer], decode: Any, jobs:
 
     walls = [
         Wall(
-            found.query.name, f"{len(found.hits)} found",
+            found.query.name,
+            f"{len(found.hits)} found",
             [Tile(found.query), *(Tile(hit.path, hit.distance) for hit in found.hits)],
         )
-        for found in answers if found.error is None
-    ]  # fmt: skip
+        for found in answers
+        if found.error is None
+    ]
     count = sum(len(found.hits) for found in answers)
     note = f"{count} pictures like {len(walls)} of {shown(name)}"
     left_out = write_gallery(page, "Pictures found", note, walls, decode=decode, jobs=jobs, overwrite=force)

@@ -153,9 +153,18 @@ class Codec:
         target = self._target(height * width, target_bpp, target_size, target_psnr, closest)
         if refine.check_effort(effort) > refine.DEFAULT_EFFORT:
             return refine.encode(
-                self, picture, effort, target, quality=quality, target_bpp=target_bpp, target_size=target_size,
-                target_psnr=target_psnr, closest=closest, check=check, semantic_hash=semantic_hash,
-            )  # fmt: skip
+                self,
+                picture,
+                effort,
+                target,
+                quality=quality,
+                target_bpp=target_bpp,
+                target_size=target_size,
+                target_psnr=target_psnr,
+                closest=closest,
+                check=check,
+                semantic_hash=semantic_hash,
+            )
         alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
         places = self._places(height, width)
         with workers(self.jobs) as run:

@@ -69,14 +69,25 @@ def compress(
     if with_hash:
         hasher = hasher or Hasher.from_pretrained(device=device)
     encoded = codec.encode_picture(
-        picture, quality=quality, target_bpp=target_bpp, target_size=target_size, target_psnr=target_psnr,
-        effort=effort, semantic_hash=hasher.describe(picture.upright_pixels) if hasher and with_hash else None,
-    )  # fmt: skip
+        picture,
+        quality=quality,
+        target_bpp=target_bpp,
+        target_size=target_size,
+        target_psnr=target_psnr,
+        effort=effort,
+        semantic_hash=hasher.describe(picture.upright_pixels) if hasher and with_hash else None,
+    )
     write_atomic(output, encoded.data, overwrite=overwrite)
     return Compressed(
-        output, source.stat().st_size, len(encoded.data), encoded.width, encoded.height,
-        100.0 * encoded.quality / QUALITY_STEPS, encoded.bpp, picture.notices,
-    )  # fmt: skip
+        output,
+        source.stat().st_size,
+        len(encoded.data),
+        encoded.width,
+        encoded.height,
+        100.0 * encoded.quality / QUALITY_STEPS,
+        encoded.bpp,
+        picture.notices,
+    )
 
 
 def codec_for(

@@ -107,9 +107,17 @@ class Header:
         tile_log2 = self.tile.bit_length() - 1
         _check_fields(self, tile_log2)
         head = _FIXED.pack(
-            MAGIC, self.version, self.channels, self.bit_depth, tile_log2,
-            self.width, self.height, self.fingerprint, self.quality, len(name),
-        )  # fmt: skip
+            MAGIC,
+            self.version,
+            self.channels,
+            self.bit_depth,
+            tile_log2,
+            self.width,
+            self.height,
+            self.fingerprint,
+            self.quality,
+            len(name),
+        )
         return head + name + CRC.pack(zlib.crc32(head + name))
 
 

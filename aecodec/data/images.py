@@ -22,9 +22,21 @@ from .orientation import UPRIGHT, orientation_of, orientation_of_exif, upright
 from .pixels import WindowedPixels, turned
 
 __all__ = [
-    "ORIENTATIONS", "PHOTO_SUFFIXES", "Picture", "blank_pixels", "encode_picture", "open_image", "pack_alpha",
-    "read_bytes", "read_picture", "require_writer", "save_picture", "to_image", "unpack_alpha", "write_picture",
-]  # fmt: skip
+    "ORIENTATIONS",
+    "PHOTO_SUFFIXES",
+    "Picture",
+    "blank_pixels",
+    "encode_picture",
+    "open_image",
+    "pack_alpha",
+    "read_bytes",
+    "read_picture",
+    "require_writer",
+    "save_picture",
+    "to_image",
+    "unpack_alpha",
+    "write_picture",
+]
 
 #: What is taken for a picture when a folder is walked.
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -37,9 +49,19 @@ _WITH_ICC = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF", "JPEG2000"}
 _TIFF_XMP = 700
 #: What Pillow's readers raise on damaged files, besides its own errors.
 _DECODER_FAULTS = (
-    OSError, SyntaxError, ValueError, EOFError, MemoryError, TypeError, LookupError, AttributeError, OverflowError,
-    RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 _OPENING = threading.Lock()
 _METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 

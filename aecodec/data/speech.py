@@ -162,8 +162,9 @@ class SpeechMixtures:
         first, _, second = str(source).partition(".npz+")
         speech, noise = read_clips(Path(f"{first}.npz")), read_clips(Path(second))
         chosen = split_speech(speech)[0]
-        tensors = [torch.from_numpy(c.joined(w)).to(device) for c, w in
-                   ((speech, chosen), (noise, split_noise(noise)[0]))]  # fmt: skip
+        tensors = [
+            torch.from_numpy(c.joined(w)).to(device) for c, w in ((speech, chosen), (noise, split_noise(noise)[0]))
+        ]
         return cls(tensors[0], tensors[1], len(chosen))
 
     def __len__(self) -> int:

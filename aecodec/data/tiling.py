@@ -48,9 +48,11 @@ class Window:
     def intersection(self, other: Window) -> Window:
         """What two rectangles that touch have in common."""
         return Window(
-            max(self.top, other.top), max(self.left, other.left),
-            min(self.bottom, other.bottom), min(self.right, other.right),
-        )  # fmt: skip
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
 
     def divided(self, stride: int) -> Window:
         """The same rectangle in units of ``stride``, which divides its sides."""

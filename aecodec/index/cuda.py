@@ -142,10 +142,20 @@ class CudaScanner:
         keys = torch.empty((len(queries), chosen.shape[1] * rows), dtype=torch.int64, device=self._device)
         planes = shard.planes
         self._kernels.list_keys[(chosen.numel(),)](
-            planes, planes.stride(0), shard.count, shard.first, words, chosen, chosen.shape[1], keys,
-            group_rows=rows, words=self._memory.words, tile_rows=min(rows, 1024),
-            wide=planes.dtype == torch.int64, native=self._compiled,
-        )  # fmt: skip
+            planes,
+            planes.stride(0),
+            shard.count,
+            shard.first,
+            words,
+            chosen,
+            chosen.shape[1],
+            keys,
+            group_rows=rows,
+            words=self._memory.words,
+            tile_rows=min(rows, 1024),
+            wide=planes.dtype == torch.int64,
+            native=self._compiled,
+        )
         return self._least(keys, k)
 
     def _within(
@@ -163,10 +173,22 @@ class CudaScanner:
         if len(numbers):
             planes = shard.planes
             self._kernels.list_within[(len(numbers),)](
-                planes, planes.stride(0), shard.count, shard.first, words, radius, numbers, chosen, places, keys,
-                group_rows=rows, words=self._memory.words, tile_rows=rows,
-                wide=planes.dtype == torch.int64, native=self._compiled,
-            )  # fmt: skip
+                planes,
+                planes.stride(0),
+                shard.count,
+                shard.first,
+                words,
+                radius,
+                numbers,
+                chosen,
+                places,
+                keys,
+                group_rows=rows,
+                words=self._memory.words,
+                tile_rows=rows,
+                wide=planes.dtype == torch.int64,
+                native=self._compiled,
+            )
         return torch.repeat_interleave(numbers, lengths) + first_query, keys
 
     def _words(self, queries: np.ndarray) -> torch.Tensor:
@@ -178,9 +200,11 @@ class CudaScanner:
         """Fills out (Q, groups): keys least * groups + group, or without a radius how many rows are within it."""
         planes, count, groups = shard.planes, len(queries), out.shape[1]
         same = {
-            "group_rows": rows, "counting": radius is not None, "words": self._memory.words,
+            "group_rows": rows,
+            "counting": radius is not None,
+            "words": self._memory.words,
             "wide": planes.dtype == torch.int64,
-        }  # fmt: skip
+        }
         if count > _FEW and 8 * self._codes.shape[1] <= _WIDEST:
             bits = np.unpackbits(queries, axis=1, bitorder="little")
             signs = np.zeros((count, -(-bits.shape[1] // 64) * 64), np.int8)
@@ -189,24 +213,58 @@ class CudaScanner:
             tile = 64 if count <= 64 else _QUERIES
             tiles = -(-count // tile)
             self._kernels.product_groups[(groups * tiles,)](
-                planes, planes.stride(0), shard.count, torch.from_numpy(signs).to(self._device), ones, count,
-                radius or 0, out, groups, groups, tiles, tile_queries=tile, tile_rows=_ROWS,
-                num_warps=4 if tile == 64 else 8, **same,
-            )  # fmt: skip
+                planes,
+                planes.stride(0),
+                shard.count,
+                torch.from_numpy(signs).to(self._device),
+                ones,
+                count,
+                radius or 0,
+                out,
+                groups,
+                groups,
+                tiles,
+                tile_queries=tile,
+                tile_rows=_ROWS,
+                num_warps=4 if tile == 64 else 8,
+                **same,
+            )
             return
         for start in range(0, count, _FEW):
             part = words[start : start + _FEW]
             if len(part) == 1:
                 self._kernels.popcount_groups_one[(groups,)](
-                    planes, planes.stride(0), shard.count, part, radius or 0, out[start:], groups, groups,
-                    tile_rows=min(rows, 2048), native=self._compiled, num_warps=4, **same,
-                )  # fmt: skip
+                    planes,
+                    planes.stride(0),
+                    shard.count,
+                    part,
+                    radius or 0,
+                    out[start:],
+                    groups,
+                    groups,
+                    tile_rows=min(rows, 2048),
+                    native=self._compiled,
+                    num_warps=4,
+                    **same,
+                )
                 continue
             tile = 1 << (len(part) - 1).bit_length()
             self._kernels.popcount_groups[(groups,)](
-                planes, planes.stride(0), shard.count, part, len(part), radius or 0, out[start:], groups, groups,
-                tile_queries=tile, tile_rows=min(rows, 2048 // tile), native=self._compiled, num_warps=4, **same,
-            )  # fmt: skip
+                planes,
+                planes.stride(0),
+                shard.count,
+                part,
+                len(part),
+                radius or 0,
+                out[start:],
+                groups,
+                groups,
+                tile_queries=tile,
+                tile_rows=min(rows, 2048 // tile),
+                native=self._compiled,
+                num_warps=4,
+                **same,
+            )
 
 
 def group_rows(count: int, k: int) -> int:

@@ -65,10 +65,21 @@ def _left(count, group, group_rows: tl.constexpr):
 
 @triton.jit(do_not_specialize=_VARYING)
 def popcount_groups_one(
-    codes, stride, count, query, radius, out, groups, multiplier,
-    group_rows: tl.constexpr, counting: tl.constexpr, words: tl.constexpr, tile_rows: tl.constexpr,
-    wide: tl.constexpr, native: tl.constexpr,
-):  # fmt: skip
+    codes,
+    stride,
+    count,
+    query,
+    radius,
+    out,
+    groups,
+    multiplier,
+    group_rows: tl.constexpr,
+    counting: tl.constexpr,
+    words: tl.constexpr,
+    tile_rows: tl.constexpr,
+    wide: tl.constexpr,
+    native: tl.constexpr,
+):
     """As popcount_groups, for one query: bound by memory. Programs: groups. out: (groups,)."""
     group = tl.program_id(0).to(tl.int64)
     left = _left(count, group, group_rows)
@@ -92,10 +103,23 @@ def popcount_groups_one(
 
 @triton.jit(do_not_specialize=_VARYING)
 def popcount_groups(
-    codes, stride, count, queries, n_queries, radius, out, groups, multiplier,
-    group_rows: tl.constexpr, counting: tl.constexpr, words: tl.constexpr, tile_queries: tl.constexpr,
-    tile_rows: tl.constexpr, wide: tl.constexpr, native: tl.constexpr,
-):  # fmt: skip
+    codes,
+    stride,
+    count,
+    queries,
+    n_queries,
+    radius,
+    out,
+    groups,
+    multiplier,
+    group_rows: tl.constexpr,
+    counting: tl.constexpr,
+    words: tl.constexpr,
+    tile_queries: tl.constexpr,
+    tile_rows: tl.constexpr,
+    wide: tl.constexpr,
+    native: tl.constexpr,
+):
     """For each of a few queries and each group of rows: the least distance (as a key least * multiplier + group), or,
     counting, how many rows are within the radius. Programs: groups. out: (n_queries, groups)."""
     group = tl.program_id(0).to(tl.int64)
@@ -166,10 +190,24 @@ def _keep(kept, acc, limit, counting: tl.constexpr):
 
 @triton.jit(do_not_specialize=_VARYING)
 def product_groups(
-    codes, stride, count, signs, ones, n_queries, radius, out, groups, multiplier, query_tiles,
-    group_rows: tl.constexpr, counting: tl.constexpr, words: tl.constexpr, tile_queries: tl.constexpr,
-    tile_rows: tl.constexpr, wide: tl.constexpr,
-):  # fmt: skip
+    codes,
+    stride,
+    count,
+    signs,
+    ones,
+    n_queries,
+    radius,
+    out,
+    groups,
+    multiplier,
+    query_tiles,
+    group_rows: tl.constexpr,
+    counting: tl.constexpr,
+    words: tl.constexpr,
+    tile_queries: tl.constexpr,
+    tile_rows: tl.constexpr,
+    wide: tl.constexpr,
+):
     """As popcount_groups, for many queries, on integer tensor cores: distance = |q| + x . (1 - 2q).
 
     signs: (n_queries, 64 * pieces) int8, 1 - 2q; ones: (n_queries,) int32, |q|. Programs: groups * query_tiles, the
@@ -203,9 +241,20 @@ def product_groups(
 
 @triton.jit(do_not_specialize=_VARYING)
 def list_keys(
-    codes, stride, count, first, queries, chosen, n_chosen, out,
-    group_rows: tl.constexpr, words: tl.constexpr, tile_rows: tl.constexpr, wide: tl.constexpr, native: tl.constexpr,
-):  # fmt: skip
+    codes,
+    stride,
+    count,
+    first,
+    queries,
+    chosen,
+    n_chosen,
+    out,
+    group_rows: tl.constexpr,
+    words: tl.constexpr,
+    tile_rows: tl.constexpr,
+    wide: tl.constexpr,
+    native: tl.constexpr,
+):
     """Keys of every row of each query's chosen groups. Programs: queries * n_chosen.
 
     chosen: (queries, n_chosen) int64 groups; first: the shard's first row; out: (queries, n_chosen * group_rows) int64.
@@ -225,9 +274,22 @@ def list_keys(
 
 @triton.jit(do_not_specialize=_VARYING)
 def list_within(
-    codes, stride, count, first, queries, radius, numbers, chosen, places, out,
-    group_rows: tl.constexpr, words: tl.constexpr, tile_rows: tl.constexpr, wide: tl.constexpr, native: tl.constexpr,
-):  # fmt: skip
+    codes,
+    stride,
+    count,
+    first,
+    queries,
+    radius,
+    numbers,
+    chosen,
+    places,
+    out,
+    group_rows: tl.constexpr,
+    words: tl.constexpr,
+    tile_rows: tl.constexpr,
+    wide: tl.constexpr,
+    native: tl.constexpr,
+):
     """Keys of the rows within the radius, in pairs of a query and a group that has some. Programs: pairs.
 
     numbers, chosen: (pairs,) int64, the query and the group; places: (pairs,) int64, where its keys go in out.

@@ -230,9 +230,14 @@ class HashIndex:
     @classmethod
     def _of(cls, content: storage.Content, backend: str, options: dict[str, Any]) -> HashIndex:
         index = cls(
-            hasher=content.hasher, fingerprint=content.fingerprint, n_bits=content.n_bits,
-            paths=isinstance(content.ids, Paths), root=os.fsdecode(content.root), backend=backend, **options,
-        )  # fmt: skip
+            hasher=content.hasher,
+            fingerprint=content.fingerprint,
+            n_bits=content.n_bits,
+            paths=isinstance(content.ids, Paths),
+            root=os.fsdecode(content.root),
+            backend=backend,
+            **options,
+        )
         index._ids, index.codes, index.stamps = content.ids, check_codes(content.codes), content.stamps
         return index
 

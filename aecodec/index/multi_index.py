@@ -79,10 +79,14 @@ class MultiIndexScanner:
         masks = [
             _masks(stop - start, most).astype(np.uint32) for (start, stop), most in zip(self._spans, flips, strict=True)
         ]
-        parts = (Part * self.parts)(*(
-            Part(start, stop, most, len(mask), order.ctypes.data, begins.ctypes.data, mask.ctypes.data)
-            for (start, stop), most, mask, (order, begins) in zip(self._spans, flips, masks, self._tables, strict=True)
-        ))  # fmt: skip
+        parts = (Part * self.parts)(
+            *(
+                Part(start, stop, most, len(mask), order.ctypes.data, begins.ctypes.data, mask.ctypes.data)
+                for (start, stop), most, mask, (order, begins) in zip(
+                    self._spans, flips, masks, self._tables, strict=True
+                )
+            )
+        )
         threads = min(self._scan.threads, 1 + len(queries) // _SHARE)
         ticket, asked = engine.ticket(len(queries), _SHARE), np.ascontiguousarray(queries)
         found = self._scan.together(

@@ -211,9 +211,18 @@ class CEngine:
         """
         found = _Found(len(queries))
         result = self._library.hamming_look_up(
-            codes.ctypes.data, *codes.shape, queries.ctypes.data, len(queries), radius,
-            ctypes.addressof(parts), len(parts), budget, ctypes.addressof(ticket), chunk, *found.places,
-        )  # fmt: skip
+            codes.ctypes.data,
+            *codes.shape,
+            queries.ctypes.data,
+            len(queries),
+            radius,
+            ctypes.addressof(parts),
+            len(parts),
+            budget,
+            ctypes.addressof(ticket),
+            chunk,
+            *found.places,
+        )
         if result == _TOO_DEAR:
             return None
         if result:
@@ -240,8 +249,15 @@ class CEngine:
     ) -> None:
         sliced = len(queries) >= _SLICED_FROM[codes.shape[1] > 8]
         result = getattr(self._library, name)(
-            codes.ctypes.data, *codes.shape, queries.ctypes.data, len(queries), number, int(sliced),
-            ctypes.addressof(ticket), chunk, *out,
-        )  # fmt: skip
+            codes.ctypes.data,
+            *codes.shape,
+            queries.ctypes.data,
+            len(queries),
+            number,
+            int(sliced),
+            ctypes.addressof(ticket),
+            chunk,
+            *out,
+        )
         if result:
             raise MemoryError(f"no memory left for the hits of {len(queries)} queries")

@@ -95,9 +95,13 @@ class Header:
         """Bytes of each block."""
         n, paths = self.count, self.kind == _PATHS
         return (
-            n * self.n_bits // 8, 8 * n * (self.kind == _NUMBERS), 16 * n * paths, 8 * (n + 1) * paths,
-            self.path_bytes, self.root_bytes,
-        )  # fmt: skip
+            n * self.n_bits // 8,
+            8 * n * (self.kind == _NUMBERS),
+            16 * n * paths,
+            8 * (n + 1) * paths,
+            self.path_bytes,
+            self.root_bytes,
+        )
 
     def places(self) -> list[tuple[int, int]]:
         """(offset, length) of each block, in bytes."""
@@ -124,13 +128,29 @@ def write(path: Path, content: Content, *, overwrite: bool) -> None:
         kind, path_bytes = _IMPLICIT if ids.values is None else _NUMBERS, 0
     name = content.hasher.encode("ascii")
     header = Header(
-        kind, content.n_bits, len(content.codes), content.fingerprint, content.hasher,
-        path_bytes, len(content.root), tuple(zlib.crc32(block) for block in blocks),
-    )  # fmt: skip
+        kind,
+        content.n_bits,
+        len(content.codes),
+        content.fingerprint,
+        content.hasher,
+        path_bytes,
+        len(content.root),
+        tuple(zlib.crc32(block) for block in blocks),
+    )
     head = _HEADER.pack(
-        MAGIC, VERSION, kind, content.n_bits, header.count, content.fingerprint, header.path_bytes,
-        header.root_bytes, len(name), 0, _CRCS.pack(*header.checksums), name,
-    )  # fmt: skip
+        MAGIC,
+        VERSION,
+        kind,
+        content.n_bits,
+        header.count,
+        content.fingerprint,
+        header.path_bytes,
+        header.root_bytes,
+        len(name),
+        0,
+        _CRCS.pack(*header.checksums),
+        name,
+    )
     with atomic_file(path, overwrite=overwrite) as file:
         file.write(head + _CRC.pack(zlib.crc32(head)))
         position = HEADER_SIZE
@@ -146,8 +166,14 @@ def _blocks(content: Content) -> list[memoryview]:
     ids = content.ids
     if isinstance(ids, Paths):
         stamps = np.zeros((len(ids), 2), np.int64) if content.stamps is None else content.stamps
-        arrays = [content.codes, empty, _little(stamps), _little(ids.offsets), ids.text,
-                  np.frombuffer(content.root, np.uint8)]  # fmt: skip
+        arrays = [
+            content.codes,
+            empty,
+            _little(stamps),
+            _little(ids.offsets),
+            ids.text,
+            np.frombuffer(content.root, np.uint8),
+        ]
     else:
         arrays = [content.codes, empty if ids.values is None else _little(ids.values), empty, empty, empty, empty]
     return [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]
@@ -218,9 +244,14 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
     if check:
         _check_ids(ids, path)
     return Content(
-        header.hasher, header.fingerprint, header.n_bits, codes.reshape(header.count, header.n_bits // 8), ids,
-        stamps.view("<i8").reshape(-1, 2) if header.kind == _PATHS else None, root.tobytes(),
-    )  # fmt: skip
+        header.hasher,
+        header.fingerprint,
+        header.n_bits,
+        codes.reshape(header.count, header.n_bits // 8),
+        ids,
+        stamps.view("<i8").reshape(-1, 2) if header.kind == _PATHS else None,
+        root.tobytes(),
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> IndexFileError:

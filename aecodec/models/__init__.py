@@ -70,13 +70,7 @@ FAMILIES: dict[str, Family] = {
         "undercomplete, by layers or convolutions; denoising with model.noise",
         role="autoencoder",
     ),
-    "sparse": Family(
-        "sparse",
-        "Sparse",
-        "SparseConfig",
-        "overcomplete code with an L1 penalty",
-        role="autoencoder",
-    ),
+    "sparse": Family("sparse", "Sparse", "SparseConfig", "overcomplete code with an L1 penalty", role="autoencoder"),
     "k-sparse": Family(
         "k_sparse",
         "KSparse",
@@ -92,18 +86,10 @@ FAMILIES: dict[str, Family] = {
         role="autoencoder",
     ),
     "vae": Family(
-        "vae",
-        "Vae",
-        "VaeConfig",
-        "Kingma and Welling 2014: Bernoulli or Gaussian likelihood, beta",
-        role="autoencoder",
+        "vae", "Vae", "VaeConfig", "Kingma and Welling 2014: Bernoulli or Gaussian likelihood, beta", role="autoencoder"
     ),
     "shape-vae": Family(
-        "shape_vae",
-        "ShapeVae",
-        "ShapeVaeConfig",
-        "VAE over part-segmented voxel shapes",
-        role="autoencoder",
+        "shape_vae", "ShapeVae", "ShapeVaeConfig", "VAE over part-segmented voxel shapes", role="autoencoder"
     ),
     "semantic-hash": Family(
         "semantic_hash",

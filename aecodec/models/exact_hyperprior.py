@@ -19,16 +19,7 @@ from torch import nn
 
 from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
 from ..coding.tables import TableCounts, TableSet
-from ..contracts import (
-    QUALITY_KNOT,
-    QUALITY_KNOTS,
-    QUALITY_STEPS,
-    CheckpointError,
-    LatentCode,
-    Loss,
-    SymbolPlane,
-    Walk,
-)
+from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, QUALITY_STEPS, CheckpointError, LatentCode, Loss, SymbolPlane, Walk
 from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
 from ..entropy.hyper_prior import HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale

@@ -25,8 +25,19 @@ class LinearConfig:
 
 
 SIZES = {"tiny": LinearConfig(latents=8), "base": LinearConfig(), "untied": LinearConfig(tied=False)}
-RECIPE = {"size": "base", "steps": 3500, "batch": 4096, "optimizer": "sgd", "learning_rate": 0.02, "schedule": "cosine",
-          "warmup": 20, "clip": 10.0, "ema": 0.995, "autocast": False, "hold_out": 0}  # fmt: skip
+RECIPE = {
+    "size": "base",
+    "steps": 3500,
+    "batch": 4096,
+    "optimizer": "sgd",
+    "learning_rate": 0.02,
+    "schedule": "cosine",
+    "warmup": 20,
+    "clip": 10.0,
+    "ema": 0.995,
+    "autocast": False,
+    "hold_out": 0,
+}
 
 
 class Linear(nn.Module):

@@ -62,9 +62,21 @@ SIZES = {
     "speech": RestorationConfig(planes=1, corruptions=(PAIRED,), widths=(32, 64, 96), blocks=1),
 }
 #: Settings of a run that reach the figures in the benchmark's table.
-RECIPE = {"size": "base", "steps": 30000, "batch": 32, "crop": 64, "late_crop": 128, "late_from": 0.5,
-          "learning_rate": 1.5e-3, "schedule": "cosine", "warmup": 200, "ema": 0.999, "half": True,
-          "evaluate_every": 100000, "calibration": 0}  # fmt: skip
+RECIPE = {
+    "size": "base",
+    "steps": 30000,
+    "batch": 32,
+    "crop": 64,
+    "late_crop": 128,
+    "late_from": 0.5,
+    "learning_rate": 1.5e-3,
+    "schedule": "cosine",
+    "warmup": 200,
+    "ema": 0.999,
+    "half": True,
+    "evaluate_every": 100000,
+    "calibration": 0,
+}
 
 
 class Restoration(nn.Module):

@@ -92,10 +92,18 @@ SIZES = {
     "digits": replace(_TINY, shape=(1, 28, 28), views="digits"),
     "objects": replace(_TINY, shape=(3, 32, 32), widths=(64, 128, 256)),
     "photos": replace(
-        _TINY, n_bits=256, prefixes=(64, 128), widths=(64, 128, 160), strides=(4, 2, 2), blocks=(0, 1, 1), decoder=8,
-        views="photos", first_views="originals", temperature=0.1,
+        _TINY,
+        n_bits=256,
+        prefixes=(64, 128),
+        widths=(64, 128, 160),
+        strides=(4, 2, 2),
+        blocks=(0, 1, 1),
+        decoder=8,
+        views="photos",
+        first_views="originals",
+        temperature=0.1,
     ),
-}  # fmt: skip
+}
 
 
 class ResidualBlock(nn.Module):
@@ -161,11 +169,13 @@ class SemanticHash(nn.Module):
         self.encoder: Encoder | Backbone = _backbone(config) if config.backbone else Encoder(config)
         width = self.encoder.width
         self.head = nn.Sequential(
-            nn.Linear(width, config.features, bias=False), nn.BatchNorm1d(config.features), nn.ReLU(),
+            nn.Linear(width, config.features, bias=False),
+            nn.BatchNorm1d(config.features),
+            nn.ReLU(),
             nn.Linear(config.features, config.n_bits, bias=False),
             # Without scale and shift: a threshold at zero then splits the training pictures about in half.
             nn.BatchNorm1d(config.n_bits, affine=False),
-        )  # fmt: skip
+        )
         # On top of a frozen extractor it is the features that are reconstructed.
         self.decoder = nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
         self.train()
@@ -214,9 +224,11 @@ class SemanticHash(nn.Module):
             correlation = _correlation(codes)
         mse = self._reconstruction_error(codes[: len(batch)], batch, features)
         total = (
-            config.contrast * contrast + config.reconstruction * mse + config.kl * kl
+            config.contrast * contrast
+            + config.reconstruction * mse
+            + config.kl * kl
             + config.decorrelation * correlation
-        )  # fmt: skip
+        )
         parts = {"contrast": contrast, "mse": mse, "kl": kl, "correlation": correlation}
         return Loss(total, {key: value.detach() for key, value in parts.items()})
 

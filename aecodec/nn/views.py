@@ -24,7 +24,7 @@ JPEG_LUMINANCE = (
     (24, 35, 55, 64, 81, 104, 113, 92),
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,52 @@ class ViewRecipe:
 
 RECIPES: dict[str, ViewRecipe] = {
     "digits": ViewRecipe(
-        area=0.6, aspect=1.25, rotate=20, shear=0.3, zoom_out=1.2, shift=0.08, elastic=0.04, thickness_p=0.6,
-        noise=0.05, erase_p=0.3, padding="zeros",
+        area=0.6,
+        aspect=1.25,
+        rotate=20,
+        shear=0.3,
+        zoom_out=1.2,
+        shift=0.08,
+        elastic=0.04,
+        thickness_p=0.6,
+        noise=0.05,
+        erase_p=0.3,
+        padding="zeros",
     ),
     "clothes": ViewRecipe(
-        area=0.8, aspect=1.1, rotate=5, shear=0.1, zoom_out=1.1, shift=0.06, flip_p=0.5, brightness=0.2, contrast=0.2,
-        gamma=1.2, noise=0.03, padding="zeros",
+        area=0.8,
+        aspect=1.1,
+        rotate=5,
+        shear=0.1,
+        zoom_out=1.1,
+        shift=0.06,
+        flip_p=0.5,
+        brightness=0.2,
+        contrast=0.2,
+        gamma=1.2,
+        noise=0.03,
+        padding="zeros",
     ),
     "objects": ViewRecipe(
-        area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2,
+        area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2
     ),
     "photos": ViewRecipe(
-        area=0.3, aspect=1.2, rotate=8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05, gamma=1.5, grey_p=0.35,
-        blur_p=0.15, blocks_p=0.1, mark_p=0.2,
+        area=0.3,
+        aspect=1.2,
+        rotate=8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.05,
+        gamma=1.5,
+        grey_p=0.35,
+        blur_p=0.15,
+        blocks_p=0.1,
+        mark_p=0.2,
     ),
     # What a copy is held against: nearly the whole picture, nearly as it was.
     "originals": ViewRecipe(area=0.8, aspect=1.1, rotate=3, brightness=0.1, contrast=0.1, colour_p=0.5),
-}  # fmt: skip
+}
 
 
 class _Draws:

@@ -133,9 +133,10 @@ def update(
 def _vanished(index: HashIndex, present: set[str]) -> list[str]:
     """Ids that are not among those present; outside the root the file itself is looked for."""
     return [
-        name for name in index.ids.tolist()
+        name
+        for name in index.ids.tolist()
         if name not in present and not (os.path.isabs(name) and path_of(name, index.root).is_file())
-    ]  # fmt: skip
+    ]
 
 
 def partial_of(out: Path) -> Path:
@@ -165,9 +166,15 @@ def build(
     partial = partial_of(out)
     index = _left_over(partial, reader, root) or new_index(reader, root)
     report = update(
-        index, found, reader, forget=True, jobs=jobs, every=every, advance=advance,
+        index,
+        found,
+        reader,
+        forget=True,
+        jobs=jobs,
+        every=every,
+        advance=advance,
         save=lambda: index.save(partial, overwrite=True),
-    )  # fmt: skip
+    )
     report.failures[:0] = failures
     index.save(out, overwrite=overwrite)
     partial.unlink(missing_ok=True)
@@ -211,9 +218,7 @@ def fitted(reader: CodeReader, folder: Path) -> CodeReader:
 def new_index(reader: CodeReader, root: str) -> HashIndex:
     """An empty index of paths for a reader's codes."""
     hasher = reader.hasher
-    return HashIndex(
-        hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=reader.n_bits, paths=True, root=root
-    )  # fmt: skip
+    return HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=reader.n_bits, paths=True, root=root)
 
 
 def _left_over(partial: Path, reader: CodeReader, root: str) -> HashIndex | None:

@@ -55,9 +55,10 @@ def groups(index: HashIndex, radius: int, other: HashIndex | None = None) -> lis
         for row, node in enumerate(nodes.tolist()):
             found.setdefault(_find(parents, node), []).append((source, row))
     whole = [
-        _members(sources, places) for places in found.values()
+        _members(sources, places)
+        for places in found.values()
         if len(places) > 1 and (other is None or len({source for source, _ in places}) == 2)
-    ]  # fmt: skip
+    ]
     several = [members for members in whole if len(members) > 1]
     return sorted(several, key=lambda members: (members[0].id, members[0].source))
 

@@ -50,9 +50,15 @@ class _Thumbnail:
 
 
 def write_gallery(
-    out: Path, title: str, note: str, walls: Sequence[Wall], *, decode: Decode | None = None, jobs: int = 1,
+    out: Path,
+    title: str,
+    note: str,
+    walls: Sequence[Wall],
+    *,
+    decode: Decode | None = None,
+    jobs: int = 1,
     overwrite: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Write the page -> how many pictures were left out because there were more than `MOST`.
 
     Whole walls are left out, from the end. A picture that cannot be read any more has an empty frame that says why.

@@ -121,9 +121,18 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (
-        OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError,
-        pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
-    ) as error:  # fmt: skip
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{path}: not a file of weights ({reason or type(error).__name__})") from error
 

@@ -123,8 +123,10 @@ def resolve(family: str, file: Path | None, settings: list[str], flags: dict[str
     Raises UnknownName for the family and UsageError with the first fault.
     """
     merged: dict[str, Any] = {
-        **find_family(family).recipe(), **(read_config_file(file) if file else {}), **_environment()
-    }  # fmt: skip
+        **find_family(family).recipe(),
+        **(read_config_file(file) if file else {}),
+        **_environment(),
+    }
     given = parse_settings(settings)
     if isinstance(merged.get("model"), dict) and isinstance(given.get("model"), dict):
         given["model"] = {**merged["model"], **given["model"]}

@@ -94,9 +94,8 @@ def fit(
         if config.threads:
             torch.set_num_threads(config.threads)
         plan = CropPlan(
-            config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out,
-            config.view, config.only,
-        )  # fmt: skip
+            config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out, config.view, config.only
+        )
         source = data if isinstance(data, BatchSource) else open_batches(data, world.device, plan, evaluation)
         run = start_run(config, source, world, initialise=resume is None and weights is None)
         if resume is not None:

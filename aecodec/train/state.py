@@ -157,8 +157,15 @@ def load_state(run: Run, path: Path, world: World) -> None:
         generators = torch.atleast_2d(state["rng"])
         _restore_generator(run, generators, world)
     except (
-        OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError
-    ) as error:  # fmt: skip
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
     for group in run.optimizer.param_groups:

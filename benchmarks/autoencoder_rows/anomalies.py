@@ -44,8 +44,15 @@ def mnist(bench: Bench) -> None:
         ours = scores(model, test).numpy()
         pca = _pca_scores(train[y_train == digit], test, 24)
         strange = y_test != digit
-        records.append({"class": digit, "auroc": auroc(ours, strange), "ap": average_precision(ours, strange),
-                        "pca_auroc": auroc(pca, strange), "pca_ap": average_precision(pca, strange)})  # fmt: skip
+        records.append(
+            {
+                "class": digit,
+                "auroc": auroc(ours, strange),
+                "ap": average_precision(ours, strange),
+                "pca_auroc": auroc(pca, strange),
+                "pca_ap": average_precision(pca, strange),
+            }
+        )
         curves.append((str(digit), *roc_curve(ours, strange)))
     mean = {key: float(np.mean([record[key] for record in records])) for key in records[0] if key != "class"}
     records.append({"class": "mean", **mean})
@@ -56,9 +63,19 @@ def mnist(bench: Bench) -> None:
 def mnist_model(bench: Bench, digit: int) -> Any:
     """The detector's autoencoder of one digit."""
     return bench.train(
-        f"anomaly-mnist-{digit}", "autoencoder", bench.small("mnist"), only=digit, hold_out=500, steps=1200, batch=128,
-        model__latents=32, model__hidden=[512], model__noise=0.7, schedule="cosine", half=True,
-    )  # fmt: skip
+        f"anomaly-mnist-{digit}",
+        "autoencoder",
+        bench.small("mnist"),
+        only=digit,
+        hold_out=500,
+        steps=1200,
+        batch=128,
+        model__latents=32,
+        model__hidden=[512],
+        model__noise=0.7,
+        schedule="cosine",
+        half=True,
+    )
 
 
 def caltech(bench: Bench) -> None:
@@ -70,17 +87,27 @@ def caltech(bench: Bench) -> None:
     pages = []
     for name, label in CALTECH.items():
         model, normal = caltech_model(bench, name, label)
-        others = torch.from_numpy(np.concatenate(
-            [read_whole(folder / other, 64, "gradients") for other in classes if other != name]))  # fmt: skip
+        others = torch.from_numpy(
+            np.concatenate([read_whole(folder / other, 64, "gradients") for other in classes if other != name])
+        )
         train, held = normal
         asked = torch.cat([held, others])
         strange = np.arange(len(asked)) >= len(held)
         ours, pca = scores(model, asked).numpy(), _pca_scores(train, asked, 24)
         detector = fit(model, held, 0.1)
         caught = float((ours[strange] > detector.threshold).mean())
-        records.append({"class": label, "normal_train": len(train), "normal_test": len(held), "others": len(others),
-                        "auroc": auroc(ours, strange), "ap": average_precision(ours, strange),
-                        "pca_auroc": auroc(pca, strange), "caught_at_10_percent_false_alarms": caught})  # fmt: skip
+        records.append(
+            {
+                "class": label,
+                "normal_train": len(train),
+                "normal_test": len(held),
+                "others": len(others),
+                "auroc": auroc(ours, strange),
+                "ap": average_precision(ours, strange),
+                "pca_auroc": auroc(pca, strange),
+                "caught_at_10_percent_false_alarms": caught,
+            }
+        )
         curves.append((label, *roc_curve(ours, strange)))
         shown = [list_photos(folder / name)[0], list_photos(folder / "bonsai")[0], list_photos(folder / "ketch")[0]]
         for path in shown:
@@ -126,10 +153,19 @@ def caltech_model(bench: Bench, name: str, label: str) -> tuple[Any, tuple[torch
     bench.runs.mkdir(parents=True, exist_ok=True)
     np.savez(source, items=train)
     model = bench.train(
-        f"anomaly-{label}", "autoencoder", source, name_of_model=label, hold_out=0, steps=1000, batch=64,
+        f"anomaly-{label}",
+        "autoencoder",
+        source,
+        name_of_model=label,
+        hold_out=0,
+        steps=1000,
+        batch=64,
         model__latents=24,
-        model__hidden=[256], model__noise=0.05, schedule="cosine", half=True,
-    )  # fmt: skip
+        model__hidden=[256],
+        model__noise=0.05,
+        schedule="cosine",
+        half=True,
+    )
     return model, (torch.from_numpy(train), torch.from_numpy(held))
 
 

@@ -41,11 +41,16 @@ def sparse(bench: Bench) -> None:
     for value in (0.0, 0.03, 0.1, 0.3, 1.0):
         model = bench.train(f"sparse-{value:g}", "sparse", bench.small("mnist"), model__sparsity=value)
         codes = extract(model, data[2])
-        records.append({
-            "model": "sparse", "lambda": value, "active_share": float((codes > 0).float().mean()),
-            "l1_norm": float(codes.sum(1).mean()), "test_error": squared_error(reconstruct(model, data[2]), data[2]),
-            **_probe_error(model, data),
-        })  # fmt: skip
+        records.append(
+            {
+                "model": "sparse",
+                "lambda": value,
+                "active_share": float((codes > 0).float().mean()),
+                "l1_norm": float(codes.sum(1).mean()),
+                "test_error": squared_error(reconstruct(model, data[2]), data[2]),
+                **_probe_error(model, data),
+            }
+        )
         if value == 0.3:
             busiest = codes.gt(0).float().mean(0).argsort(descending=True)[:100]
             shown = filters(model.filters.detach()[busiest], (1, 28, 28))
@@ -60,10 +65,15 @@ def k_sparse(bench: Bench) -> None:
     model = bench.train("k-sparse", "k-sparse", bench.small("mnist"))
     with torch.no_grad():
         used = (model.encode(data[0][:20000]) != 0).float().mean(0)
-    records.append({
-        "model": "k-sparse", "k": model.config.active, "units_used": int((used > 0).sum()),
-        "test_error": squared_error(reconstruct(model, data[2]), data[2]), **_probe_error(model, data),
-    })  # fmt: skip
+    records.append(
+        {
+            "model": "k-sparse",
+            "k": model.config.active,
+            "units_used": int((used > 0).sum()),
+            "test_error": squared_error(reconstruct(model, data[2]), data[2]),
+            **_probe_error(model, data),
+        }
+    )
     shown = filters(model.filters.detach()[used.argsort(descending=True)[:100]], (1, 28, 28))
     write_png(sheet(shown, 20), bench.out / "k-sparse.png", 1)
     bench.keep("k-sparse", records, published="1.35 % (Makhzani and Frey 2013, k = 25, unsupervised)")
@@ -72,8 +82,16 @@ def k_sparse(bench: Bench) -> None:
 def transfer(bench: Bench) -> None:
     """Error with few labels: the encoder pretrained on unlabelled digits, fine-tuned or frozen, and from scratch."""
     train, y_train, test, y_test = digits(bench)
-    model = bench.train("transfer", "autoencoder", bench.small("mnist"), steps=6000, schedule="cosine",
-                        model__latents=500, model__noise=0.7, model__hidden=[1000])  # fmt: skip
+    model = bench.train(
+        "transfer",
+        "autoencoder",
+        bench.small("mnist"),
+        steps=6000,
+        schedule="cosine",
+        model__latents=500,
+        model__noise=0.7,
+        model__hidden=[1000],
+    )
     records: list[Record] = []
     for count in (100, 600, 1000):
         found: dict[str, list[float]] = {"scratch": [], "fine-tuned": [], "frozen": [], "pixel probe": []}
@@ -91,8 +109,15 @@ def transfer(bench: Bench) -> None:
             pixels = fit_probe(x.flatten(1), y, penalty=0.1)
             found["pixel probe"].append(100 * pixels.error(test.flatten(1), y_test))
         for kind, errors in found.items():
-            records.append({"labels": count, "classifier": kind, "error_percent": float(np.mean(errors)),
-                            "standard_deviation": float(np.std(errors, ddof=1)), "seeds": len(errors)})  # fmt: skip
+            records.append(
+                {
+                    "labels": count,
+                    "classifier": kind,
+                    "error_percent": float(np.mean(errors)),
+                    "standard_deviation": float(np.std(errors, ddof=1)),
+                    "seeds": len(errors),
+                }
+            )
     bench.keep("transfer", records)
     _draw_transfer(bench, records)
 
@@ -106,8 +131,14 @@ def _draw_transfer(bench: Bench, records: list[Record]) -> None:
     figure, axes = pyplot.subplots(figsize=(4.5, 3))
     for kind in dict.fromkeys(r["classifier"] for r in records):
         rows = [r for r in records if r["classifier"] == kind]
-        axes.errorbar([r["labels"] for r in rows], [r["error_percent"] for r in rows],
-                      [r["standard_deviation"] for r in rows], marker="o", capsize=3, label=kind)  # fmt: skip
+        axes.errorbar(
+            [r["labels"] for r in rows],
+            [r["error_percent"] for r in rows],
+            [r["standard_deviation"] for r in rows],
+            marker="o",
+            capsize=3,
+            label=kind,
+        )
     axes.set(xscale="log", xlabel="labels", ylabel="test error, %", title="MNIST with few labels")
     axes.legend(fontsize=7)
     figure.tight_layout()

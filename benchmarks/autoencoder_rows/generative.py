@@ -37,16 +37,29 @@ def likelihood(bench: Bench) -> None:
     pixel = (train.mean(0, keepdim=True) * 0.999 + 0.0005).clamp(1e-4, 1 - 1e-4)
     independent = -(binary * pixel.log() + (1 - binary) * (1 - pixel).log()).flatten(1).sum(1)
     records.append({"model": "independent pixels", "nats": float(independent.mean())})
-    records.append({"model": "VAE, minus ELBO", "digits": len(binary), "nats": float(-elbo.mean()),
-                    "standard_error": float(elbo.std() / math.sqrt(len(elbo)))})  # fmt: skip
+    records.append(
+        {
+            "model": "VAE, minus ELBO",
+            "digits": len(binary),
+            "nats": float(-elbo.mean()),
+            "standard_error": float(elbo.std() / math.sqrt(len(elbo))),
+        }
+    )
     for samples in (50, 500, 5000):
         bound = torch.cat([model.log_likelihood(batch, rng, samples) for batch in part.split(20)])
         gap = bound - single
-        records.append({"model": "VAE, -log p", "samples": samples, "digits": len(part),
-                        "nats": float(-elbo.mean() - gap.mean()),
-                        "standard_error": float(gap.std() / math.sqrt(len(gap)))})  # fmt: skip
-    bench.keep("vae", records, published=PUBLISHED_NLL,
-               estimate="-log p = minus ELBO of all digits less the mean gap of 1,000")  # fmt: skip
+        records.append(
+            {
+                "model": "VAE, -log p",
+                "samples": samples,
+                "digits": len(part),
+                "nats": float(-elbo.mean() - gap.mean()),
+                "standard_error": float(gap.std() / math.sqrt(len(gap))),
+            }
+        )
+    bench.keep(
+        "vae", records, published=PUBLISHED_NLL, estimate="-log p = minus ELBO of all digits less the mean gap of 1,000"
+    )
     pictures = sample(model, 60, rng)
     ways = torch.cat([interpolate(model, test[a], test[b], 10) for a, b in ((0, 1), (2, 3), (7, 8), (4, 9))])
     write_png(sheet(torch.cat([pictures, ways]), 10), bench.out / "vae.png", 1)
@@ -65,8 +78,16 @@ def plane(bench: Bench) -> None:
     order = torch.randperm(400, generator=rng)
     random = (grid.flatten(1)[order] - grid.flatten(1)[order.flip(0)]).square().mean(1)
     elbo = model.elbo(torch.bernoulli(test, generator=rng), rng, 4)
-    bench.keep("vae-plane", [{"minus_elbo_nats": float(-elbo.mean()), "neighbours_mse": float(steps.mean()),
-                              "random_pairs_mse": float(random.mean())}])  # fmt: skip
+    bench.keep(
+        "vae-plane",
+        [
+            {
+                "minus_elbo_nats": float(-elbo.mean()),
+                "neighbours_mse": float(steps.mean()),
+                "random_pairs_mse": float(random.mean()),
+            }
+        ],
+    )
     write_png(sheet(grid, 20, gap=0), bench.out / "vae-plane.png", 1)
 
 
@@ -88,10 +109,16 @@ def faces(bench: Bench) -> None:
         rest = held.flatten(1) - mean
         pca = (rest - rest @ basis.T @ basis).square().mean()
         error = (net.reconstruct(held) - held).square().mean()
-        records.append({"latents": net.latents, "psnr": float(-10 * error.log10()),
-                        "pca_psnr": float(-10 * pca.log10()),
-                        "minus_elbo_bits_per_pixel": float(net.bits_per_dimension(
-                            -net.elbo(held, torch.Generator().manual_seed(0), 16).mean()))})  # fmt: skip
+        records.append(
+            {
+                "latents": net.latents,
+                "psnr": float(-10 * error.log10()),
+                "pca_psnr": float(-10 * pca.log10()),
+                "minus_elbo_bits_per_pixel": float(
+                    net.bits_per_dimension(-net.elbo(held, torch.Generator().manual_seed(0), 16).mean())
+                ),
+            }
+        )
     bench.keep("vae-faces", records)
     rng = torch.Generator().manual_seed(1)
     ways = torch.cat([interpolate(model, held[a], held[b], 12) for a, b in ((0, 100), (50, 150))])
@@ -118,14 +145,21 @@ def shapes(bench: Bench) -> None:
     occupied = [_occupancy(model, torch.from_numpy(part).float() / 255.0) for part in (train, held)]
     agree = (made > 0) & (held > 0)
     records: list[Record] = [
-        {"model": "mean shape", "iou": _cut_overlap(average.expand(full.shape[0], -1, -1, -1), train,
-                                                    average.expand(len(held), -1, -1, -1), held)},
+        {
+            "model": "mean shape",
+            "iou": _cut_overlap(
+                average.expand(full.shape[0], -1, -1, -1), train, average.expand(len(held), -1, -1, -1), held
+            ),
+        },
         {"model": f"PCA, {model.latents}", "iou": _cut_overlap(on_train, train, flat, held)},
-        {"model": f"shape VAE, {model.latents}", "iou": _cut_overlap(occupied[0], train, occupied[1], held),
-         "iou_of_likeliest": overlap(made > 0, held > 0),
-         "part_accuracy_where_both_full": float((made == held)[agree].mean()),
-         "minus_elbo_nats": float(-model.elbo(x, torch.Generator().manual_seed(0), 4).mean())},
-    ]  # fmt: skip
+        {
+            "model": f"shape VAE, {model.latents}",
+            "iou": _cut_overlap(occupied[0], train, occupied[1], held),
+            "iou_of_likeliest": overlap(made > 0, held > 0),
+            "part_accuracy_where_both_full": float((made == held)[agree].mean()),
+            "minus_elbo_nats": float(-model.elbo(x, torch.Generator().manual_seed(0), 4).mean()),
+        },
+    ]
     bench.keep("shapes", records, parts=PARTS, voxels=SIDE)
     drawn = (sample(model, 6, torch.Generator().manual_seed(0)) * 255).round().byte().numpy()
     _draw_shapes(bench, [*held[:6], *made[:6], *drawn])

@@ -64,8 +64,15 @@ def _non_local_means(noisy: np.ndarray, sigma: int) -> np.ndarray:
     from skimage.restoration import denoise_nl_means
 
     axis = 2 if noisy.ndim == 3 else None
-    done = denoise_nl_means(noisy / 255.0, sigma=sigma / 255.0, h=0.6 * sigma / 255.0, patch_size=5, patch_distance=6,
-                            fast_mode=True, channel_axis=axis)  # fmt: skip
+    done = denoise_nl_means(
+        noisy / 255.0,
+        sigma=sigma / 255.0,
+        h=0.6 * sigma / 255.0,
+        patch_size=5,
+        patch_distance=6,
+        fast_mode=True,
+        channel_axis=axis,
+    )
     return np.clip(np.rint(done * 255), 0, 255).astype(np.uint8)
 
 
@@ -98,16 +105,24 @@ def denoising(bench: Bench) -> None:
                 if seed < 8:
                     found["non-local means"].append(psnr(_non_local_means(clean + noise, sigma), clean))
             record: Record = {
-                "data": name, "sigma": sigma, "pictures": len(pictures), "noisy": np.mean(found["noisy"]),
-                "ours": np.mean(found["ours"]), "ours_sigma_estimated": np.mean(found["estimated"]),
+                "data": name,
+                "sigma": sigma,
+                "pictures": len(pictures),
+                "noisy": np.mean(found["noisy"]),
+                "ours": np.mean(found["ours"]),
+                "ours_sigma_estimated": np.mean(found["estimated"]),
                 "ours_first_8": np.mean(found["ours"][:8]),
                 "non_local_means_first_8": np.mean(found["non-local means"]),
-            }  # fmt: skip
+            }
             if name == "bsd68":
                 record |= {f"{key}_published": values[column] for key, values in PUBLISHED_BSD68.items()}
             records.append({key: float(v) if isinstance(v, np.floating) else v for key, v in record.items()})
-    bench.keep("denoising", records, noise="Gaussian, neither rounded nor clipped",
-               published="BSD68: README of cszn/DnCNN (Zhang et al. 2017)")  # fmt: skip
+    bench.keep(
+        "denoising",
+        records,
+        noise="Gaussian, neither rounded nor clipped",
+        published="BSD68: README of cszn/DnCNN (Zhang et al. 2017)",
+    )
     _draw_denoising(bench, model)
 
 
@@ -231,18 +246,29 @@ def unet(bench: Bench) -> None:
     shown = [to_batch(photos[1]), to_batch(_noisy(photos[1], 25, 1))]
     for skips in (False, True):
         model = bench.train(
-            f"unet-{'skips' if skips else 'plain'}", "restoration", training_photos(bench), size="denoiser", steps=1500,
+            f"unet-{'skips' if skips else 'plain'}",
+            "restoration",
+            training_photos(bench),
+            size="denoiser",
+            steps=1500,
             batch=16,
-            model__widths=[24, 48, 64], model__blocks=1, model__skips=skips,
-        )  # fmt: skip
+            model__widths=[24, 48, 64],
+            model__blocks=1,
+            model__skips=skips,
+        )
         found = []
         for seed, clean in enumerate(photos):
             done = restore_pixels(model, _noisy(clean, 25, seed), "denoise", sigma=25.0)
             found.append(psnr(done, clean))
             if seed == 1:
                 shown.append(to_batch(done))
-        records.append({"skip_connections": str(skips), "parameters": sum(p.numel() for p in model.parameters()),
-                        "psnr_sigma_25": float(np.mean(found))})  # fmt: skip
+        records.append(
+            {
+                "skip_connections": str(skips),
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "psnr_sigma_25": float(np.mean(found)),
+            }
+        )
     noisy = [psnr(_noisy(clean, 25, seed), clean) for seed, clean in enumerate(photos)]
     records.append({"skip_connections": "noisy input", "parameters": 0, "psnr_sigma_25": float(np.mean(noisy))})
     bench.keep("unet", records)
@@ -263,8 +289,16 @@ def field(bench: Bench) -> None:
     source = bench.runs / "spiral.npz"
     np.savez(source, items=points.astype(np.float32)[:, :, None, None])
     sigma = 0.04
-    model = bench.train("field", "autoencoder", source, model__latents=64, model__hidden=[128, 128], model__noise=sigma,
-                        steps=3000, autocast=False)  # fmt: skip
+    model = bench.train(
+        "field",
+        "autoencoder",
+        source,
+        model__latents=64,
+        model__hidden=[128, 128],
+        model__noise=sigma,
+        steps=3000,
+        autocast=False,
+    )
     grid = np.stack(np.meshgrid(np.linspace(0.02, 0.98, 25), np.linspace(0.02, 0.98, 25)), -1).reshape(-1, 2)
     change = _change(model)(grid)
     test = spiral(np.sqrt(rng.random(2000)))
@@ -274,12 +308,15 @@ def field(bench: Bench) -> None:
     def away(from_: np.ndarray) -> float:
         return float(np.sqrt(((from_[:, None] - curve[None, ::4]) ** 2).sum(2).min(1).mean()))
 
-    records: list[Record] = [{
-        "sigma": sigma, "rms_distance_to_curve_noisy": away(noisy),
-        "rms_distance_to_curve_denoised": away(noisy + _change(model)(noisy)),
-        "rms_error_noisy": float(np.sqrt(((noisy - test) ** 2).sum(1).mean())),
-        "rms_error_denoised": float(np.sqrt(((noisy + _change(model)(noisy) - test) ** 2).sum(1).mean())),
-    }]  # fmt: skip
+    records: list[Record] = [
+        {
+            "sigma": sigma,
+            "rms_distance_to_curve_noisy": away(noisy),
+            "rms_distance_to_curve_denoised": away(noisy + _change(model)(noisy)),
+            "rms_error_noisy": float(np.sqrt(((noisy - test) ** 2).sum(1).mean())),
+            "rms_error_denoised": float(np.sqrt(((noisy + _change(model)(noisy) - test) ** 2).sum(1).mean())),
+        }
+    ]
     bench.keep("field", records)
     import matplotlib
 

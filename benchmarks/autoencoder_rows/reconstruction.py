@@ -31,24 +31,36 @@ def linear(bench: Bench) -> None:
     shown = []
     for d, tied in ((2, True), (8, True), (32, True), (32, False)):
         model = bench.train(
-            f"linear-{d}-{'tied' if tied else 'untied'}", "linear", bench.small("mnist"),
-            model__latents=d, model__tied=tied, size="base" if tied else "untied",
-        )  # fmt: skip
+            f"linear-{d}-{'tied' if tied else 'untied'}",
+            "linear",
+            bench.small("mnist"),
+            model__latents=d,
+            model__tied=tied,
+            size="base" if tied else "untied",
+        )
         components, mean = _pca(train, d)
         cosines = np.linalg.svd(components @ model.subspace().numpy(), compute_uv=False)
         errors = [squared_error(reconstruct(model, x), x) for x in (train, test)]
         ours = [squared_error(_project(x, components, mean), x) for x in (train, test)]
-        records.append({
-            "d": d, "weights": "tied" if tied else "untied",
-            "largest_angle_deg": float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))),
-            "train_error": errors[0], "pca_train_error": ours[0], "ratio_train": errors[0] / ours[0],
-            "ratio_test": errors[1] / ours[1],
-        })  # fmt: skip
+        records.append(
+            {
+                "d": d,
+                "weights": "tied" if tied else "untied",
+                "largest_angle_deg": float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))),
+                "train_error": errors[0],
+                "pca_train_error": ours[0],
+                "ratio_train": errors[0] / ours[0],
+                "ratio_test": errors[1] / ours[1],
+            }
+        )
         if d == 8:
             weights = filters(model.encoder.detach().T, (1, 28, 28))
             turned = model.subspace().float() @ (model.subspace().float().T @ torch.from_numpy(components).float().T)
-            shown = [*weights, *filters(torch.from_numpy(components).float(), (1, 28, 28)),
-                     *filters(turned.T, (1, 28, 28))]  # fmt: skip
+            shown = [
+                *weights,
+                *filters(torch.from_numpy(components).float(), (1, 28, 28)),
+                *filters(turned.T, (1, 28, 28)),
+            ]
     bench.keep("linear", records)
     write_png(sheet(torch.stack(shown), 8), bench.out / "linear.png", 2)
 
@@ -64,15 +76,24 @@ def undercomplete(bench: Bench) -> None:
             kinds = ("mlp", "conv") if (name, d) == ("mnist", 8) else ("mlp",)
             for kind in kinds:
                 model = bench.train(
-                    f"undercomplete-{name}-{d}-{kind}", "autoencoder", bench.small(name),
-                    model__latents=d, model__kind=kind, steps=1500,
-                )  # fmt: skip
+                    f"undercomplete-{name}-{d}-{kind}",
+                    "autoencoder",
+                    bench.small(name),
+                    model__latents=d,
+                    model__kind=kind,
+                    steps=1500,
+                )
                 x_hat = reconstruct(model, test)
-                records.append({
-                    "data": name, "d": d, "kind": kind, "test_error": squared_error(x_hat, test),
-                    "pca_test_error": squared_error(baseline, test),
-                    "ratio": squared_error(x_hat, test) / squared_error(baseline, test),
-                })  # fmt: skip
+                records.append(
+                    {
+                        "data": name,
+                        "d": d,
+                        "kind": kind,
+                        "test_error": squared_error(x_hat, test),
+                        "pca_test_error": squared_error(baseline, test),
+                        "ratio": squared_error(x_hat, test) / squared_error(baseline, test),
+                    }
+                )
                 if name == "mnist" and kind == "mlp" and d == 8:
                     page = sheet(torch.cat([test[:12], baseline[:12], x_hat[:12]]), 12)
                     write_png(page, bench.out / "undercomplete.png", 2)
@@ -92,21 +113,36 @@ def capacity(bench: Bench) -> None:
     source = bench.runs / "mnist-1000.npz"
     np.savez(source, images=(few[:, 0] * 255).round().byte().numpy())
     components, mean = _pca(few, 1)
-    baseline = {"train": squared_error(_project(few, components, mean), few),
-                "test": squared_error(_project(test, components, mean), test)}  # fmt: skip
-    records: list[Record] = [{"hidden": "PCA", "steps": "", "train_error": baseline["train"],
-                              "test_error": baseline["test"]}]  # fmt: skip
+    baseline = {
+        "train": squared_error(_project(few, components, mean), few),
+        "test": squared_error(_project(test, components, mean), test),
+    }
+    records: list[Record] = [
+        {"hidden": "PCA", "steps": "", "train_error": baseline["train"], "test_error": baseline["test"]}
+    ]
     for hidden in ((8,), (256, 256, 256)):
         for steps in (100, 400, 1600, 3200):
             label = "-".join(map(str, hidden))
             model = bench.train(
-                f"capacity-{label}-{steps}", "autoencoder", source, steps=steps, batch=100, hold_out=0,
-                model__latents=1, model__hidden=list(hidden), ema=0.99, schedule="cosine",
-            )  # fmt: skip
-            records.append({
-                "hidden": label, "steps": steps, "train_error": squared_error(reconstruct(model, few), few),
-                "test_error": squared_error(reconstruct(model, test), test),
-            })  # fmt: skip
+                f"capacity-{label}-{steps}",
+                "autoencoder",
+                source,
+                steps=steps,
+                batch=100,
+                hold_out=0,
+                model__latents=1,
+                model__hidden=list(hidden),
+                ema=0.99,
+                schedule="cosine",
+            )
+            records.append(
+                {
+                    "hidden": label,
+                    "steps": steps,
+                    "train_error": squared_error(reconstruct(model, few), few),
+                    "test_error": squared_error(reconstruct(model, test), test),
+                }
+            )
     bench.keep("capacity", records)
     figure, axes = pyplot.subplots(figsize=(5, 3.2))
     for label in dict.fromkeys(r["hidden"] for r in records[1:]):

@@ -7,15 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aecodec.data.speech import (
-    Clips,
-    mix,
-    read_clips,
-    spectrogram,
-    split_noise,
-    split_speech,
-    waveform,
-)
+from aecodec.data.speech import Clips, mix, read_clips, spectrogram, split_noise, split_speech, waveform
 from aecodec.tasks.speech import denoise_speech
 
 from .running import Bench, Record
@@ -61,9 +53,15 @@ def row(bench: Bench) -> None:
 
     names = bench.small("speech_fsdd"), bench.small("noise_clips")
     model = bench.train(
-        "speech", "restoration", f"{names[0]}+{names[1]}", name_of_model="speech-denoiser", size="speech", steps=8000,
-        batch=16, late_crop=None,
-    )  # fmt: skip
+        "speech",
+        "restoration",
+        f"{names[0]}+{names[1]}",
+        name_of_model="speech-denoiser",
+        size="speech",
+        steps=8000,
+        batch=16,
+        late_crop=None,
+    )
     pairs = recordings(*(read_clips(name) for name in names))
     records: list[Record] = []
     shown: Any = None
