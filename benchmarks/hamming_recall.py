@@ -22,13 +22,13 @@ from typing import Any
 import click
 import numpy as np
 from hamming import timed
+from linear_hashers import LINEAR_HASHERS
 
 from aecodec.bench import provenance
 from aecodec.contracts import AecodecError
 from aecodec.data.arrays import read_array
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.index import backend
-from aecodec.linear_hashers import LINEAR_HASHERS
 
 BITS, K = 64, 10
 FITTED, QUERIES, ALONE = 10_000, 1_000, 200

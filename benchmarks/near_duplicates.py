@@ -4,7 +4,7 @@
         --classes CALTECH --out benchmarks/results/hashing
 
 Protocol. The database holds the untouched query pictures and all distractors. Each query picture is changed by each
-entry of `aecodec.data.transformations`, and by compression to .aec, and is then searched for. A pair of a changed
+entry of `transformations.TRANSFORMATIONS`, and by compression to .aec, and is then searched for. A pair of a changed
 picture and any database picture but its original is a false pair.
 
 - recall at 1: the original is strictly nearer than every other picture; a tie is a miss.
@@ -28,13 +28,13 @@ import click
 import imagehash
 import numpy as np
 from PIL import Image
+from transformations import TRANSFORMATIONS, transform
 
 from aecodec import Codec, Hasher
 from aecodec.bench import provenance
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.data.photos import list_photos
-from aecodec.data.transformations import TRANSFORMATIONS, transform
 from aecodec.metrics import average_precision, hamming_distances
 
 FALSE_POSITIVES = 1e-4

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+from linear_hashers import LINEAR_HASHERS, principal_axes
 
 from aecodec import Hasher
 from aecodec.bench import provenance
 from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.arrays import read_array
 from aecodec.data.files import make_folder, write_atomic
-from aecodec.linear_hashers import LINEAR_HASHERS, principal_axes
 from aecodec.metrics import average_precision, hamming_distances, precision_within
 from aecodec.train.config import resolve
 from aecodec.train.loop import CHECKPOINT_FILE, STATE_FILE, fit

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+from places import BENCHMARKS
 
 
 def load_script(monkeypatch: pytest.MonkeyPatch, name: str, *needed: str) -> Any:

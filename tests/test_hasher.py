@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import natural_picture
 from PIL import Image
+from small_hasher import CONFIG, save_hasher
 
 import aecodec
 from aecodec import checkpoint
@@ -17,21 +18,6 @@ from aecodec.data import squares
 from aecodec.data.pixels import WindowedPixels
 from aecodec.data.squares import to_square
 from aecodec.hasher import Hasher
-
-CONFIG = {"shape": [3, 32, 32], "n_bits": 64, "prefixes": [16], "widths": [8, 16], "blocks": [1, 1], "features": 32}
-
-
-def save_hasher(path: Path, config: dict[str, object]) -> Path:
-    """A small untrained hasher whose norms have seen some pictures."""
-    torch.manual_seed(0)
-    model = checkpoint.build("semantic-hash", config)
-    shape = model.config.shape
-    x = torch.stack([torch.from_numpy(to_square(natural_picture(70, 90, s), 32, shape[0])) for s in range(16)]) / 255.0
-    with torch.no_grad():
-        for _ in range(30):
-            model.loss(x[..., : shape[1], : shape[2]], torch.Generator().manual_seed(0))
-    checkpoint.save(model.eval(), path, name="small-hash", family_name="semantic-hash", card={})
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import natural_picture
 from PIL import Image, ImageFile, UnidentifiedImageError
+from places import GOLDEN
 
 import aecodec
 import aecodec.pillow
@@ -18,7 +19,6 @@ from aecodec.coding import container
 from aecodec.data.images import Picture
 
 DESKTOP = Path(aecodec.__file__).parent / "desktop"
-GOLDEN = Path(__file__).parent / "golden" / "v1"
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_the_desktop_entries_are_about_our_magic_suffix_and_type():
 
 def test_the_magic_entry_reads_the_fields_where_they_are():
     """Every numeric test of the entry against a file's header, by a few lines that do what file(1) does."""
-    data = (GOLDEN / "kind-rgba.aec").read_bytes()
+    data = (GOLDEN / "v1" / "kind-rgba.aec").read_bytes()
     sizes = {"ubyte": 1, "ulelong": 4}
     said = []
     for line in (DESKTOP / "aec.magic").read_text().splitlines():

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import TESTS
 from writers import TRAIN
 
 from aecodec import checkpoint
 from aecodec.cli import run
 from aecodec.index.hash_index import HashIndex
-
-TESTS = Path(__file__).parent
 
 
 class Server:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"(?:<!-- (?P<mark>[a-z-]+) -->\n)?```(?P<kind>\w+)\n(?P<code>.*?)```", README, re.S)
 RUNNABLE = [(kind, code) for mark, kind, code in BLOCKS if kind in ("sh", "python") and mark != "fresh-machine"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from places import GOLDEN
 
 from aecodec import checkpoint
 from aecodec.cli import run
@@ -24,7 +25,6 @@ from aecodec.codec.codec import Codec
 from aecodec.contracts import OutputError
 from aecodec.index.hash_index import HashIndex
 
-GOLDEN = Path(__file__).parent / "golden" / "v1"
 TRAIN = ["train", "exact-hyperprior", "--data", "photos", "--out", "run", "--resume", "auto"]
 TRAIN += [
     part
@@ -56,8 +56,8 @@ class Writers:
     def __init__(self, folder: Path) -> None:
         torch.set_num_threads(1)
         os.chdir(folder)
-        self.codec = Codec(checkpoint.load(GOLDEN / "exact-hyperprior.safetensors"), "float32")
-        self.models = [checkpoint.load(GOLDEN / f"{name}.safetensors") for name in ("exact-hyperprior",) * 2]
+        self.codec = Codec(checkpoint.load(GOLDEN / "v1" / "exact-hyperprior.safetensors"), "float32")
+        self.models = [checkpoint.load(GOLDEN / "v1" / f"{name}.safetensors") for name in ("exact-hyperprior",) * 2]
         torch.nn.init.zeros_(self.models[1].module.analysis.leave.weight)
         rng = np.random.default_rng(0)
         self.pictures = [rng.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(2)]

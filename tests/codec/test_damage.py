@@ -8,8 +8,8 @@ import struct
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
+import fuzz
 import numpy as np
 import pytest
 from conftest import natural_picture
@@ -23,9 +23,6 @@ from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Container, Header
 from aecodec.contracts import AecodecError, BitstreamError, FrozenModel
 from aecodec.data.images import Picture
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import fuzz
 
 SIDE = 256
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from aecodec.linear_hashers import LINEAR_HASHERS, fit_itq, fit_lsh, fit_pca_sign, principal_axes, rotate_to_bits
+from linear_hashers import LINEAR_HASHERS, fit_itq, fit_lsh, fit_pca_sign, principal_axes, rotate_to_bits
 
 
 def correlated(count: int = 400, dimensions: int = 24, seed: int = 0) -> np.ndarray:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from places import SAMPLES, TESTS
 
 from aecodec import checkpoint
 from aecodec.contracts import Restorer
@@ -18,8 +17,8 @@ from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
 from aecodec.tasks.speech import denoise_speech
 from aecodec.zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
 
-SAMPLES = sorted((Path(__file__).resolve().parent.parent / "scripts" / "samples").glob("*.png"))
-RECORDING = Path(__file__).resolve().parent / "recordings" / "digits.wav"
+PHOTOS = sorted(SAMPLES.glob("*.png"))
+RECORDING = TESTS / "recordings" / "digits.wav"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def restorer() -> Restorer:
     return checkpoint.load(find_model(DEFAULT_RESTORER)).module
 
 
-@pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)
+@pytest.fixture(params=PHOTOS, ids=lambda path: path.stem)
 def photo(request: pytest.FixtureRequest) -> np.ndarray:
     """The middle 192 x 256 of a photograph."""
     pixels = read_picture(request.param).pixels
@@ -73,7 +72,7 @@ def test_speckles_vanish(restorer, photo):
 def test_a_hole_is_filled_better_than_smoothly_on_average(restorer):
     """One hole may be of a surface on which nothing beats a smooth fill; all together may not."""
     gains = []
-    for seed, path in enumerate(SAMPLES):
+    for seed, path in enumerate(PHOTOS):
         pixels = read_picture(path).pixels[:256, :256]
         for top, left in np.random.default_rng(seed).integers(8, 216, (4, 2)):
             mask = np.zeros(pixels.shape[:2], bool)

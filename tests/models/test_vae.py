@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_autoencoders import error, items, train
+from bumps import error, items, train
 
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, UsageError, Variational

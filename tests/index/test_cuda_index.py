@@ -6,24 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from interpreted_hamming import CASES, case
+from places import ROOT, TESTS
 
 from aecodec.contracts import UsageError
 from aecodec.index.cuda import CudaScanner, group_rows
 from aecodec.index.native import NativeScanner
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, bool]:
     """Name of a case -> whether the interpreted kernels gave what the oracle gives."""
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
-    script = Path(__file__).with_name("interpreted_hamming.py")
+    script = TESTS / "interpreted_hamming.py"
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=280, check=False
     )

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bumps import items, train
 from conftest import natural_picture
 from PIL import Image
-from test_autoencoders import items, train
 
 from aecodec import checkpoint
 from aecodec.contracts import UnknownName, UsageError

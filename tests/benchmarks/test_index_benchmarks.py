@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import natural_picture
 from PIL import Image
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+from places import BENCHMARKS
 
 
 @pytest.fixture

@@ -141,9 +141,9 @@ def _make_bad(kind: str, photo: Path) -> tuple[list[str], int]:
         path.write_bytes(container.write(container.Header(5, 5, 3, 5, "other", b"12345678"), [b""]))
         return ["decompress", str(path)], 4
     elif kind == "aec of a newer version":
-        from test_container import _header_bytes
+        from forged import header_bytes
 
-        path.write_bytes(_header_bytes(version=9))
+        path.write_bytes(header_bytes(version=9))
         return ["decompress", str(path)], 4
     elif kind == "no aec at all":
         return ["decompress", str(photo), "-o", str(folder / "x.png")], 3

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES
 
 from aecodec.metrics import (
     METRICS,
@@ -172,7 +172,6 @@ def test_bd_rate_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) 
         bd_rate(Curve(RATES, QUALITIES), Curve(RATES, QUALITIES))
 
 
-SAMPLES = Path(__file__).parents[1] / "scripts" / "samples"
 #: Scores of the reference program (SSIMULACRA 2.1, built from its published source) on sample photographs of this
 #: repository: levels coarsened to steps of 16, means of 2 x 2 pixels, and everything one pixel to the right.
 REFERENCE_SCORES = {

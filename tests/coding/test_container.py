@@ -8,6 +8,7 @@ import tracemalloc
 import zlib
 
 import pytest
+from forged import header_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,26 +113,6 @@ def test_random_mutations_end_in_a_named_error_or_the_same_content():
         assert (parsed.header, parsed.tiles) == (HEADER, [TILE])
 
 
-def _header_bytes(**changes) -> bytes:
-    """A header of valid checksum with raw field values that `Header.pack` would refuse."""
-    fields = {"version": 1, "channels": 3, "depth": 8, "tile": 10, "width": 5, "height": 3, "quality": 10, "name": b"m"}
-    fields.update(changes)
-    head = struct.pack(
-        "<4sBBBBII8sHB",
-        container.MAGIC,
-        fields["version"],
-        fields["channels"],
-        fields["depth"],
-        fields["tile"],
-        fields["width"],
-        fields["height"],
-        bytes(8),
-        fields["quality"],
-        len(fields["name"]),
-    )
-    return head + fields["name"] + struct.pack("<I", zlib.crc32(head + fields["name"]))
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -152,16 +133,16 @@ def _header_bytes(**changes) -> bytes:
 )
 def test_fields_out_of_range_are_refused_though_the_checksum_is_right(changes):
     with pytest.raises(BitstreamError):
-        container.parse(_header_bytes(**changes))
+        container.parse(header_bytes(**changes))
 
 
 def test_a_newer_version_is_told_from_damage():
     with pytest.raises(UnsupportedVersionError):
-        container.parse(_header_bytes(version=2))
+        container.parse(header_bytes(version=2))
 
 
 def test_a_forged_size_costs_neither_time_nor_memory():
-    bomb = _header_bytes(width=1 << 20, height=1 << 20, tile=8) + SMALL
+    bomb = header_bytes(width=1 << 20, height=1 << 20, tile=8) + SMALL
     tracemalloc.start()
     begin = time.perf_counter()
     with pytest.raises(TruncatedError):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import FLAGSHIP, SMALL, as_batch, small_flagship
+from places import ROOT
 
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError
@@ -235,8 +236,8 @@ DISTRIBUTED = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from aecodec import train
-from aecodec.train_config import TrainConfig
+from aecodec.train import loop as train
+from aecodec.train.config import TrainConfig
 
 torch.set_num_threads(1)
 original = train.train_step
@@ -261,8 +262,7 @@ def test_two_processes_stop_together_with_equal_weights(tmp_path, photo_folder):
     script.write_text(DISTRIBUTED)
     # A budget of time decides the learning rate, so equal weights also mean that the clock was shared.
     settings = {**BASE, "steps": 10**6, "time_budget": 1000.0, "autocast": False}
-    root = Path(train.__file__).parents[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     done = subprocess.run(
         [*command, str(photo_folder), str(out), json.dumps(settings)],

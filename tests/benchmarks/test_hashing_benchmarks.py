@@ -12,7 +12,7 @@ from benchmark_scripts import BENCHMARKS, rows_of, run
 from click.testing import Result
 from conftest import natural_picture
 from PIL import Image
-from test_hasher import CONFIG, save_hasher
+from small_hasher import CONFIG, save_hasher
 
 from aecodec.train.config import resolve
 from aecodec.train.state import build_model

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_examples import PRINT, make, random_codes, small, state
+from places import GOLDEN
 
 from aecodec.contracts import IndexFileError, OutputExistsError
 from aecodec.index import storage
@@ -212,8 +213,6 @@ def test_a_killed_writer_leaves_the_old_index_or_the_new_one(tmp_path):
 
 
 # -- golden files ------------------------------------------------------------------------------------
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 CASES = [

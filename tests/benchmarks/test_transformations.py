@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from conftest import natural_picture
 from PIL import Image
-
-from aecodec.data.transformations import TRANSFORMATIONS, transform
+from transformations import TRANSFORMATIONS, transform
 
 SIZES = {
     "resize-50": (0.5, 0.5),

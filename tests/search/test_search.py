@@ -16,6 +16,7 @@ from conftest import natural_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import TESTS
 
 from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
@@ -197,7 +198,7 @@ def test_a_killed_build_leaves_a_sound_partial_index_and_goes_on(tmp_path):
         "photos, out = map(pathlib.Path, sys.argv[1:3])\n"
         "building.build(photos, out, CodeReader(BlockHasher()), every=0, advance=slow)"
     )
-    arguments = [sys.executable, "-c", code, str(photos), str(out), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", code, str(photos), str(out), str(TESTS)]
     builder = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     while int(builder.stdout.readline()) < 5:
         pass

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bumps import items
 from conftest import natural_picture
 from PIL import Image
-from test_autoencoders import items
 
 from aecodec import checkpoint
 from aecodec.cli import run

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import independent_reader
+import make_golden
 import numpy as np
 import pytest
+from places import GOLDEN
 
 from aecodec import checkpoint
 from aecodec.codec.codec import Codec
@@ -15,10 +15,6 @@ from aecodec.coding import container
 from aecodec.coding.golden import golden_digest
 from aecodec.contracts import BitstreamError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import make_golden
-
-GOLDEN = Path(__file__).parent / "golden"
 KINDS = [
     (record.parent, name) for record in sorted(GOLDEN.glob("v*/kinds.json")) for name in json.loads(record.read_text())
 ]

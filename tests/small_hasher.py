@@ -1,0 +1,26 @@
+"""A hasher small enough to be made for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from conftest import natural_picture
+
+from aecodec import checkpoint
+from aecodec.data.squares import to_square
+
+CONFIG = {"shape": [3, 32, 32], "n_bits": 64, "prefixes": [16], "widths": [8, 16], "blocks": [1, 1], "features": 32}
+
+
+def save_hasher(path: Path, config: dict[str, object]) -> Path:
+    """A small untrained hasher whose norms have seen some pictures."""
+    torch.manual_seed(0)
+    model = checkpoint.build("semantic-hash", config)
+    shape = model.config.shape
+    x = torch.stack([torch.from_numpy(to_square(natural_picture(70, 90, s), 32, shape[0])) for s in range(16)]) / 255.0
+    with torch.no_grad():
+        for _ in range(30):
+            model.loss(x[..., : shape[1], : shape[2]], torch.Generator().manual_seed(0))
+    checkpoint.save(model.eval(), path, name="small-hash", family_name="semantic-hash", card={})
+    return path
