@@ -27,7 +27,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"hasher": {"checkpoint", "models", "nn", "coding", "data", "device", "zoo", "contracts"}},
     {
         "tasks": {"checkpoint", "metrics", "data", "device", "zoo", "contracts"},
-        "train": {"checkpoint", "models", "coding", "data", "contracts"},
+        "train": {"checkpoint", "models", "coding", "data", "device", "contracts"},
         "search": {"index", "coding", "data", "contracts"},
         "codec": {"hasher", "checkpoint", "coding", "data", "device", "metrics", "nn", "zoo", "parallel", "contracts"},
     },
