@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
@@ -13,7 +12,7 @@ from .coding.container import Container
 from .contracts import AecodecError
 
 if TYPE_CHECKING:
-    from .codec.codec import Codec
+    from .codec.files import Codecs
 
 FORMAT = "AEC"
 SUFFIX = ".aec"
@@ -65,7 +64,7 @@ class AecImageFile(ImageFile.ImageFile):
 
             try:
                 parsed = self._parse(partial=ImageFile.LOAD_TRUNCATED_IMAGES)
-                codec = _codec(parsed.header.fingerprint, parsed.header.model)
+                codec = _codecs().of(parsed.header)
                 # Image.open has held the size against Image.MAX_IMAGE_PIXELS already, in Pillow's own way.
                 picture = codec.decode_container(parsed, windowed=True, limited=False)
             except AecodecError as error:
@@ -85,30 +84,22 @@ class AecImageFile(ImageFile.ImageFile):
             raise OSError(str(error)) from error
 
 
-@lru_cache(maxsize=2)
-def _codec(fingerprint: bytes, name: str) -> Codec:
-    """The codec of a file's model, kept for the next file."""
-    from . import checkpoint
-    from .codec.codec import Codec
-    from .zoo.registry import find_fingerprint
+@lru_cache(maxsize=1)
+def _codecs() -> Codecs:
+    """The codecs of the models of files and of ``save``, kept for the next file."""
+    from .codec.files import Codecs
 
-    return Codec(checkpoint.load(find_fingerprint(fingerprint, name)))
-
-
-@lru_cache(maxsize=2)
-def _codec_of(model: str | Path | None) -> Codec:
-    from .codec.codec import Codec
-
-    return Codec.from_pretrained(model)
+    return Codecs()
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """``image.save("x.aec", quality=60)``; also target_bpp, target_size, target_psnr, model, exif, icc_profile, xmp.
+    """``image.save("x.aec", quality=60)``; also the other fields of EncodeOptions, model, exif, icc_profile and xmp.
 
     Raises ValueError for options that contradict each other or are out of range, OSError otherwise.
     """
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
+    from .codec.options import EncodeOptions
     from .contracts import UsageError
     from .data.images import read_picture
 
@@ -121,8 +112,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
                 given = options[key]
                 content = given.tobytes() if isinstance(given, Image.Exif) else given
                 metadata = {k: v for k, v in metadata.items() if k != kind} | ({kind: content} if content else {})
-        asked = {key: options[key] for key in ("quality", "target_bpp", "target_size", "target_psnr") if key in options}
-        codec = _codec_of(options.get("model"))
+        asked = {field.name: options[field.name] for field in fields(EncodeOptions) if field.name in options}
+        codec = _codecs().named(options.get("model"))
         encoded = codec.encode_picture(replace(picture, metadata=metadata), **asked)
     except UsageError as error:
         raise ValueError(str(error)) from error

@@ -205,11 +205,11 @@ def deliver(data: bytes, target: str, force: bool) -> None:
 
 
 def share_processor(batch: dict[str, Any]) -> None:
-    """Give torch the threads asked for, or those that parallel jobs leave to each."""
+    """Give the engine the threads asked for, or those that parallel jobs leave to each."""
     if batch["threads"] is not None or batch["jobs"] > 1:
-        import torch
+        from ..engine.opening import limit_threads
 
-        torch.set_num_threads(batch["threads"] or max(1, (os.cpu_count() or 1) // batch["jobs"]))
+        limit_threads(batch["threads"] or max(1, (os.cpu_count() or 1) // batch["jobs"]))
 
 
 def limit_pixels(batch: dict[str, Any]) -> None:

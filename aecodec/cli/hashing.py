@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -68,20 +67,14 @@ def open_reader(
 
 def decoder(device: str = "auto") -> Decode:
     """Bytes of an .aec file to its pixels, upright; models are found by fingerprint and loaded once."""
-    loaded: dict[bytes, Any] = {}
-    lock = threading.Lock()
+    from ..codec.files import Codecs, decode_source
+    from ..data.orientation import orientation_of_exif
+    from ..data.pixels import turned
+
+    codecs = Codecs(device=device)
 
     def decode(data: bytes) -> Any:
-        from ..codec.files import codec_for
-        from ..coding.container import parse
-        from ..data.orientation import orientation_of_exif
-        from ..data.pixels import turned
-
-        parsed = parse(data)
-        with lock:
-            codec = loaded.setdefault(parsed.header.fingerprint, None) or codec_for(data, None, device)
-            loaded[parsed.header.fingerprint] = codec
-            picture = codec.decode_container(parsed)
+        picture = decode_source(data, codecs)
         return turned(picture.pixels, orientation_of_exif(picture.metadata.get("exif", b"")))
 
     return decode

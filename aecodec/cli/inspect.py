@@ -140,8 +140,7 @@ def _pixels(path: str) -> Any:
     from ..data.images import read_bytes, read_picture
 
     if path.endswith(".aec"):
-        from ..codec.files import codec_for
+        from ..codec.files import Codecs, decode_source
 
-        data = read_bytes(Path(path))
-        return codec_for(data).decode_picture(data).pixels
+        return decode_source(read_bytes(Path(path)), Codecs()).pixels
     return read_picture(Path(path)).pixels

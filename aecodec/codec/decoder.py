@@ -7,135 +7,108 @@ from it, and so every tile that does not touch it, are those of the whole file, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 
+from ..coding import container
 from ..coding.container import Container
 from ..contracts import BitstreamError
-from ..data.tiling import Window, tiles
+from ..data.images import Picture
+from ..data.tiling import Window
+from ..engine.protocol import Engine
+from ..metrics.psnr import pooled_psnr
 from ..parallel import Run
+from .tiles import Grid, cut
 
 #: What a lost tile shows.
 LOST_LEVEL = 128
 
 
-def padded_sides(height: int, width: int, alignment: int) -> tuple[int, int]:
-    """The sides of a picture raised to a model's alignment."""
-    return -(-height // alignment) * alignment, -(-width // alignment) * alignment
-
-
-def cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
-    """(..., H, W) -> a view of the window's rows and columns."""
-    rows, columns = window.slices
-    return planes[..., rows, columns]
-
-
 class TileDecoder:
-    """Decodes a parsed file. model: a TileCodec; transforms: a context in which its transforms run; run: a `map`.
+    """Decodes a parsed file. run: a `map`.
 
-    lost: numbers of the tiles asked for so far that are damaged, if the file was parsed in spite of damage.
+    lost: indices of the tiles asked for so far that are damaged, if the file was parsed in spite of damage.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        device: torch.device,
-        transforms: Callable[[], AbstractContextManager[object]],
-        parsed: Container,
-        run: Run,
-    ) -> None:
-        self._model, self._device, self._transforms, self._parsed, self._run = model, device, transforms, parsed, run
-        height, width = padded_sides(parsed.header.height, parsed.header.width, model.alignment)
-        #: The padded picture and its tiles, in latent positions.
-        self.height, self.width = height // model.stride, width // model.stride
-        self._side = parsed.header.tile // model.stride
-        self._places = list(tiles(self.height, self.width, self._side))
-        self._columns = -(-self.width // self._side)
+    def __init__(self, engine: Engine, parsed: Container, run: Run) -> None:
+        self._engine, self._parsed, self._run = engine, parsed, run
+        header = parsed.header
+        self.grid = Grid.of(engine, header.height, header.width, header.tile)
         #: What is at hand of the latents of tiles, each with the window that it fills.
-        self._latents: dict[int, tuple[Window, torch.Tensor]] = {}
+        self._latents: dict[int, tuple[Window, np.ndarray]] = {}
         self.lost: set[int] = set()
 
-    def pixels(self, area: Window) -> Iterator[tuple[Window, np.ndarray]]:
-        """area: whole tiles, in latent positions -> for each of them, in raster order, its window in pixels of the
-        padded picture and its (h, w[, 3]) uint8. Raises BitstreamError for a tile that is damaged, unless that was let
-        pass.
+    def pixels(self, area: Window | None = None) -> Iterator[tuple[Window, np.ndarray]]:
+        """area: whole tiles, in latent positions, all of them by default -> for each, in raster order, its window in
+        pixels of the padded picture and its (h, w[, 3]) uint8. Raises BitstreamError for a tile that is damaged, unless
+        that was let pass.
         """
-        region = area.grown(self._model.context, self.height, self.width)
-        for row in range(area.top // self._side, -(-area.bottom // self._side)):
+        grid = self.grid
+        area = area or Window(0, 0, grid.height, grid.width)
+        region = area.grown(grid.context, grid.height, grid.width)
+        for row in range(area.top // grid.side, -(-area.bottom // grid.side)):
             self._decode(row, region)
-            inside = [number for number in self._row(row) if self._places[number].touches(area)]
-            for number, levels in zip(inside, self._run(self._synthesise, inside), strict=True):
-                yield self._places[number].times(self._model.stride), levels
+            inside = [index for index in grid.row(row) if grid.places[index].touches(area)]
+            for index, levels in zip(inside, self._run(self._synthesise, inside), strict=True):
+                yield grid.places[index].times(grid.stride), levels
         self._latents.clear()
 
-    def latents(self, number: int) -> torch.Tensor:
-        """y_hat of one tile, (1, N, h, w) float32 on the CPU; zeros, and the tile noted as lost, if it is damaged."""
-        place, header = self._places[number], self._parsed.header
+    def latents(self, index: int) -> np.ndarray:
+        """y_hat of one tile, (N, h, w) float32; zeros, and the tile noted as lost, if it is damaged."""
+        place, parsed = self.grid.places[index], self._parsed
         try:
-            if number in self._parsed.damaged:
-                raise BitstreamError(f"tile {number} is damaged")
-            with torch.inference_mode():
-                code = self._model.decode_tile(self._parsed.tiles[number], header.quality, *place.size)
-                return self._model.dequantise(code).cpu()
+            if index in parsed.damaged:
+                raise BitstreamError(f"tile {index} is damaged")
+            code = self._engine.decode_tile(parsed.tiles[index], parsed.header.quality, *place.size)
+            return self._engine.dequantise(code)
         except BitstreamError:
-            if not self._parsed.partial:
+            if not parsed.partial:
                 raise
-            self.lost.add(number)
-            return torch.zeros((1, self._model.code_shapes(1, 1)[0][0], *place.size))
-
-    def _row(self, row: int) -> range:
-        """Numbers of the tiles of a row; none where there is no such row."""
-        first = row * self._columns
-        return range(max(first, 0), max(min(first + self._columns, len(self._places)), 0))
+            self.lost.add(index)
+            return np.zeros((self._engine.latents, *place.size), np.float32)
 
     def _decode(self, row: int, region: Window) -> None:
         """Have the latents of a row and the next at hand, as far as they touch a region, and the rows of latents above
         them that their windows see; forget all others."""
-        wanted = [n for r in (row - 1, row, row + 1) for n in self._row(r) if self._places[n].touches(region)]
-        for number in self._latents.keys() - set(wanted):
-            del self._latents[number]
+        grid = self.grid
+        wanted = [n for r in (row - 1, row, row + 1) for n in grid.row(r) if grid.places[n].touches(region)]
+        for index in self._latents.keys() - set(wanted):
+            del self._latents[index]
         self._trim(row - 1)
-        missing = [number for number in wanted if number not in self._latents]
-        for number, latents in zip(missing, self._run(self.latents, missing), strict=True):
-            self._latents[number] = self._places[number], latents
+        missing = [index for index in wanted if index not in self._latents]
+        for index, latents in zip(missing, self._run(self.latents, missing), strict=True):
+            self._latents[index] = grid.places[index], latents
         self._trim(row - 1)
 
     def _trim(self, row: int) -> None:
         """Keep only those latents of a row of tiles that the row below looks at."""
-        for number in set(self._row(row)) & self._latents.keys():
-            place, latents = self._latents[number]
-            seen = Window(max(place.bottom - self._model.context, place.top), place.left, place.bottom, place.right)
+        for index in set(self.grid.row(row)) & self._latents.keys():
+            place, latents = self._latents[index]
+            seen = Window(max(place.bottom - self.grid.context, place.top), place.left, place.bottom, place.right)
             if seen != place:
-                self._latents[number] = seen, cut(latents, seen.within(place)).clone()
+                self._latents[index] = seen, cut(latents, seen.within(place)).copy()
 
-    def _synthesise(self, number: int) -> np.ndarray:
+    def _synthesise(self, index: int) -> np.ndarray:
         """Pixels of one tile, (h, w[, 3]) uint8."""
-        place, header, stride = self._places[number], self._parsed.header, self._model.stride
-        size = place.times(stride).size
-        if number in self.lost:
+        grid, header = self.grid, self._parsed.header
+        place = grid.places[index]
+        if index in self.lost:
+            size = place.times(grid.stride).size
             return np.full(size if header.grey else (*size, 3), LOST_LEVEL, np.uint8)
-        window = place.grown(self._model.context, self.height, self.width)
-        with torch.inference_mode():
-            y_hat = self._assemble(number, window).to(self._device).contiguous(memory_format=torch.channels_last)
-            with self._transforms():
-                x_hat = self._model.synthesise(y_hat, header.quality).float()[0]
-            x_hat = cut(x_hat, place.within(window).times(stride))
-            if header.grey:
-                x_hat = x_hat.mean(dim=0, keepdim=True)
-            levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return levels[..., 0] if header.grey else levels
+        window = grid.window(place)
+        y_hat = np.empty((self._engine.latents, *window.size), np.float32)
+        for other in grid.seen(index):
+            there, part = self._latents[other]
+            shared = there.intersection(window)
+            cut(y_hat, shared.within(window))[...] = cut(part, shared.within(there))
+        return self._engine.synthesise(y_hat, header.quality, place.within(window), grey=header.grey)
 
-    def _assemble(self, number: int, window: Window) -> torch.Tensor:
-        """The latents of a tile's window, from the tile and its neighbours."""
-        latents = torch.empty((1, self._latents[number][1].shape[1], *window.size))
-        row = number // self._columns
-        for other in (n for r in (row - 1, row, row + 1) for n in self._row(r)):
-            if self._places[other].touches(window):
-                place, part = self._latents[other]
-                shared = place.intersection(window)
-                cut(latents, shared.within(window)).copy_(cut(part, shared.within(place)))
-        return latents
+
+def file_psnr(engine: Engine, picture: Picture, data: bytes, run: Run) -> float:
+    """PSNR in dB of a file against its picture, without holding all of its pixels."""
+    whole = Window(0, 0, *picture.pixels.shape[:2])
+    return pooled_psnr(
+        (picture.pixels[place.intersection(whole).slices], levels[place.intersection(whole).within(place).slices])
+        for place, levels in TileDecoder(engine, container.parse(data), run).pixels()
+    )

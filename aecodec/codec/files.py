@@ -1,22 +1,84 @@
-"""Picture files to .aec files and back: the functions that the package exports."""
+"""Picture files to .aec files and back: the functions that the package exports, and the one cache of codecs."""
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .. import checkpoint
 from ..coding import container
-from ..coding.container import Header
+from ..coding.container import Container, Header
 from ..contracts import QUALITY_STEPS, UsageError
 from ..data.files import read_bytes, write_atomic
-from ..data.images import read_picture, write_picture
+from ..data.images import Picture, read_picture, write_picture
 from ..data.tiling import crop_window
-from ..device import pick_device
-from ..hasher import Hasher
-from ..zoo.registry import find_fingerprint, find_model
-from .codec import DEFAULT_QUALITY, Codec
-from .refine import DEFAULT_EFFORT
+from ..engine.opening import open_engine
+from ..zoo.registry import find_fingerprint, find_model, read_header
+from .codec import Codec
+from .encoder import Encoded
+from .options import EncodeOptions
+
+if TYPE_CHECKING:
+    from ..hasher import Hasher
+
+#: Models that a cache keeps loaded.
+KEPT = 4
+
+
+class Codecs:
+    """Codecs by the model that a user or a file asks for, each loaded once and the KEPT last used ones kept.
+
+    model: of new files, by name or path (None: the default), and looked at first for a file's fingerprint. device,
+    precision, jobs: of every codec. May be used from several threads; two models are loaded at once, one never twice.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "auto",
+        jobs: int = 1,
+        loaded: Iterable[Codec] = (),
+    ) -> None:
+        """loaded: codecs that are there already."""
+        self._model, self._device, self._precision, self._jobs = model, device, precision, jobs
+        self._loaded = OrderedDict((codec.fingerprint, codec) for codec in loaded)
+        self._loading: dict[bytes, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def named(self, model: str | Path | None = None) -> Codec:
+        """The codec of a model, of the cache's own unless one is named. Raises UnknownName, CheckpointError."""
+        path = find_model(model if model is not None else self._model)
+        return self._get(read_header(path)["fingerprint"], path)
+
+    def of(self, header: Header) -> Codec:
+        """The codec that a file was written with. Raises ModelMismatchError where its model is not here."""
+        with self._lock:
+            if header.fingerprint in self._loaded:
+                self._loaded.move_to_end(header.fingerprint)
+                return self._loaded[header.fingerprint]
+        extra = find_model(self._model) if self._model is not None else None
+        return self._get(header.fingerprint, find_fingerprint(header.fingerprint, header.model, extra))
+
+    def _get(self, fingerprint: bytes, path: Path) -> Codec:
+        with self._lock:
+            loading = self._loading.setdefault(fingerprint, threading.Lock())
+        with loading:
+            with self._lock:
+                if fingerprint in self._loaded:
+                    self._loaded.move_to_end(fingerprint)
+                    return self._loaded[fingerprint]
+            codec = Codec(open_engine(path, device=self._device, precision=self._precision), jobs=self._jobs)
+            with self._lock:
+                self._loaded[fingerprint] = codec
+                while len(self._loaded) > KEPT:
+                    self._loaded.popitem(last=False)
+            return codec
 
 
 @dataclass(frozen=True)
@@ -33,14 +95,36 @@ class Compressed:
     notices: tuple[str, ...] = ()
 
 
+def encode_source(
+    source: Path | bytes,
+    codec: Codec,
+    options: EncodeOptions,
+    *,
+    name: str | None = None,
+    strip: set[str] | frozenset[str] = frozenset(),
+    orientation: str = "apply",
+    hasher: Hasher | None = None,
+) -> tuple[Encoded, tuple[str, ...]]:
+    """A picture file, or the bytes of one, encoded -> the new file and notices; nothing is written.
+
+    name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply" turns
+    the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher: of the semantic hash that
+    the file carries, none unless given. Raises ImageReadError, UsageError, TargetUnreachableError, BitstreamError.
+    """
+    name = name or str(source)
+    original = read_picture(source, name, orientation=orientation, windowed=True)
+    picture = original.without(set(strip))
+    if original.turned and not picture.turned:
+        raise UsageError(f"{name}: the orientation is to be kept, but not the Exif that says it")
+    described = hasher.describe(picture.upright_pixels) if hasher else None
+    return codec.encode_picture(picture, options, semantic_hash=described), picture.notices
+
+
 def compress(
     source: str | Path,
     target: str | Path | None = None,
+    options: EncodeOptions | None = None,
     *,
-    quality: float = DEFAULT_QUALITY,
-    target_bpp: float | None = None,
-    target_size: int | None = None,
-    target_psnr: float | None = None,
     model: str | Path | None = None,
     strip: set[str] | frozenset[str] = frozenset(),
     orientation: str = "apply",
@@ -49,55 +133,54 @@ def compress(
     codec: Codec | None = None,
     with_hash: bool = True,
     hasher: Hasher | None = None,
-    effort: int = DEFAULT_EFFORT,
+    **changes: Any,
 ) -> Compressed:
     """A picture file -> an .aec file beside it (or at ``target``), written atomically.
 
-    codec: an already loaded one, instead of ``model`` and ``device``. orientation: "apply" turns the picture upright
-    as its Exif says, "keep" leaves pixels and Exif as they are. with_hash: carry a semantic hash, about 40 bytes, by
-    which the file is found without being decoded; hasher: of which model, the embedded one unless given. effort: 1 to
-    9, see `Codec.encode_picture`. Raises ImageReadError, OutputExistsError, OutputError, UnknownName,
-    TargetUnreachableError.
+    options, changes: as in `Codec.encode_picture`. codec: an already loaded one, instead of ``model`` and ``device``.
+    strip, orientation: see `encode_source`. with_hash: carry a semantic hash, about 40 bytes, by which the file is found
+    without being decoded; hasher: of which model, the embedded one unless given. Raises ImageReadError,
+    OutputExistsError, OutputError, UnknownName, UsageError, TargetUnreachableError.
     """
+    asked = EncodeOptions.of(options, changes)
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".aec")
-    picture = read_picture(source, orientation=orientation, windowed=True)
-    if picture.turned and "exif" in strip:
-        raise UsageError(f"{source}: the orientation is to be kept, but not the Exif that says it")
-    picture = picture.without(set(strip))
     codec = codec or Codec.from_pretrained(model, device=device)
-    if with_hash:
-        hasher = hasher or Hasher.from_pretrained(device=device)
-    encoded = codec.encode_picture(
-        picture,
-        quality=quality,
-        target_bpp=target_bpp,
-        target_size=target_size,
-        target_psnr=target_psnr,
-        effort=effort,
-        semantic_hash=hasher.describe(picture.upright_pixels) if hasher and with_hash else None,
+    if with_hash and hasher is None:
+        from ..hasher import Hasher
+
+        hasher = Hasher.from_pretrained(device=device)
+    encoded, notices = encode_source(
+        source, codec, asked, strip=strip, orientation=orientation, hasher=hasher if with_hash else None
     )
     write_atomic(output, encoded.data, overwrite=overwrite)
     return Compressed(
         output,
-        source.stat().st_size,
+        os.stat(source).st_size,
         len(encoded.data),
         encoded.width,
         encoded.height,
         100.0 * encoded.quality / QUALITY_STEPS,
         encoded.bpp,
-        picture.notices,
+        notices,
     )
 
 
-def codec_for(
-    data: bytes, model: str | Path | None = None, device: str = "cpu", precision: str = "auto", jobs: int = 1
-) -> Codec:
-    """The codec that a file was written with, found by fingerprint. Raises ModelMismatchError."""
-    header, _ = container.parse_header(data)
-    extra = find_model(model) if model is not None else None
-    path = find_fingerprint(header.fingerprint, header.model, extra)
-    return Codec(checkpoint.load(path, pick_device(device)), precision, jobs=jobs)
+def decode_source(
+    data: bytes,
+    codecs: Codecs,
+    crop: tuple[int, int, int, int] | None = None,
+    *,
+    allow_partial: bool = False,
+    windowed: bool = False,
+) -> Picture:
+    """Bytes of an .aec file -> the picture, or the part (x, y, width, height) of it, in pixels.
+
+    allow_partial: decode what is whole of a damaged file; lost tiles become grey. windowed: see
+    `Codec.decode_container`. Raises BitstreamError and its kin, ModelMismatchError, UsageError.
+    """
+    parsed = container.parse(data, partial=allow_partial)
+    return codecs.of(parsed.header).decode_container(parsed, crop_window(crop), windowed=windowed)
 
 
 def decompress(
@@ -113,23 +196,19 @@ def decompress(
 ) -> Path:
     """An .aec file -> a picture beside it (PNG, or the format of ``target``'s suffix), written atomically.
 
-    crop: (x, y, width, height) in pixels of the part wanted; only the tiles that it needs are decoded.
-    allow_partial: decode what is whole of a damaged file; lost tiles become grey.
+    crop, allow_partial: see `decode_source`. codec: an already loaded one, used where the file is of its model.
     """
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(".png")
-    data = read_bytes(source)
-    parsed = container.parse(data, partial=allow_partial)
-    if codec is None or codec.fingerprint != parsed.header.fingerprint:
-        codec = codec_for(data, model, device)
-    write_picture(codec.decode_container(parsed, crop_window(crop), windowed=True), output, overwrite=overwrite)
+    codecs = Codecs(model, device=device, loaded=[codec] if codec else [])
+    picture = decode_source(read_bytes(source), codecs, crop, allow_partial=allow_partial, windowed=True)
+    write_picture(picture, output, overwrite=overwrite)
     return output
 
 
 def verify(source: str | Path, *, full: bool = False, model: str | Path | None = None, device: str = "cpu") -> Header:
     """Check every checksum of a file; with ``full``, decode it as well. Raises BitstreamError and its kin."""
-    data = read_bytes(Path(source))
-    parsed = container.parse(data)
+    parsed: Container = container.parse(read_bytes(Path(source)))
     if full:
-        codec_for(data, model, device).decode_container(parsed)
+        Codecs(model, device=device).of(parsed.header).decode_container(parsed)
     return parsed.header

@@ -1,4 +1,4 @@
-"""The search for the quality whose file just meets a target."""
+"""The search for the quality whose file just meets a target, and for that of a refined file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..contracts import QUALITY_STEPS, TargetUnreachableError, UsageError
+from ..contracts import QUALITY_STEPS, TargetUnreachableError
 
 T = TypeVar("T")
 #: A target is met by a file that is at most this much smaller, or this many decibels worse, than asked.
 SIZE_TOLERANCE = 0.01
 PSNR_TOLERANCE = 0.05
 MAX_ENCODES = 8
+#: A file with a target is refined at most so often, at different qualities.
+MAX_REFINED = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Target:
     """What is not to be exceeded. value: log of bytes, or dB; both grow nearly linearly with the quality step.
 
     tolerance: how far below the value is near enough. slope: typical growth per step, to start with. closest: the
-    trial nearest to the value is wanted, even if it exceeds it.
+    trial nearest to the value is wanted, even if it exceeds it. in_decibels: which of the two the value is.
     """
 
     value: float
@@ -29,20 +31,17 @@ class Target:
     slope: float
     text: str
     closest: bool = False
+    in_decibels: bool = False
 
     @classmethod
     def size(cls, size: int, closest: bool = False) -> Target:
-        """At most ``size`` bytes. Raises UsageError below 1."""
-        if size < 1:
-            raise UsageError(f"the target size is a positive number of bytes, got {size}")
+        """At most ``size`` bytes, 1 or more."""
         return cls(math.log(size), -math.log1p(-SIZE_TOLERANCE), 0.0045, f"{size} bytes", closest)
 
     @classmethod
     def psnr(cls, decibel: float, closest: bool = False) -> Target:
-        """At most ``decibel`` dB of PSNR. Raises UsageError unless finite and positive."""
-        if not (math.isfinite(decibel) and decibel > 0):
-            raise UsageError(f"the target PSNR is a positive number of decibels, got {decibel:g}")
-        return cls(decibel, PSNR_TOLERANCE, 0.012, f"{decibel:g} dB", closest)
+        """At most ``decibel`` dB of PSNR, a positive number."""
+        return cls(decibel, PSNR_TOLERANCE, 0.012, f"{decibel:g} dB", closest, in_decibels=True)
 
 
 @dataclass(frozen=True)
@@ -101,3 +100,27 @@ def search(trial: Callable[[int], tuple[float, T]], target: Target) -> Found[T]:
     if best is None:
         raise TargetUnreachableError(f"{target.text} cannot be met: the smallest quality exceeds it")
     return Found(best.result, best.step, count)
+
+
+def search_on(trial: Callable[[int], tuple[float, T]], start: Found[T], target: Target) -> Found[T]:
+    """trial(step) -> (value, result) of a refined file; start: what `search` found without refining.
+
+    A refined file is smaller and nearer to the picture than its start, so the step is moved on from there, by the
+    measured slope, at most MAX_REFINED times in all; the refined file that meets the target best wins,
+    ``start`` if none does. ``trials`` counts those of the start as well.
+    """
+    best, best_miss, step, slope = start, math.inf, start.step, target.slope
+    measured: dict[int, float] = {}
+    while len(measured) < MAX_REFINED and step not in measured:
+        value, result = trial(step)
+        miss = target.value - value
+        if abs(miss) < best_miss and (miss >= 0 or target.closest):
+            best, best_miss = Found(result, step, start.trials), abs(miss)
+        if 0 <= miss <= target.tolerance or (target.closest and abs(miss) <= target.tolerance):
+            break
+        if measured:
+            last = next(reversed(measured))
+            slope = max((value - measured[last]) / (step - last), 0.2 * target.slope)
+        measured[step] = value
+        step = min(max(step + math.floor((miss - target.tolerance / 3.0) / slope), 0), QUALITY_STEPS)
+    return Found(best.result, best.step, start.trials + len(measured))

@@ -42,213 +42,62 @@ damage (checksum wrong) from a newer file (checksum right, version unknown).
 
 from __future__ import annotations
 
-import re
-import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from functools import partial
+from typing import Any, BinaryIO
 
-from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, UnsupportedVersionError
+from ..contracts import BitstreamError, TruncatedError, UnsupportedVersionError
+from . import header as head_of
+from . import semantic_hash as hash_of
 from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
+from .header import FINGERPRINT, MAGIC, MAX_NAME, VERSION, Header, is_model_name, parse_header
+from .semantic_hash import SemanticHash
 
-MAGIC = b"AEC\0"
-VERSION = 1
-MAX_SIDE = 1 << 20
-MAX_NAME = 16
-ALPHA = b"A"
-HASH = b"h"
-METADATA = {"icc": b"i", "exif": b"e", "xmp": b"x"}
-MAX_HASH = 64
-FINGERPRINT = 8
+__all__ = [
+    "ALPHA",
+    "FINGERPRINT",
+    "HASH",
+    "MAGIC",
+    "MAX_NAME",
+    "METADATA",
+    "SIDE",
+    "TILE",
+    "VERSION",
+    "Container",
+    "Header",
+    "SemanticHash",
+    "SideChunk",
+    "is_model_name",
+    "parse",
+    "parse_header",
+    "read_semantic_hash",
+    "write",
+]
+
 #: Damaged files of more tiles than this are not read: 17 gigapixels in the smallest tiles.
 MAX_PARTIAL = 1 << 18
-_KINDS = {code: kind for kind, code in METADATA.items()}
-SIDE = {ALPHA, HASH, *METADATA.values()}
+#: Bytes of the largest metadata of a kind.
 MAX_METADATA = 16 << 20
-
-_FIXED = struct.Struct("<4sBBBBII8sHB")
-_NAME = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % MAX_NAME)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the first bytes of a file say. width, height: pixels; quality: step; tile: side in pixels."""
-
-    width: int
-    height: int
-    channels: int
-    quality: int
-    model: str
-    fingerprint: bytes
-    tile: int = 1024
-    bit_depth: int = 8
-    version: int = VERSION
-
-    @property
-    def grey(self) -> bool:
-        """Whether the picture has one colour channel."""
-        return self.channels < 3
-
-    @property
-    def alpha(self) -> bool:
-        """Whether the picture has an alpha channel."""
-        return self.channels % 2 == 0
-
-    def grid(self) -> tuple[int, int]:
-        """Tiles down and across."""
-        return -(-self.height // self.tile), -(-self.width // self.tile)
-
-    def pack(self) -> bytes:
-        """Header bytes with checksum. Raises ValueError for a field that the format cannot hold."""
-        if not is_model_name(self.model):
-            raise ValueError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {self.model!r}")
-        name = self.model.encode("ascii")
-        tile_log2 = self.tile.bit_length() - 1
-        _check_fields(self, tile_log2)
-        head = _FIXED.pack(
-            MAGIC,
-            self.version,
-            self.channels,
-            self.bit_depth,
-            tile_log2,
-            self.width,
-            self.height,
-            self.fingerprint,
-            self.quality,
-            len(name),
-        )
-        return head + name + CRC.pack(zlib.crc32(head + name))
+METADATA = ("exif", "icc", "xmp")
+ALPHA, HASH = b"A", b"h"
 
 
 @dataclass(frozen=True)
-class SemanticHash:
-    """What a picture shows, as bits. hasher: name of the model that computed it; fingerprint: 8 bytes, of its
-    checkpoint; bits: the packed code, 1 to 64 bytes."""
+class SideChunk:
+    """A chunk that a file has at most once, before its first tile. code: its type. pack: value -> data, ValueError for
+    one that the format cannot hold; unpack: the inverse, BitstreamError."""
 
-    hasher: str
-    fingerprint: bytes
-    bits: bytes
-
-    def pack(self) -> bytes:
-        """Data of its chunk. Raises ValueError for a field that the format cannot hold."""
-        if not is_model_name(self.hasher):
-            raise ValueError(f"a hasher's name is 1 to {MAX_NAME} letters, digits, '-', '_', '.', got {self.hasher!r}")
-        if len(self.fingerprint) != FINGERPRINT:
-            raise ValueError(f"a hasher's fingerprint has {FINGERPRINT} bytes, got {len(self.fingerprint)}")
-        if not 1 <= len(self.bits) <= MAX_HASH:
-            raise ValueError(f"a semantic hash has 1 to {MAX_HASH} bytes, got {len(self.bits)}")
-        name = self.hasher.encode("ascii")
-        return bytes([len(name)]) + name + self.fingerprint + self.bits
-
-    @classmethod
-    def unpack(cls, data: bytes) -> SemanticHash:
-        """The inverse of `pack`. Raises BitstreamError."""
-        end = 1 + data[0] if data else 1
-        name, bits = data[1:end], data[end + FINGERPRINT :]
-        if not _NAME.fullmatch(name) or not 1 <= len(bits) <= MAX_HASH:
-            raise BitstreamError(f"the semantic hash is not valid ({len(data)} bytes)")
-        return cls(name.decode("ascii"), data[end : end + FINGERPRINT], bits)
+    code: bytes
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[bytes], Any]
 
 
-@dataclass(frozen=True)
-class Container:
-    """A parsed file. tiles: entropy-coded bytes in raster order; metadata: kind -> decompressed bytes;
-    alpha: a PNG, or None; semantic_hash: None where the file has none. partial: whether damage was let pass; then
-    damaged: the numbers of the tiles that are lost, empty in ``tiles``; notices: what else is."""
-
-    header: Header
-    tiles: list[bytes]
-    metadata: dict[str, bytes] = field(default_factory=dict)
-    alpha: bytes | None = None
-    chunks: list[Chunk] = field(default_factory=list)
-    semantic_hash: SemanticHash | None = None
-    partial: bool = False
-    damaged: frozenset[int] = frozenset()
-    notices: tuple[str, ...] = ()
-
-
-def is_model_name(name: str) -> bool:
-    """Whether the header can hold a model name."""
-    return _NAME.fullmatch(name.encode("utf-8", "replace")) is not None
-
-
-def _check_fields(header: Header, tile_log2: int) -> None:
-    """Raises ValueError naming the first field out of its range."""
-    checks = (
-        ("width", 1 <= header.width <= MAX_SIDE, header.width),
-        ("height", 1 <= header.height <= MAX_SIDE, header.height),
-        ("channels", header.channels in (1, 2, 3, 4), header.channels),
-        ("bit depth", header.bit_depth == 8, header.bit_depth),
-        ("quality", 0 <= header.quality <= QUALITY_STEPS, header.quality),
-        ("tile", 8 <= tile_log2 <= 14 and header.tile == 1 << tile_log2, header.tile),
-        ("fingerprint", len(header.fingerprint) == 8, header.fingerprint),
-    )
-    for name, valid, value in checks:
-        if not valid:
-            raise ValueError(f"{name} is out of range: {value!r}")
-
-
-def write(
-    header: Header,
-    tiles: Iterable[bytes],
-    metadata: dict[str, bytes] | None = None,
-    alpha: bytes | None = None,
-    semantic_hash: SemanticHash | None = None,
-) -> bytes:
-    """The bytes of a file. Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane
-    where the header has none (or the other way round)."""
-    head = header.pack()
-    binding = CRC.unpack(head[-CRC.size :])[0]
-    parts = [head]
-    if (alpha is not None) != header.alpha:
-        raise ValueError(f"{header.channels} channels do not go with {'an' if alpha is not None else 'no'} alpha plane")
-    if semantic_hash is not None:
-        # First, so that one short read finds it.
-        parts.append(pack_chunk(HASH, semantic_hash.pack(), binding))
-    if alpha is not None:
-        parts.append(pack_chunk(ALPHA, alpha, binding))
-    for kind, content in sorted((metadata or {}).items()):
-        if len(content) > MAX_METADATA:
-            raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
-        parts.append(pack_chunk(METADATA[kind], zlib.compress(content, 9), binding))
-    payloads = [pack_chunk(TILE, tile, binding, number) for number, tile in enumerate(tiles)]
-    rows, columns = header.grid()
-    if len(payloads) != rows * columns:
-        raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
-    return b"".join(parts + payloads)
-
-
-def parse_header(data: bytes) -> tuple[Header, int]:
-    """The header and its length in bytes. Needs only the first 47 bytes of a file.
-
-    Raises BitstreamError (no .aec file, or damaged), TruncatedError or UnsupportedVersionError.
-    """
-    if not data:
-        raise TruncatedError("the file is empty")
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        raise BitstreamError("not an .aec file (it does not start with the magic bytes)")
-    if len(data) < _FIXED.size:
-        raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
-    _, version, channels, depth, tile_log2, width, height, print_, quality, n = _FIXED.unpack_from(data)
-    end = _FIXED.size + n
-    if len(data) < end + CRC.size:
-        raise TruncatedError(f"the file ends inside its header ({len(data)} bytes)")
-    if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
-        raise BitstreamError("the header is damaged (checksum mismatch)")
-    if version != VERSION:
-        raise UnsupportedVersionError(f"format version {version}; this program reads version {VERSION}")
-    name = data[_FIXED.size : end]
-    if not _NAME.fullmatch(name):
-        raise BitstreamError(f"the model name is not valid: {name!r}")
-    if not 8 <= tile_log2 <= 14:
-        raise BitstreamError(f"tile is out of range: 2^{tile_log2}")
-    header = Header(width, height, channels, quality, name.decode("ascii"), print_, 1 << tile_log2, depth, version)
-    try:
-        _check_fields(header, tile_log2)
-    except ValueError as error:
-        raise BitstreamError(str(error)) from None
-    return header, end + CRC.size
+def _deflate(kind: str, content: bytes) -> bytes:
+    if len(content) > MAX_METADATA:
+        raise ValueError(f"{kind} metadata of {len(content)} bytes; at most {MAX_METADATA} can be stored")
+    return zlib.compress(content, 9)
 
 
 def _inflate(kind: str, data: bytes) -> bytes:
@@ -260,6 +109,74 @@ def _inflate(kind: str, data: bytes) -> bytes:
     if not stream.eof or stream.unused_data:
         raise BitstreamError(f"the {kind} metadata is damaged or larger than {MAX_METADATA} bytes")
     return content
+
+
+def _metadata(kind: str, code: bytes) -> SideChunk:
+    return SideChunk(code, partial(_deflate, kind), partial(_inflate, kind))
+
+
+#: What a file may hold beside its tiles, by name, in the order in which it is written. A newcomer gets a line here and
+#: travels with its file from then on; the semantic hash stays first, so that one short read finds it.
+SIDE: dict[str, SideChunk] = {
+    "semantic_hash": SideChunk(HASH, SemanticHash.pack, SemanticHash.unpack),
+    "alpha": SideChunk(ALPHA, bytes, bytes),
+    "exif": _metadata("exif", b"e"),
+    "icc": _metadata("icc", b"i"),
+    "xmp": _metadata("xmp", b"x"),
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A parsed file. tiles: entropy-coded bytes in raster order; side: what else it holds, by the names of SIDE.
+
+    partial: whether damage was let pass; then damaged: the indices of the tiles that are lost, empty in ``tiles``;
+    notices: what else is.
+    """
+
+    header: Header
+    tiles: list[bytes]
+    side: dict[str, Any] = field(default_factory=dict)
+    chunks: list[Chunk] = field(default_factory=list)
+    partial: bool = False
+    damaged: frozenset[int] = frozenset()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def alpha(self) -> bytes | None:
+        """The alpha plane as a PNG."""
+        return self.side.get("alpha")
+
+    @property
+    def semantic_hash(self) -> SemanticHash | None:
+        """The hash by which the file is found."""
+        return self.side.get("semantic_hash")
+
+    @property
+    def metadata(self) -> dict[str, bytes]:
+        """exif, icc and xmp, as far as the file has them."""
+        return {kind: self.side[kind] for kind in METADATA if kind in self.side}
+
+
+def write(header: Header, tiles: Iterable[bytes], side: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of a file. side: what it holds beside its tiles, by the names of SIDE; None is nothing.
+
+    Raises ValueError for fields out of range, a wrong number of tiles, or an alpha plane where the header has none (or
+    the other way round).
+    """
+    side = {name: value for name, value in (side or {}).items() if value is not None}
+    head = header.pack()
+    binding = CRC.unpack(head[-CRC.size :])[0]
+    if ("alpha" in side) != header.alpha:
+        raise ValueError(f"{header.channels} channels do not go with {'an' if 'alpha' in side else 'no'} alpha plane")
+    if unknown := side.keys() - SIDE.keys():
+        raise ValueError(f"no chunk of a file is called {', '.join(sorted(unknown))}")
+    parts = [pack_chunk(kind.code, kind.pack(side[name]), binding) for name, kind in SIDE.items() if name in side]
+    payloads = [pack_chunk(TILE, tile, binding, index) for index, tile in enumerate(tiles)]
+    rows, columns = header.grid()
+    if len(payloads) != rows * columns:
+        raise ValueError(f"{rows * columns} tiles are needed, got {len(payloads)}")
+    return b"".join([head, *parts, *payloads])
 
 
 def parse(data: bytes, *, partial: bool = False) -> Container:
@@ -281,61 +198,59 @@ def parse(data: bytes, *, partial: bool = False) -> Container:
         )
     chunks = read_chunks(data, position, binding)
     tiles = [chunk.data for chunk in chunks if chunk.type == TILE]
-    side, misplaced = _side_chunks(chunks)
+    found, misplaced = _side_chunks(chunks)
     if misplaced:
         raise BitstreamError(
             f"the {misplaced[0].type!r} chunk at byte {misplaced[0].offset} is repeated or out of place"
         )
-    alpha = side.get(ALPHA)
-    if header.alpha != (alpha is not None):
-        raise BitstreamError(f"{header.channels} channels, but {'an' if alpha is not None else 'no'} alpha plane")
+    if header.alpha != ("alpha" in found):
+        raise BitstreamError(f"{header.channels} channels, but {'an' if 'alpha' in found else 'no'} alpha plane")
     if len(tiles) != rows * columns:
         kind = TruncatedError if len(tiles) < rows * columns else BitstreamError
         raise kind(f"{rows * columns} tiles are declared, the file holds {len(tiles)}")
-    metadata = {kind: _inflate(kind, side[code]) for code, kind in _KINDS.items() if code in side}
-    semantic_hash = SemanticHash.unpack(side[HASH]) if HASH in side else None
-    return Container(header, tiles, metadata, alpha, chunks, semantic_hash)
+    side = {name: SIDE[name].unpack(content) for name, content in found.items()}
+    return Container(header, tiles, side, chunks)
 
 
 def _parse_partial(data: bytes, position: int, binding: int, header: Header, count: int) -> Container:
     if count > MAX_PARTIAL:
         raise BitstreamError(f"{count} tiles are declared; at most {MAX_PARTIAL} are read from a damaged file")
-    chunks, gaps = recover_chunks(data, position, binding, count, TILE + b"".join(sorted(SIDE)))
+    known = TILE + b"".join(sorted(kind.code for kind in SIDE.values()))
+    chunks, gaps = recover_chunks(data, position, binding, count, known)
     notices = [f"bytes {gap.start} to {gap.end - 1} are damaged" for gap in gaps]
-    found = {chunk.number: chunk.data for chunk in chunks if chunk.type == TILE and chunk.number < count}
-    side, misplaced = _side_chunks(chunks)
+    payloads = {chunk.number: chunk.data for chunk in chunks if chunk.type == TILE and chunk.number < count}
+    found, misplaced = _side_chunks(chunks)
     notices += [f"the {chunk.type!r} chunk at byte {chunk.offset} is out of place" for chunk in misplaced]
-    metadata, semantic_hash = {}, None
-    for code, content in side.items():
+    side = {}
+    for name, content in found.items():
+        if name == "alpha" and not header.alpha:
+            continue
         try:
-            if code == HASH:
-                semantic_hash = SemanticHash.unpack(content)
-            elif code != ALPHA:
-                metadata[_KINDS[code]] = _inflate(_KINDS[code], content)
+            side[name] = SIDE[name].unpack(content)
         except BitstreamError as error:
             notices.append(str(error))
-    alpha = side.get(ALPHA) if header.alpha else None
-    damaged = frozenset(number for number in range(count) if number not in found)
-    tiles = [found.get(number, b"") for number in range(count)]
-    return Container(header, tiles, metadata, alpha, chunks, semantic_hash, True, damaged, tuple(notices))
+    damaged = frozenset(index for index in range(count) if index not in payloads)
+    tiles = [payloads.get(index, b"") for index in range(count)]
+    return Container(header, tiles, side, chunks, True, damaged, tuple(notices))
 
 
-def _side_chunks(chunks: list[Chunk]) -> tuple[dict[bytes, bytes], list[Chunk]]:
-    """Known chunks that are no tiles: type -> data, and those that are repeated or out of place.
+def _side_chunks(chunks: list[Chunk]) -> tuple[dict[str, bytes], list[Chunk]]:
+    """Known chunks that are no tiles: name in SIDE -> data, and those that are repeated or out of place.
 
     Raises UnsupportedVersionError for an unknown critical one.
     """
-    found: dict[bytes, bytes] = {}
+    names = {kind.code: name for name, kind in SIDE.items()}
+    found: dict[str, bytes] = {}
     misplaced = []
     tiles_begun = False
     for chunk in chunks:
         if chunk.type == TILE:
             tiles_begun = True
-        elif chunk.type in SIDE:
-            if tiles_begun or chunk.type in found:
+        elif chunk.type in names:
+            if tiles_begun or names[chunk.type] in found:
                 misplaced.append(chunk)
             else:
-                found[chunk.type] = chunk.data
+                found[names[chunk.type]] = chunk.data
         elif chunk.type.isupper():
             raise UnsupportedVersionError(f"the file needs a feature that this program does not know ({chunk.type!r})")
     return found, misplaced
@@ -348,7 +263,7 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
     verifies the checksums of header and hash; that there is none is told by chunk heads alone. Raises
     BitstreamError and its kin.
     """
-    head = file.read(_FIXED.size + MAX_NAME + CRC.size)
+    head = file.read(head_of.LONGEST)
     header, position = parse_header(head)
     binding = CRC.unpack_from(head, position - CRC.size)[0]
     while True:
@@ -362,7 +277,7 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
         if kind == TILE:
             return header, None
         if kind == HASH:
-            if length > 1 + MAX_NAME + FINGERPRINT + MAX_HASH:
+            if length > hash_of.LONGEST:
                 raise BitstreamError(f"the semantic hash at byte {position} declares {length} bytes")
             rest = file.read(length + CRC.size)
             chunk, _ = read_chunk(start + rest, 0, binding, 0, position)

@@ -271,7 +271,7 @@ def test_a_damaged_alpha_plane_is_named(codec):
     tile = container.parse(codec.encode_picture(Picture(scene(64, 64))).data).tiles[0]
     for plane in (b"", b"no picture", pack_alpha(np.zeros((3, 3), np.uint8))):
         with pytest.raises(BitstreamError, match="alpha"):
-            codec.decode_picture(container.write(header, [tile], alpha=plane))
+            codec.decode_picture(container.write(header, [tile], {"alpha": plane}))
 
 
 def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):

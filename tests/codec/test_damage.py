@@ -116,7 +116,7 @@ def test_a_tile_whose_checksum_is_right_and_content_is_wrong_is_lost_alone(codec
     _, parsed, pixels = whole
     tiles = list(parsed.tiles)
     tiles[7] = b"four"
-    forged = container.write(parsed.header, tiles, parsed.metadata, parsed.alpha)
+    forged = container.write(parsed.header, tiles, parsed.side)
     with pytest.raises(BitstreamError):
         codec.decode_picture(forged)
     assert_rest_is_untouched(codec, forged, {7}, pixels)
@@ -224,7 +224,7 @@ def test_the_fuzz_harness_runs_with_hypothesis():
 def test_the_law_notices_what_breaks_it():
     """A file whose tile was replaced, checksums and all, is not taken for an original."""
     parsed = container.parse(SMALL)
-    forged = container.write(parsed.header, [parsed.tiles[0][:-4]], semantic_hash=parsed.semantic_hash)
+    forged = container.write(parsed.header, [parsed.tiles[0][:-4]], {"semantic_hash": parsed.semantic_hash})
     with pytest.raises(AssertionError, match="never in it"):
         fuzz.Law().check(forged)
 

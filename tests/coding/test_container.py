@@ -57,7 +57,7 @@ def test_parse_inverts_write(header, metadata, semantic_hash, data):
     rows, columns = header.grid()
     tiles = [data.draw(st.binary(max_size=20)) for _ in range(rows * columns)]
     alpha = data.draw(st.binary(max_size=50)) if header.alpha else None
-    written = container.write(header, tiles, metadata, alpha, semantic_hash)
+    written = container.write(header, tiles, {**metadata, "alpha": alpha, "semantic_hash": semantic_hash})
     parsed = container.parse(written)
     assert (parsed.header, parsed.tiles, parsed.metadata, parsed.alpha) == (header, tiles, metadata, alpha)
     assert parsed.semantic_hash == semantic_hash
@@ -201,7 +201,7 @@ def test_an_alpha_plane_is_there_exactly_when_it_is_declared():
     with pytest.raises(ValueError, match="alpha"):
         container.write(with_alpha, [tile])
     with pytest.raises(ValueError, match="alpha"):
-        container.write(HEADER, [tile], alpha=b"plane")
+        container.write(HEADER, [tile], {"alpha": b"plane"})
     with pytest.raises(BitstreamError, match="alpha"):
         container.parse(with_alpha.pack() + chunk(b"T", tile, 0, with_alpha))
     with pytest.raises(BitstreamError, match="alpha"):
@@ -234,7 +234,7 @@ class CountingReader(io.BytesIO):
 
 def test_the_hash_chunk_is_the_one_on_record():
     """Golden bytes, by the text at the head of container.py."""
-    data = container.write(HEADER, [TILE], semantic_hash=HASH)
+    data = container.write(HEADER, [TILE], {"semantic_hash": HASH})
     start = len(HEADER.pack())
     assert data[start : start + 5] == b"h" + struct.pack("<I", 34)
     assert data[start + 5 : start + 39] == b"\x09hash-tiny" + b"hasherpr" + bytes(range(16))
@@ -243,14 +243,14 @@ def test_the_hash_chunk_is_the_one_on_record():
 def test_the_hash_is_read_without_reading_pixels_metadata_or_alpha():
     header = Header(5, 3, 4, 421, "photo-tiny", bytes(8))
     random_bytes = random.Random(0).randbytes(100_000)
-    data = container.write(header, [random_bytes], {"icc": random_bytes}, random_bytes, HASH)
+    data = container.write(header, [random_bytes], {"icc": random_bytes, "alpha": random_bytes, "semantic_hash": HASH})
     file = CountingReader(data)
     assert container.read_semantic_hash(file) == (header, HASH)
     assert file.taken < 200
 
 
 def test_a_damaged_hash_is_named_and_damage_elsewhere_does_not_matter():
-    data = container.write(HEADER, [TILE], {"icc": b"profile"}, semantic_hash=HASH)
+    data = container.write(HEADER, [TILE], {"icc": b"profile", "semantic_hash": HASH})
     hashed = data.index(b"hash-tiny") - 6
     assert hashed == len(HEADER.pack())
     used = [*range(hashed), *range(hashed + 1, hashed + 43)]
@@ -298,4 +298,4 @@ def test_a_second_or_late_hash_is_refused():
 )
 def test_a_hash_that_does_not_fit_is_not_written(wrong):
     with pytest.raises(ValueError, match="hash"):
-        container.write(HEADER, [TILE], semantic_hash=wrong)
+        container.write(HEADER, [TILE], {"semantic_hash": wrong})

@@ -1,0 +1,140 @@
+"""One picture on its way to a file: its tiles analysed once, and coded as often as a target asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..coding import container
+from ..coding.container import Header, SemanticHash
+from ..contracts import UsageError
+from ..data.images import Picture, pack_alpha
+from ..data.tiling import Window
+from ..engine.protocol import Engine
+from ..parallel import Run
+from . import tiles
+from .decoder import file_psnr
+from .options import EncodeOptions
+from .refine import LOWEST, refine, refining
+from .target import Found, Target, search, search_on
+from .tiles import Grid
+
+#: While a target is searched for, the latents of a picture are kept; of more values than this, as float16.
+FULL_LATENTS = 1 << 27
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished file. quality: the step used; encodes: how often the latents were coded to find it; alpha_bytes:
+    what the alpha plane takes of it."""
+
+    data: bytes
+    quality: int
+    width: int
+    height: int
+    encodes: int = 1
+    alpha_bytes: int = 0
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the whole file."""
+        return 8.0 * len(self.data) / (self.width * self.height)
+
+
+class Encoder:
+    """Encodes one picture. tile: side of its tiles in pixels; run: a `map`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        picture: Picture,
+        options: EncodeOptions,
+        semantic_hash: SemanticHash | None,
+        tile: int,
+        run: Run,
+    ) -> None:
+        self._engine, self._picture, self._options, self._run = engine, picture, options, run
+        self._height, self._width = picture.pixels.shape[:2]
+        self._tile = tile
+        self._grid = Grid.of(engine, self._height, self._width, tile)
+        alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
+        self._alpha_bytes = len(alpha or b"")
+        self._side = {**picture.metadata, "alpha": alpha, "semantic_hash": semantic_hash}
+
+    def encode(self) -> Encoded:
+        """As the options ask. Raises TargetUnreachableError, UsageError, BitstreamError."""
+        if self._options.effort > LOWEST:
+            refining(self._engine)
+        target = self._options.target(self._height * self._width)
+        if target is None:
+            return self._refined(self._at(self._options.step))
+        if not self._engine.variable_rate:
+            raise UsageError(f"{self._engine.name} has a single rate; a target needs a model of variable rate")
+        found = search(lambda step: self._measured(self._again(step), target), target)
+        del self._latents
+        if self._options.effort > LOWEST:
+            found = search_on(lambda step: self._measured(self._moved(step, found), target), found, target)
+        return replace(found.result, encodes=found.trials)
+
+    def _at(self, step: int) -> Encoded:
+        """One pass at a quality step; the latents of a tile are forgotten as soon as it is coded."""
+        return self._finish(step, self._run(lambda place: self._code(self._analyse(place), step), self._grid.places))
+
+    def _again(self, step: int) -> Encoded:
+        """As `_at`, from latents that are kept from one call to the next."""
+        return self._finish(step, self._run(lambda y: self._code(y.astype(np.float32), step), self._latents))
+
+    def _moved(self, step: int, start: Found[Encoded]) -> Encoded:
+        return self._refined(start.result if step == start.step else self._at(step))
+
+    def _refined(self, start: Encoded) -> Encoded:
+        """The file after the effort asked for."""
+        effort = self._options.effort
+        if effort == LOWEST:
+            return start
+        return replace(start, data=refine(self._engine, self._picture, start.data, effort, self._run))
+
+    def _measured(self, encoded: Encoded, target: Target) -> tuple[float, Encoded]:
+        """What a target is about, and the file."""
+        if target.in_decibels:
+            return file_psnr(self._engine, self._picture, encoded.data, self._run), encoded
+        return math.log(len(encoded.data)), encoded
+
+    @cached_property
+    def _latents(self) -> list[np.ndarray]:
+        """y of every tile, float16 where all of them would take too much memory."""
+        half = self._engine.latents * self._grid.height * self._grid.width > FULL_LATENTS
+
+        def kept(place: Window) -> np.ndarray:
+            y = self._analyse(place)
+            return y.astype(np.float16) if half else y
+
+        return list(self._run(kept, self._grid.places))
+
+    def _analyse(self, place: Window) -> np.ndarray:
+        return tiles.analyse(self._engine, self._grid, self._picture.pixels, place)
+
+    def _code(self, y: np.ndarray, step: int) -> bytes:
+        return tiles.encode(self._engine, y, step, check=self._options.check)
+
+    def _finish(self, step: int, payloads: Iterable[bytes]) -> Encoded:
+        """The payloads of all tiles -> a file. Raises UsageError for metadata that no file can hold."""
+        header = Header(
+            self._width,
+            self._height,
+            self._picture.channels,
+            step,
+            self._engine.name,
+            self._engine.fingerprint,
+            self._tile,
+        )
+        finished = list(payloads)
+        try:
+            data = container.write(header, finished, self._side)
+        except ValueError as error:
+            raise UsageError(f"the file cannot be written: {error}") from error
+        return Encoded(data, step, self._width, self._height, alpha_bytes=self._alpha_bytes)

@@ -1,0 +1,90 @@
+"""What the file codec needs of whatever computes a model: tiles as NumPy arrays, on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..contracts import LatentCode, SymbolPlane
+from ..data.tiling import Window
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model that codes tiles. Methods may be called from several threads at once.
+
+    name, family, fingerprint (8 bytes): of its checkpoint. stride: pixels per latent position; alignment: pixels that
+    a tile's sides are multiples of; context: latent positions beyond a window that the transforms look at; latents:
+    N, channels of y. variable_rate: whether the quality step changes anything.
+    """
+
+    name: str
+    family: str
+    fingerprint: bytes
+    stride: int
+    alignment: int
+    context: int
+    latents: int
+    variable_rate: bool
+
+    def analyse(self, pixels: np.ndarray) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 -> y (N, H / stride, W / stride) float32, before any gain."""
+        ...
+
+    def quantise(self, y: np.ndarray, quality: int) -> LatentCode:
+        """y (N, H, W) float32 of one tile -> its integers at a quality step."""
+        ...
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
+        """What the entropy coder sees of a tile: symbols and the table set of each plane."""
+        ...
+
+    def encode_tile(self, code: LatentCode) -> bytes:
+        """Integers -> entropy-coded bytes."""
+        ...
+
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+        ...
+
+    def dequantise(self, code: LatentCode) -> np.ndarray:
+        """Integers -> y_hat (N, H, W) float32, the latents that `synthesise` takes."""
+        ...
+
+    def synthesise(self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool) -> np.ndarray:
+        """y_hat (N, H, W) float32 of a window -> the pixels of its part ``inner``, (h, w, 3) uint8, or (h, w) if grey.
+
+        inner: in latent positions of the window.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What the latents of one tile are judged by while they are refined.
+
+    y: (N, h, w) float32, the tile as the analysis transform gives it. y_hat: (N, H, W) float32, latents of the window
+    around the tile, those of its neighbours as they stand, zero in the tile. inner: the tile in that window, in latent
+    positions. target: the pixels that count, (r, c) or (r, c, 3) uint8; measured: their place in the window's pixels.
+    """
+
+    y: np.ndarray
+    y_hat: np.ndarray
+    inner: Window
+    target: np.ndarray
+    measured: Window
+
+
+@runtime_checkable
+class RefiningEngine(Engine, Protocol):
+    """An engine that can move the latents of a picture down its own rate-distortion cost."""
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        ...
+
+    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> LatentCode:
+        """A tile's integers -> integers of the same hyper-latents that cost no more, after so many gradient steps."""
+        ...
