@@ -21,7 +21,7 @@ from safetensors.torch import save as safetensors_bytes
 from .coding.container import MAX_NAME, is_model_name
 from .coding.golden import golden_digest
 from .coding.tables import TableSet
-from .contracts import CheckpointError, Freezable, FrozenModel, TileCodec
+from .contracts import CheckpointError, FrozenModel, TileCodec
 from .data.files import write_atomic
 from .models import family as find_family
 from .zoo.registry import FORMAT, read_header
@@ -91,12 +91,11 @@ def save(
 ) -> bytes:
     """Freeze the tables and prove the exactness bound of a model that has them, and write it atomically.
 
-    Returns the fingerprint.
+    Returns the fingerprint and leaves the model in eval mode.
 
-    calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a family that can
-    (``calibrate``) refits its frozen tables. half: store (and first round to) float16 the floating tensors of
-    the transforms. Raises CheckpointError if the name does not fit a file's header, a weight is not finite, or
-    the exact part could exceed its bound.
+    calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a codec refits its frozen tables.
+    half: store (and first round to) float16 the floating tensors of the transforms. Raises CheckpointError if the
+    name does not fit a file's header, a weight is not finite, or the exact part could exceed its bound.
     """
     if not is_model_name(name):
         raise CheckpointError(f"a model name is 1 to {MAX_NAME} letters, digits, '-', '_' or '.', got {name!r}")
@@ -107,17 +106,16 @@ def save(
     for key, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise CheckpointError(f"{path}: not written, {key} holds a value that is not finite")
-    if isinstance(model, Freezable):
+    model.eval()
+    if isinstance(model, TileCodec):
         model.freeze()
         model.prove_exact()
-    pictures = list(calibration)
-    if pictures and hasattr(model, "calibrate"):
-        model.eval().calibrate(pictures)
+        model.calibrate(calibration)
     config = asdict(model.config)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if half:
         tensors = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in tensors.items()}
-    table_tensors, escapes = _pack_tables(model.tables if isinstance(model, Freezable) else {})
+    table_tensors, escapes = _pack_tables(model.tables if isinstance(model, TileCodec) else {})
     tensors.update(table_tensors)
     print_ = fingerprint(family_name, config, tensors)
     if isinstance(model, TileCodec):
@@ -161,7 +159,7 @@ def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its tensors do not fit {header['family']}: {error}") from error
-    if isinstance(model, Freezable):
+    if isinstance(model, TileCodec):
         model.tables = tables
         model.prove_exact()
     model.eval().requires_grad_(False).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -121,13 +121,13 @@ class LatentCode:
     z: (Z, h, w) int32 hyper-latent symbols, or None for a family without a hyperprior.
     y: (N, H, W) int32 latent symbols (residuals of the predicted mean).
     quality: integer quality step in [0, QUALITY_STEPS].
-    numbers: (N, H, W) table number of each y, if they are known already; they follow from z and quality.
+    indices: (N, H, W) uint8 or int32, the table index of each y, if known already; they follow from z and quality.
     """
 
     y: np.ndarray
     z: np.ndarray | None
     quality: int
-    numbers: np.ndarray | None = field(default=None, compare=False, repr=False)
+    indices: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @runtime_checkable
@@ -161,34 +161,40 @@ class BatchSource(Protocol):
         ...
 
 
-@runtime_checkable
-class Freezable(Protocol):
-    """A model with an exact part: integer tables that are frozen when its checkpoint is written."""
-
-    tables: dict[str, Any]
-
-    def freeze(self) -> None:
-        """Make the tables from the weights."""
-        ...
-
-    def prove_exact(self) -> None:
-        """Raises CheckpointError if the exact part could leave the range in which its arithmetic is exact."""
-        ...
+#: (y, rounding) -> (y_hat, residual), all (1, N, H, W) float32, see `TileCodec.quantiser`.
+Quantiser = Callable[["torch.Tensor", Callable[["torch.Tensor"], "torch.Tensor"]], "tuple[torch.Tensor, torch.Tensor]"]
 
 
 @runtime_checkable
 class TileCodec(Protocol):
-    """What the file codec needs of a family whose tables are frozen.
+    """What the file codec, encoder effort and checkpoints need of a family whose latents are entropy-coded.
 
     ``stride`` is the number of pixels per latent position; a tile's sides are multiples of
     ``alignment`` pixels; ``context`` is how many latent positions beyond a window the transforms look at;
-    ``variable_rate`` says whether the quality step changes anything.
+    ``variable_rate`` says whether the quality step changes anything. ``tables`` are the frozen table sets by the
+    name of their plane, those of y under "y"; they are empty before `freeze`, which coding needs.
     """
 
     stride: int
     variable_rate: bool
     alignment: int
     context: int
+    tables: dict[str, Any]
+
+    def freeze(self) -> None:
+        """Make the integer tables from the weights, as a checkpoint holds them."""
+        ...
+
+    def prove_exact(self) -> None:
+        """Raises CheckpointError if the exact part could leave the range in which its arithmetic is exact."""
+        ...
+
+    def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
+        """Fit the frozen tables to the integers of pictures, (1, 3, H, W) float32 in [0, 1] each.
+
+        Without pictures, or in a family that has nothing to fit, the tables stay as they are.
+        """
+        ...
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """(1, 3, H, W) float32 in [0, 1] -> y (1, N, H/stride, W/stride) float32, before any gain."""
@@ -199,7 +205,7 @@ class TileCodec(Protocol):
         ...
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
-        """y of one tile -> its integers at a quality step."""
+        """y (1, N, H, W) float32 of one tile -> its integers at a quality step."""
         ...
 
     def encode_tile(self, code: LatentCode) -> bytes:
@@ -218,20 +224,6 @@ class TileCodec(Protocol):
         """y_hat (1, N, H, W) float32 -> x_hat (1, 3, H*stride, W*stride) float32, not clipped."""
         ...
 
-
-#: (y, rounding) -> (y_hat, residual), see `Refinable.walk`.
-Walk = Callable[["torch.Tensor", Callable[["torch.Tensor"], "torch.Tensor"]], "tuple[torch.Tensor, torch.Tensor]"]
-
-
-@runtime_checkable
-class Refinable(TileCodec, Protocol):
-    """A TileCodec whose latents can be refined by gradient descent: its quantiser with any rounding in it.
-
-    ``tables["y"]`` holds the tables of y.
-    """
-
-    tables: dict[str, Any]
-
     def distortion_weight(self, quality: int) -> float:
         """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
         ...
@@ -241,18 +233,19 @@ class Refinable(TileCodec, Protocol):
         ...
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
-        """What the entropy coder sees of a tile: symbols and the table set of each plane."""
+        """What the entropy coder sees of a tile: symbols and the table set of each plane, in decoding order."""
         ...
 
-    def table_numbers(self, code: LatentCode) -> np.ndarray:
-        """(N, H, W) integers: which of ``tables["y"]`` codes each latent."""
+    def table_indices(self, code: LatentCode) -> np.ndarray:
+        """(N, H, W) uint8 or int32: which of ``tables["y"]`` codes each latent."""
         ...
 
-    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
+    def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """How latents of a tile with given hyper-latents are quantised, as a function that can be differentiated.
 
-        It maps scaled y (1, N, H, W) and a rounding to y_hat, as `synthesise` takes it, and the residual, which
-        the tables code; both like y. With `round_half_up` that is what `quantise` and `dequantise` do.
+        z: (Z, h, w) int32 or None; indices: as `table_indices` gives them. It maps scaled y (1, N, H, W) and a
+        rounding to y_hat, as `synthesise` takes it, and the residual, which the tables code; both like y. With
+        `round_half_up` that is what `quantise` and `dequantise` do.
         """
         ...
 

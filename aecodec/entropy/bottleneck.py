@@ -18,7 +18,7 @@ import torch
 
 from ..coding.rans import ESCAPE_LIMIT
 from ..coding.tables import TableSet, freeze_pmfs
-from ..contracts import MissingDependencyError, Walk
+from ..contracts import MissingDependencyError, Quantiser
 from ..nn.gdn import forget_constants
 
 #: Quantiles are searched within +-2^15, and a table reaches at most so far to either side of its median:
@@ -102,37 +102,38 @@ def freeze_bottleneck(bottleneck: Any) -> TableSet:
 
 
 def channel_tables(channels: int, height: int, width: int) -> np.ndarray:
-    """Table numbers (channels * height * width,) int32 of a plane whose channels have a table each."""
+    """Table indices (channels * height * width,) int32 of a plane whose channels have a table each."""
     return np.repeat(np.arange(channels, dtype=np.int32), height * width)
 
 
-def symbol_range(which: np.ndarray, tables: TableSet, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest symbol that tables (with escape) can express, int32 of a shape that which reshapes to.
-
-    which: table numbers.
-    """
-    numbers = which.reshape(shape)
-    lowest = tables.offsets[numbers] - ESCAPE_LIMIT - 1
-    return lowest, tables.offsets[numbers] + tables.lengths[numbers] - 1 + ESCAPE_LIMIT
+def symbol_range(indices: np.ndarray, tables: TableSet) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest symbol that tables (with escape) can express, int32, each of the shape of indices."""
+    lowest = tables.offsets[indices] - ESCAPE_LIMIT - 1
+    return lowest, tables.offsets[indices] + tables.lengths[indices] - 1 + ESCAPE_LIMIT
 
 
-def nearest_symbols(values: torch.Tensor, which: np.ndarray, tables: TableSet) -> np.ndarray:
+def nearest_symbols(values: torch.Tensor, indices: np.ndarray, tables: TableSet) -> np.ndarray:
     """values: (1, C, H, W) float32 -> (C, H, W) int32: rounded, and clamped to what the tables can express.
 
-    which: table numbers of the (C, H, W) values, any shape that reshapes to theirs; tables: with escape.
+    indices: table indices of the (C, H, W) values, any shape that reshapes to theirs; tables: with escape.
     """
     rounded = torch.round(values[0].float()).clamp(-(2.0**30), 2.0**30).to(torch.int32).cpu().numpy()
-    return np.clip(rounded, *symbol_range(which, tables, rounded.shape)).astype(np.int32)
+    return np.clip(rounded, *symbol_range(indices.reshape(rounded.shape), tables)).astype(np.int32)
 
 
-def walk_from(centre: torch.Tensor, which: np.ndarray, tables: TableSet) -> Walk:
-    """The `Refinable.walk` of a family whose prediction of y, `centre`, does not depend on y. which: (C, H, W)."""
+def quantiser_around(centre: torch.Tensor, indices: np.ndarray, tables: TableSet) -> Quantiser:
+    """The `TileCodec.quantiser` of a family whose prediction of y does not depend on y.
+
+    centre: the prediction, float32 that broadcasts to (1, C, H, W); indices: (C, H, W) table indices.
+    """
     lowest, highest = (
-        torch.from_numpy(side).to(centre.device, torch.float32) for side in symbol_range(which, tables, which.shape)
+        torch.from_numpy(side).to(centre.device, torch.float32) for side in symbol_range(indices, tables)
     )
 
-    def run(y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def quantise(
+        y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         residual = torch.clamp(rounding(y - centre), lowest, highest)
         return residual + centre, residual
 
-    return run
+    return quantise

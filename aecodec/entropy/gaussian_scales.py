@@ -59,7 +59,7 @@ def freeze_gaussians(scales: torch.Tensor, tail_mass: float) -> TableSet:
 
 
 class FixedScales(nn.Module):
-    """z (Z, h, w) integers -> table numbers (N, 4h, 4w), by integers only (nn/fixed_point.py).
+    """z (Z, h, w) integers -> table indices (N, 4h, 4w), by integers only (nn/fixed_point.py).
 
     hyper_synthesis: the network whose first `latents` outputs are the scales; z_channels: Z.
     """

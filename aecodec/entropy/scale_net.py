@@ -60,7 +60,7 @@ class ScaleNet(nn.Module):
     def forward(self, z: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
         """Training: z (B, Z, h, w) integers in float32; position (B,) quality in knots -> index, float32.
 
-        The index is real-valued and unclamped; rounding to table numbers happens when coding.
+        The index is real-valued and unclamped; rounding to table indices happens when coding.
         """
         h = z
         for i, layer in enumerate(self.layers):
@@ -86,7 +86,7 @@ class ScaleNet(nn.Module):
 
     @torch.no_grad()
     def exact(self, z: torch.Tensor, quality: int, steps_per_knot: int) -> torch.Tensor:
-        """z (1, Z, h, w) int -> table numbers (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
+        """z (1, Z, h, w) int -> table indices (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
         h = z.to(torch.float64)
         for i, layer in enumerate(self._convs()):
             h = layer.exact(h)

@@ -19,7 +19,16 @@ from torch import nn
 
 from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
 from ..coding.tables import TableCounts, TableSet
-from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, QUALITY_STEPS, CheckpointError, LatentCode, Loss, SymbolPlane, Walk
+from ..contracts import (
+    QUALITY_KNOT,
+    QUALITY_KNOTS,
+    QUALITY_STEPS,
+    CheckpointError,
+    LatentCode,
+    Loss,
+    Quantiser,
+    SymbolPlane,
+)
 from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
 from ..entropy.hyper_prior import HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
@@ -209,8 +218,12 @@ class ExactHyperprior(nn.Module):
         """Fit the frozen tables to the integers that pictures really give, at every knot.
 
         Training sees noise in place of rounding, so the densities it learns are not quite those of the
-        rounded latents. pictures: (1, 3, H, W) float32 in [0, 1] each, sides multiples of ``alignment``.
+        rounded latents. pictures: (1, 3, H, W) float32 in [0, 1] each, sides multiples of ``alignment``; without any,
+        the tables stay as they are.
         """
+        pictures = list(pictures)
+        if not pictures:
+            return
         counts = {name: TableCounts(tables) for name, tables in self.tables.items()}
         for picture in pictures:
             y = self.analyse(picture)
@@ -234,7 +247,7 @@ class ExactHyperprior(nn.Module):
         return torch.tensor([quality / QUALITY_KNOT], device=self.y_gain.device)
 
     def _hyper_tables(self, quality: int, height: int, width: int) -> np.ndarray:
-        """Table numbers of z (Z * height * width,): the nearest knot's table of each channel."""
+        """Table indices of z (Z * height * width,): the nearest knot's table of each channel."""
         knot = (2 * quality + QUALITY_KNOT) // (2 * QUALITY_KNOT)
         channel = np.arange(self.config.hyper_latents, dtype=np.int32)
         return np.repeat(knot * self.config.hyper_latents + channel, height * width)
@@ -262,9 +275,9 @@ class ExactHyperprior(nn.Module):
         """Lambda of a quality step, the weight of the mean squared error on [0, 1] against bits per pixel."""
         return float(self.lagrangian(self._position(quality)))
 
-    def table_numbers(self, code: LatentCode) -> np.ndarray:
+    def table_indices(self, code: LatentCode) -> np.ndarray:
         """Scale indices of a tile, (N, H, W) uint8."""
-        return self._scale_indices(_hyper_latents(code), code.quality) if code.numbers is None else code.numbers
+        return self._scale_indices(_hyper_latents(code), code.quality) if code.indices is None else code.indices
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) of one tile, H and W multiples of 4 -> its integers at a quality step."""
@@ -272,15 +285,15 @@ class ExactHyperprior(nn.Module):
         z = round_half_up(self.hyper_analysis(y).float()).clamp(-self.config.z_max, self.config.z_max)
         z_int = z[0].to(torch.int32).cpu().numpy()
         index = self._scale_indices(z_int, quality)
-        residual = self.walk(z_int, index, quality)(y, round_half_up)[1]
+        residual = self.quantiser(z_int, index, quality)(y, round_half_up)[1]
         return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality, index)
 
-    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
-        """See `Refinable.walk`: rounds to what the tables can express, and to 0 where the scale index is 0."""
+    def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
+        """See `TileCodec.quantiser`: rounds to what the tables can express, and to 0 where the scale index is 0."""
         device, table = self.y_gain.device, self.tables["y"]
         z_hat = torch.from_numpy(z).to(device, torch.float32)[None]
-        reach = torch.from_numpy(-table.offsets[numbers] + ESCAPE_LIMIT * np.int32(table.escape))
-        reach = torch.where(torch.from_numpy(numbers) == 0, 0, reach).to(device, torch.float32)
+        reach = torch.from_numpy(-table.offsets[indices] + ESCAPE_LIMIT * np.int32(table.escape))
+        reach = torch.where(torch.from_numpy(indices) == 0, 0, reach).to(device, torch.float32)
         inverse = self.gain(self.y_inverse, self._position(quality))[:, :, None, None]
 
         def run(y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -308,7 +321,7 @@ class ExactHyperprior(nn.Module):
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
         z = _hyper_latents(code)
         z_tables = self._hyper_tables(code.quality, z.shape[1], z.shape[2])
-        index = self.table_numbers(code)
+        index = self.table_indices(code)
         coded = index > 0
         return [
             (SymbolPlane(z.ravel(), z_tables), self.tables["z"]),

@@ -7,6 +7,7 @@ effect. Which table codes a symbol depends on its channel alone, so files decode
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 
 from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
-from ..contracts import LatentCode, Loss, SymbolPlane, Walk
+from ..contracts import LatentCode, Loss, Quantiser, SymbolPlane
 from ..entropy.bottleneck import (
     channel_tables,
     freeze_bottleneck,
@@ -23,9 +24,9 @@ from ..entropy.bottleneck import (
     make_bottleneck,
     medians,
     nearest_symbols,
+    quantiser_around,
     require_compressai,
     search_quantiles,
-    walk_from,
 )
 from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
 from ..nn.quantise import uniform_noise
@@ -94,6 +95,9 @@ class FactorizedPrior(nn.Module):
     def prove_exact(self) -> None:
         """Nothing to prove: a table is chosen by the number of its channel."""
 
+    def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
+        """Nothing to fit: the tables are those of the learnt densities."""
+
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
@@ -115,13 +119,13 @@ class FactorizedPrior(nn.Module):
         """y as it is: the quantisation step is 1."""
         return y
 
-    def table_numbers(self, code: LatentCode) -> np.ndarray:
-        """(M, H, W): the numbers of the channels."""
+    def table_indices(self, code: LatentCode) -> np.ndarray:
+        """(M, H, W) int32: every channel has the table of its own number."""
         return channel_tables(*code.y.shape).reshape(code.y.shape)
 
-    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
-        """See `Refinable.walk`."""
-        return walk_from(medians(self.entropy_bottleneck), numbers, self.tables["y"])
+    def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
+        """See `TileCodec.quantiser`."""
+        return quantiser_around(medians(self.entropy_bottleneck), indices, self.tables["y"])
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile."""

@@ -8,6 +8,7 @@ fixed point (entropy/gaussian_scales.py), so that files decode to the same laten
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,9 @@ from torch import nn
 
 from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
-from ..contracts import CheckpointError, LatentCode, Loss, SymbolPlane, Walk
+from ..contracts import CheckpointError, LatentCode, Loss, Quantiser, SymbolPlane
 from ..entropy import bottleneck, gaussian_scales
-from ..entropy.bottleneck import channel_tables, medians, nearest_symbols, walk_from
+from ..entropy.bottleneck import channel_tables, medians, nearest_symbols, quantiser_around
 from ..nn.fixed_point import EXACT_BOUND
 from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
 from ..nn.quantise import uniform_noise
@@ -125,6 +126,9 @@ class MeanScaleHyperprior(nn.Module):
                 f"exact below {EXACT_BOUND} only"
             )
 
+    def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
+        """Nothing to fit: the tables are those of the learnt density and of exact Gaussians."""
+
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
@@ -149,13 +153,13 @@ class MeanScaleHyperprior(nn.Module):
         """y as it is: the quantisation step is 1."""
         return y
 
-    def table_numbers(self, code: LatentCode) -> np.ndarray:
+    def table_indices(self, code: LatentCode) -> np.ndarray:
         """Which Gaussian codes each latent, (M, H, W) uint8."""
-        return self.fixed_scales.exact(self._hyper_symbols(code)) if code.numbers is None else code.numbers
+        return self.fixed_scales.exact(self._hyper_symbols(code)) if code.indices is None else code.indices
 
-    def walk(self, z: np.ndarray | None, numbers: np.ndarray, quality: int) -> Walk:
-        """See `Refinable.walk`."""
-        return walk_from(self._means(torch.from_numpy(z)), numbers, self.tables["y"])
+    def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
+        """See `TileCodec.quantiser`."""
+        return quantiser_around(self._means(torch.from_numpy(z)), indices, self.tables["y"])
 
     def _means(self, z: torch.Tensor) -> torch.Tensor:
         """z (N, h, w) int32 symbols -> predicted means of y (1, M, 4h, 4w) float32."""
@@ -172,7 +176,7 @@ class MeanScaleHyperprior(nn.Module):
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; every latent is coded."""
         z = self._hyper_symbols(code)
-        index = self.table_numbers(code)
+        index = self.table_indices(code)
         return [
             (SymbolPlane(z.ravel(), channel_tables(*z.shape)), self.tables["z"]),
             (SymbolPlane(code.y.ravel(), index.ravel()), self.tables["y"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -245,11 +245,12 @@ def export(run: Run, path: Path, source: BatchSource, device: torch.device) -> b
         family_name=run.config.family,
         card=card,
         half=run.config.half,
-        calibration=_calibration(run.config, source, device) if hasattr(run.ema, "calibrate") else (),
+        calibration=_calibration(run.config, source, device),
     )
 
 
-def _calibration(config: TrainConfig, source: BatchSource, device: torch.device) -> list[torch.Tensor]:
+def _calibration(config: TrainConfig, source: BatchSource, device: torch.device) -> Iterator[torch.Tensor]:
     """The same random items at every export, so that exporting changes nothing in the run."""
     rng = torch.Generator(device=device).manual_seed(config.seed)
-    return [source.draw(1, rng, 1.0).cpu() for _ in range(config.calibration)]
+    for _ in range(config.calibration):
+        yield source.draw(1, rng, 1.0).cpu()

@@ -16,7 +16,7 @@ from aecodec.codec.codec import Codec
 from aecodec.codec.refine import STEPS, BitCost, check_effort, file_cost
 from aecodec.coding import container
 from aecodec.coding.tables import freeze_symmetric
-from aecodec.contracts import FrozenModel, UsageError
+from aecodec.contracts import UsageError
 from aecodec.data.images import Picture
 from aecodec.nn.quantise import round_half_up, soft_round
 
@@ -120,24 +120,6 @@ def test_levels_out_of_range_are_usage_errors(codec, effort):
         codec.encode_picture(Picture(natural_picture(8, 8)), effort=effort)
 
 
-def test_a_family_without_the_protocol_is_refused(frozen: FrozenModel):
-    class Plain:
-        """A TileCodec and nothing more."""
-
-        def __init__(self, model):
-            self.model = model
-            self.distortion_weight = None
-
-        def __getattr__(self, name):
-            if name in ("walk", "scaled", "table_numbers"):
-                raise AttributeError(name)
-            return getattr(self.model, name)
-
-    codec = Codec(replace(frozen, module=Plain(frozen.module)))
-    with pytest.raises(UsageError, match="cannot be refined"):
-        codec.encode_picture(Picture(natural_picture(64, 64)), effort=2)
-
-
 def test_the_command_line(tmp_path: Path, quick, capsys):
     photo = tmp_path / "photo.png"
     Image.fromarray(natural_picture(96, 128)).save(photo)
@@ -152,12 +134,12 @@ def test_the_command_line(tmp_path: Path, quick, capsys):
 def test_bits_at_integers_are_those_of_the_tables_and_straight_between():
     tables = freeze_symmetric([np.array([0.9, 0.05]), np.array([0.3, 0.2, 0.1, 0.05])])
     rng = np.random.default_rng(0)
-    numbers = rng.integers(0, 2, (3, 4, 5))
+    indices = rng.integers(0, 2, (3, 4, 5))
     symbols = rng.integers(-6, 7, (3, 4, 5))
-    cost = BitCost(tables, numbers, torch.device("cpu"))
+    cost = BitCost(tables, indices, torch.device("cpu"))
 
     def bits(values: np.ndarray) -> float:
-        return tables.bits(values.ravel(), numbers.ravel())
+        return tables.bits(values.ravel(), indices.ravel())
 
     residual = torch.from_numpy(symbols).float()[None]
     assert float(cost(residual)) == pytest.approx(bits(symbols), rel=1e-6)

@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL, as_batch, natural_picture
 
 from aecodec import checkpoint
-from aecodec.contracts import QUALITY_STEPS, Loss, Model, Refinable, TileCodec
+from aecodec.contracts import QUALITY_STEPS, Loss, Model, TileCodec
 from aecodec.models import FAMILIES
 from aecodec.nn.quantise import round_half_up, round_ste
 
@@ -146,18 +146,17 @@ def test_decoding_inverts_encoding(saved, quality):
 
 
 @pytest.mark.parametrize("quality", [0, 333, QUALITY_STEPS])
-def test_walking_with_hard_rounding_is_quantising_and_its_inverse(saved, quality):
+def test_the_quantiser_with_hard_rounding_is_quantising_and_its_inverse(saved, quality):
     codec = checkpoint.load(saved[1]).module
-    assert isinstance(codec, Refinable)
     y = codec.analyse(as_batch(natural_picture(2 * codec.alignment, 2 * codec.alignment)))
     code = codec.quantise(y, quality)
-    numbers = codec.table_numbers(code)
-    assert numbers.shape == code.y.shape
+    indices = codec.table_indices(code)
+    assert indices.shape == code.y.shape
     scaled = codec.scaled(y, quality).requires_grad_()
-    y_hat, residual = codec.walk(code.z, numbers, quality)(scaled, round_half_up)
+    y_hat, residual = codec.quantiser(code.z, indices, quality)(scaled, round_half_up)
     assert np.array_equal(residual[0].detach().numpy(), code.y)
     torch.testing.assert_close(y_hat, codec.dequantise(code))
-    codec.walk(code.z, numbers, quality)(scaled, round_ste)[0].square().sum().backward()
+    codec.quantiser(code.z, indices, quality)(scaled, round_ste)[0].square().sum().backward()
     assert torch.isfinite(scaled.grad).all()
     assert codec.distortion_weight(quality) > 0
 
