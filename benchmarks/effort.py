@@ -39,12 +39,12 @@ def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCod
     """Our codec at one level of effort, named after it."""
     return FileCodec(
         name=f"aec-{codec.name}-effort{effort}",
-        settings=f"aecodec, model {codec.name}, effort {effort}, device {codec.device.type}",
+        settings=f"aecodec, model {codec.name}, effort {effort}, device {codec.engine.device.type}",
         version=codec.fingerprint.hex(),
         qualities=qualities,
         encode=lambda image, quality: codec.encode(image, quality=quality, effort=effort),
         decode=lambda data: codec.decode(data).convert("RGB"),
-        tile_codec=codec.frozen.module,
+        tile_codec=codec.engine,
         whole=False,
         learned=True,
     )

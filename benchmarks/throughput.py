@@ -23,15 +23,15 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from aecodec.engine.device import pick_device
 
 from aecodec.bench import provenance
 from aecodec.bench.measurements import pictures_in, read_rgb
 from aecodec.codec.codec import Codec
-from aecodec.codec.decoder import padded_sides
+from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.contracts import AecodecError
 from aecodec.data.images import Picture
-from aecodec.device import pick_device
 
 PEERS = ("mbt2018-mean", "cheng2020-anchor")
 #: compressai's quality whose width is that of its published mid-rate points.
@@ -77,8 +77,8 @@ def ours(codec: Codec, pixels: np.ndarray, batch: int, seconds: float) -> tuple[
         def encode() -> list[bytes]:
             return list(pool.map(lambda _: codec.encode_picture(Picture(pixels)).data, range(batch)))
 
-        encoding, files = timed(encode, codec.device, seconds)
-        decoding = timed(lambda: list(pool.map(codec.decode_picture, files)), codec.device, seconds)[0]
+        encoding, files = timed(encode, codec.engine.device, seconds)
+        decoding = timed(lambda: list(pool.map(codec.decode_picture, files)), codec.engine.device, seconds)[0]
     return encoding, decoding, len(files[0])
 
 
@@ -160,9 +160,7 @@ def latents(codec: Codec, data: bytes) -> list[np.ndarray]:
     parsed = container.parse(data)
     if len(parsed.tiles) != 1:
         raise click.ClickException("--check takes pictures of one tile; these are larger")
-    module: Any = codec.frozen.module
-    sides = padded_sides(parsed.header.height, parsed.header.width, module.alignment)
-    code = module.decode_tile(parsed.tiles[0], parsed.header.quality, *(side // module.stride for side in sides))
+    (code,) = latent_codes(codec.engine, parsed)
     return [np.asarray(code.y), np.asarray(code.z)]
 
 
@@ -201,7 +199,7 @@ def main(
         codec = Codec.from_pretrained(model, device=str(place), precision=precision)
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
-    module: Any = codec.frozen.module
+    module: Any = codec.engine.module
     if compiled:
         module.analysis.compile()
         module.synthesis.compile()

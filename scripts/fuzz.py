@@ -18,7 +18,6 @@ from pathlib import Path
 
 import click
 
-from aecodec import checkpoint
 from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.chunks import CRC, HEAD, MIN_CHUNK
@@ -95,7 +94,7 @@ class Law:
     """Checks outcomes; counts them in ``outcomes``. decode_share: how many of the files that parse are decoded."""
 
     def __init__(self, decode_share: float = 1.0) -> None:
-        self.codec = Codec(checkpoint.load(MODEL), "float32")
+        self.codec = Codec.from_pretrained(MODEL, precision="float32")
         self.outcomes: Counter[str] = Counter()
         self.slowest = 0.0
         self._share = decode_share

@@ -16,10 +16,10 @@ import torch
 
 from aecodec import checkpoint
 from aecodec.codec.codec import Codec
+from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
-from aecodec.data.tiling import tiles
 from aecodec.models import FAMILIES
 
 SMALL: dict[str, dict[str, int]] = {
@@ -83,9 +83,7 @@ def kinds() -> dict[str, tuple[Picture, int, SemanticHash | None]]:
 def latents_digest(codec: Codec, parsed: container.Container) -> str:
     """SHA-256 over the decoded integers of all tiles in order, y before z, as little-endian 32-bit."""
     digest = hashlib.sha256()
-    places = tiles(*codec._latent_sides(parsed.header.height, parsed.header.width), parsed.header.tile // 16)
-    for payload, place in zip(parsed.tiles, places, strict=True):
-        code = codec._model.decode_tile(payload, parsed.header.quality, *place.size)
+    for code in latent_codes(codec.engine, parsed):
         digest.update(code.y.astype("<i4").tobytes())
         digest.update(b"" if code.z is None else code.z.astype("<i4").tobytes())
     return digest.hexdigest()
@@ -98,9 +96,8 @@ def write_kinds(folder: Path) -> None:
         if path.exists():
             raise click.ClickException(f"{path} exists; golden files are never rewritten")
     record = {}
-    frozen = checkpoint.load(folder / "exact-hyperprior.safetensors")
     for name, (picture, tile, hashed) in kinds().items():
-        codec = Codec(frozen, "float32", tile=tile)
+        codec = Codec.from_pretrained(folder / "exact-hyperprior.safetensors", precision="float32", tile=tile)
         data = codec.encode_picture(picture, quality=60, semantic_hash=hashed).data
         paths[name].write_bytes(data)
         parsed = container.parse(data)
@@ -133,14 +130,12 @@ def main(folder: Path, only_kinds: bool) -> None:
     for family in sorted(name for name, family in FAMILIES.items() if family.role == "codec"):
         path = folder / f"{family}.safetensors"
         checkpoint.save(make_model(family), path, name="golden", family_name=family, card={})
-        codec = Codec(checkpoint.load(path))
+        codec = Codec.from_pretrained(path)
         for quality in QUALITIES if codec.variable_rate else (50,):
             encoded = codec.encode_picture(Picture(golden_picture()), quality=quality)
             name = f"{family}-q{quality:g}"
             (folder / f"{name}.aec").write_bytes(encoded.data)
-            parsed = container.parse(encoded.data)
-            height, width = codec._latent_sides(parsed.header.height, parsed.header.width)
-            code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, height, width)
+            (code,) = latent_codes(codec.engine, container.parse(encoded.data))
             arrays = {"y": code.y} if code.z is None else {"y": code.y, "z": code.z}
             np.savez_compressed(folder / f"{name}.npz", **arrays)
             record[name] = {"family": family, "bytes": len(encoded.data), "nonzero": int(np.count_nonzero(code.y))}

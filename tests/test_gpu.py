@@ -25,7 +25,7 @@ def test_files_cross_devices_with_equal_latents(writer, reader, precision):
     codes, pictures = [], []
     for device in (writer, reader):
         codec = Codec.from_pretrained(device=device, precision=precision)
-        codes.append(codec.frozen.module.decode_tile(parsed.tiles[0], parsed.header.quality, 20, 28))
+        codes.append(codec.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 20, 28))
         pictures.append(codec.decode_picture(data).pixels)
     assert np.array_equal(codes[0].y, codes[1].y)
     assert np.array_equal(codes[0].z, codes[1].z)

@@ -35,7 +35,7 @@ def saved(photo, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiled(tmp_path_factory) -> bytes:
-    codec = aecodec.Codec(aecodec.pillow._codec_of(None).frozen, "float32", tile=256)
+    codec = aecodec.Codec.from_pretrained(precision="float32", tile=256)
     return codec.encode_picture(Picture(natural_picture(70, 800))).data
 
 

@@ -56,7 +56,7 @@ class Writers:
     def __init__(self, folder: Path) -> None:
         torch.set_num_threads(1)
         os.chdir(folder)
-        self.codec = Codec(checkpoint.load(GOLDEN / "v1" / "exact-hyperprior.safetensors"), "float32")
+        self.codec = Codec.from_pretrained(GOLDEN / "v1" / "exact-hyperprior.safetensors", precision="float32")
         self.models = [checkpoint.load(GOLDEN / "v1" / f"{name}.safetensors") for name in ("exact-hyperprior",) * 2]
         torch.nn.init.zeros_(self.models[1].module.analysis.leave.weight)
         rng = np.random.default_rng(0)

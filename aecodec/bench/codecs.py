@@ -207,7 +207,7 @@ def open_ours(model: str | None, device: str, qualities: tuple[float, ...]) -> F
         qualities,
         lambda image, quality: codec.encode(image, quality=quality),
         lambda data: codec.decode(data).convert("RGB"),
-        tile_codec=codec.frozen.module,
+        tile_codec=codec.engine,
         whole=False,
         learned=True,
     )

@@ -24,9 +24,10 @@ def encode_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 values[option.name] = parse_size(values[option.name])
         return command(options=EncodeOptions(**values), **given)
 
+    offered: Callable[..., Any] = checked
     for option in reversed(fields(EncodeOptions)):
-        checked = _click_option(option)(checked)
-    return checked
+        offered = _click_option(option)(offered)
+    return offered
 
 
 def _flag(option: Field[Any]) -> Flag:

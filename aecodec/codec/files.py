@@ -107,9 +107,9 @@ def encode_source(
 ) -> tuple[Encoded, tuple[str, ...]]:
     """A picture file, or the bytes of one, encoded -> the new file and notices; nothing is written.
 
-    name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply" turns
-    the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher: of the semantic hash that
-    the file carries, none unless given. Raises ImageReadError, UsageError, TargetUnreachableError, BitstreamError.
+    name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply"
+    turns the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher: of the semantic hash
+    that the file carries, none unless given. Raises ImageReadError, UsageError, TargetUnreachableError, BitstreamError.
     """
     name = name or str(source)
     original = read_picture(source, name, orientation=orientation, windowed=True)
@@ -138,8 +138,8 @@ def compress(
     """A picture file -> an .aec file beside it (or at ``target``), written atomically.
 
     options, changes: as in `Codec.encode_picture`. codec: an already loaded one, instead of ``model`` and ``device``.
-    strip, orientation: see `encode_source`. with_hash: carry a semantic hash, about 40 bytes, by which the file is found
-    without being decoded; hasher: of which model, the embedded one unless given. Raises ImageReadError,
+    strip, orientation: see `encode_source`. with_hash: carry a semantic hash, about 40 bytes, by which the file is
+    found without being decoded; hasher: of which model, the embedded one unless given. Raises ImageReadError,
     OutputExistsError, OutputError, UnknownName, UsageError, TargetUnreachableError.
     """
     asked = EncodeOptions.of(options, changes)

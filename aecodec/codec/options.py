@@ -15,8 +15,8 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Flag:
-    """How the command line offers a field. name: the flag, made from the field's unless given; low, high: the range of a
-    number; open_low: whether ``low`` itself is outside; size: whether bytes may be written as 60k or 1.5M."""
+    """How the command line offers a field. name: the flag, made from the field's unless given; low, high: the range of
+    a number; open_low: whether ``low`` itself is outside; size: whether bytes may be written as 60k or 1.5M."""
 
     help: str
     name: str = ""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..coding.container import Container
 from ..contracts import BitstreamError, LatentCode
 from ..data.tiling import Window, cut_padded, tiles
 from ..engine.protocol import Engine
@@ -70,6 +71,14 @@ class Grid:
         for other in (n for r in (row - 1, row, row + 1) for n in self.row(r)):
             if self.places[other].touches(window):
                 yield other
+
+
+def latent_codes(engine: Engine, parsed: Container) -> Iterator[LatentCode]:
+    """The integers of every tile of a parsed file, in raster order. Raises BitstreamError."""
+    header = parsed.header
+    places = Grid.of(engine, header.height, header.width, header.tile).places
+    for payload, place in zip(parsed.tiles, places, strict=True):
+        yield engine.decode_tile(payload, header.quality, *place.size)
 
 
 def analyse(engine: Engine, grid: Grid, pixels: np.ndarray, place: Window) -> np.ndarray:

@@ -25,9 +25,10 @@ class TorchEngine:
 
     def __init__(self, frozen: FrozenModel, precision: str = "auto") -> None:
         """Raises CheckpointError for a model that codes no pictures."""
-        if not isinstance(frozen.module, TileCodec):
-            raise CheckpointError(f"{frozen.name} is a model of family {frozen.family}, which codes no pictures")
+        self.frozen = frozen
         self.module: Any = frozen.module
+        if not isinstance(self.module, TileCodec):
+            raise CheckpointError(f"{frozen.name} is a model of family {frozen.family}, which codes no pictures")
         self.precision = precision
         self.device: torch.device = next(frozen.module.parameters()).device
         self.name, self.family, self.fingerprint = frozen.name, frozen.family, frozen.fingerprint

@@ -13,7 +13,6 @@ from conftest import natural_picture
 from PIL import Image
 from places import GOLDEN, ROOT
 
-from aecodec import checkpoint
 from aecodec.codec.codec import Codec
 
 FLAGSHIP = GOLDEN / "v1" / "exact-hyperprior.safetensors"
@@ -44,7 +43,7 @@ def test_the_band_is_what_lies_beside_borders(module):
 
 def test_seams_compare_the_band_with_the_rest_and_with_no_borders(module):
     seams = module("seams")
-    codec = Codec(checkpoint.load(FLAGSHIP), "float32")
+    codec = Codec.from_pretrained(FLAGSHIP, precision="float32")
     for pixels in (seams.smooth(512), seams.textured(512)):
         assert pixels.std() > 10
         inside, outside, whole = seams.measure([pixels], 256, 50.0, codec)

@@ -18,6 +18,7 @@ from aecodec.cli import run
 from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
+from aecodec.engine.torch_engine import TorchEngine
 from aecodec.index.hash_index import HashIndex
 
 
@@ -142,7 +143,9 @@ def test_aec_files_are_decoded_upright(photos, capsys):
 def test_a_folder_whose_aec_files_carry_short_hashes_is_indexed_without_decoding_them(photos, frozen, capsys):
     pixels = natural_picture(64, 96, 1)
     data = (
-        Codec(frozen).encode_picture(Picture(pixels), semantic_hash=SemanticHash("blocks", b"\x01" * 8, bytes(4))).data
+        Codec(TorchEngine(frozen))
+        .encode_picture(Picture(pixels), semantic_hash=SemanticHash("blocks", b"\x01" * 8, bytes(4)))
+        .data
     )
     (photos / "a.aec").write_bytes(data)  # of a model that is in no zoo: decoding it would fail
     assert run(["index", "build", "photos", "-o", "a.hix"]) == 0

@@ -12,12 +12,15 @@ from PIL import Image
 
 import aecodec
 from aecodec.codec.codec import Codec
-from aecodec.codec.files import codec_for
+from aecodec.codec.decoder import TileDecoder
+from aecodec.codec.files import Codecs
 from aecodec.codec.target import Target, search
+from aecodec.codec.tiles import Grid, analyse, cut
 from aecodec.coding import container
 from aecodec.contracts import BitstreamError, ModelMismatchError, OutputExistsError, TargetUnreachableError, UsageError
 from aecodec.data.images import Picture, pack_alpha, read_picture
 from aecodec.data.tiling import Window, crop_window
+from aecodec.engine.torch_engine import TorchEngine
 from aecodec.metrics.psnr import psnr
 
 
@@ -72,18 +75,18 @@ def test_tiles_leave_no_seam(codec):
 
 def small_tiles(codec: Codec, jobs: int = 1) -> Codec:
     """The same codec with tiles of 256 pixels, so that small pictures have several."""
-    return Codec(codec.frozen, "float32", tile=256, jobs=jobs)
+    return Codec(codec.engine, tile=256, jobs=jobs)
 
 
 def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec):
     """The margin covers what the transforms look at, so windows change nothing but rounding."""
     data = small_tiles(codec).encode_picture(Picture(scene(300, 600)), quality=60).data
     parsed = container.parse(data)
-    decoder = codec._decoder(parsed, map)
+    decoder = TileDecoder(codec.engine, parsed, map)
     with torch.inference_mode():
-        tiles = [decoder.latents(number) for number in range(6)]
-        latents = torch.cat([torch.cat(tiles[:3], dim=3), torch.cat(tiles[3:], dim=3)], dim=2)
-        whole = codec._model.synthesise(latents, parsed.header.quality)[0, :, :300, :600]
+        parts = [decoder.latents(index) for index in range(6)]
+        latents = np.concatenate([np.concatenate(parts[:3], axis=2), np.concatenate(parts[3:], axis=2)], axis=1)
+        whole = codec.engine.module.synthesise(torch.from_numpy(latents)[None], parsed.header.quality)[0, :, :300, :600]
     levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
     difference = np.abs(levels - codec.decode_picture(data).pixels.astype(int))
     assert difference.max() <= 1
@@ -92,10 +95,12 @@ def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec):
 
 def test_analysis_in_windows_equals_analysis_in_one_piece(codec):
     pixels, tiled = scene(320, 640), small_tiles(codec)
-    whole = codec._analyse(pixels, Window(0, 0, 20, 40))
-    for place in tiled._places(320, 640):
-        part = tiled._analyse(pixels, place)
-        torch.testing.assert_close(part, whole[:, :, place.slices[0], place.slices[1]], rtol=1e-3, atol=2e-3)
+    whole = codec.engine.analyse(pixels)
+    grid = Grid.of(tiled.engine, 320, 640, tiled.tile)
+    assert len(grid.places) == 6
+    for place in grid.places:
+        part = analyse(tiled.engine, grid, pixels, place)
+        np.testing.assert_allclose(part, cut(whole, place), rtol=1e-3, atol=2e-3)
 
 
 def test_threads_change_no_byte_and_no_pixel(codec):
@@ -128,7 +133,7 @@ def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
     """With next to no effect on the file."""
     picture = Picture(scene(256, 384))
     full = codec.encode_picture(picture, target_psnr=30)
-    monkeypatch.setattr("aecodec.codec.codec.FULL_LATENTS", 0)
+    monkeypatch.setattr("aecodec.codec.encoder.FULL_LATENTS", 0)
     half = codec.encode_picture(picture, target_psnr=30)
     assert abs(half.quality - full.quality) <= 2
     assert len(half.data) == pytest.approx(len(full.data), rel=0.01)
@@ -138,7 +143,7 @@ def test_encoding_in_bfloat16_costs_next_to_nothing(codec):
     """Equal quality setting: within 1 % of the bytes and 0.05 dB of float32."""
     picture, results = Picture(scene(256, 384)), []
     for precision in ("float32", "bfloat16"):
-        data = Codec(codec.frozen, precision).encode_picture(picture, quality=90).data
+        data = Codec(TorchEngine(codec.engine.frozen, precision)).encode_picture(picture, quality=90).data
         results.append((len(data), psnr(picture.pixels, codec.decode_picture(data).pixels)))
     (size, level), (half_size, half_level) = results
     assert half_size == pytest.approx(size, rel=0.01)
@@ -285,8 +290,8 @@ def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):
                 for precision in ("float32", "bfloat16"):
                     torch.set_num_threads(count)
                     with torch.backends.mkldnn.flags(enabled=kernels):
-                        reader = Codec(codec.frozen, precision)
-                        code = reader._model.decode_tile(parsed.tiles[0], parsed.header.quality, 12, 20)
+                        reader = Codec(TorchEngine(codec.engine.frozen, precision))
+                        code = reader.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 12, 20)
                         found.append((code.y.tobytes(), code.z.tobytes()))
                         pixels = reader.decode_picture(data).pixels
                         assert psnr(pixels, codec.decode_picture(data).pixels) > 40
@@ -302,7 +307,9 @@ def test_files_written_under_any_setting_can_be_read_under_any_other(codec):
         for count, kernels, precision in ((1, True, "float32"), (2, False, "float32"), (2, True, "bfloat16")):
             torch.set_num_threads(count)
             with torch.backends.mkldnn.flags(enabled=kernels):
-                data = Codec(codec.frozen, precision).encode_picture(Picture(pixels), quality=75).data
+                data = (
+                    Codec(TorchEngine(codec.engine.frozen, precision)).encode_picture(Picture(pixels), quality=75).data
+                )
             torch.set_num_threads(3 - count)
             with torch.backends.mkldnn.flags(enabled=not kernels):
                 assert psnr(codec.decode_picture(data).pixels, pixels) > 28
@@ -317,8 +324,8 @@ def test_estimated_and_real_size_agree(codec):
     for quality in (20, 50, 90):
         data = codec.encode_picture(Picture(pixels), quality=quality).data
         parsed = container.parse(data)
-        code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, 32, 48)
-        ideal = sum(tables.bits(p.symbols, p.tables) for p, tables in codec._model.symbol_planes(code)) / 8
+        code = codec.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 32, 48)
+        ideal = sum(tables.bits(p.symbols, p.tables) for p, tables in codec.engine.symbol_planes(code)) / 8
         assert ideal - 1 <= len(data) <= 1.005 * ideal + 48 + container.MIN_CHUNK
 
 
@@ -349,7 +356,7 @@ def test_another_model_is_refused(codec):
     with pytest.raises(ModelMismatchError, match="other"):
         codec.decode_picture(data)
     with pytest.raises(ModelMismatchError, match=b"another!".hex()):
-        codec_for(data)
+        Codecs().of(container.parse(data).header)
 
 
 def test_a_payload_of_another_tile_is_refused(codec):

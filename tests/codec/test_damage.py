@@ -15,7 +15,6 @@ import pytest
 from conftest import natural_picture
 from PIL import Image
 
-from aecodec import checkpoint
 from aecodec.cli import run
 from aecodec.codec.codec import Codec
 from aecodec.coding import container
@@ -23,13 +22,14 @@ from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Container, Header
 from aecodec.contracts import AecodecError, BitstreamError, FrozenModel
 from aecodec.data.images import Picture
+from aecodec.engine.torch_engine import TorchEngine
 
 SIDE = 256
 
 
 @pytest.fixture(scope="module")
 def codec(frozen: FrozenModel) -> Codec:
-    return Codec(frozen, "float32", tile=SIDE)
+    return Codec(TorchEngine(frozen, "float32"), tile=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def assert_rest_is_untouched(codec: Codec, data: bytes, lost: set[int], pixels: 
     picture = codec.decode_container(container.parse(data, partial=True))
     assert set(picture.damaged) == lost
     assert any("grey" in text for text in picture.notices)
-    reach = codec._model.context * codec._model.stride
+    reach = codec.engine.context * codec.engine.stride
     far = np.ones(pixels.shape[:2], bool)
     for number in lost:
         rows, columns = place(number)
@@ -370,4 +370,4 @@ def test_random_damage_never_touches_what_it_does_not_touch(codec, whole):
 def test_fingerprints_and_checkpoints_are_not_mixed_up(codec, whole, tmp_path):
     """The harness's model is not the one of this file: refused before anything is decoded."""
     with pytest.raises(AecodecError, match="fingerprint"):
-        Codec(checkpoint.load(fuzz.MODEL)).decode_picture(whole[0])
+        Codec.from_pretrained(fuzz.MODEL).decode_picture(whole[0])

@@ -11,6 +11,7 @@ from places import GOLDEN
 
 from aecodec import checkpoint
 from aecodec.codec.codec import Codec
+from aecodec.codec.tiles import Grid
 from aecodec.coding import container
 from aecodec.coding.golden import golden_digest
 from aecodec.contracts import BitstreamError
@@ -27,23 +28,23 @@ CASES = [
 @pytest.mark.parametrize(("folder", "name"), CASES, ids=[f"{f.name}-{n}" for f, n in CASES])
 def test_golden_file_decodes_to_the_recorded_latents(folder, name):
     family = json.loads((folder / "record.json").read_text())[name]["family"]
-    codec = Codec(checkpoint.load(folder / f"{family}.safetensors"))
+    codec = Codec.from_pretrained(folder / f"{family}.safetensors")
     data = (folder / f"{name}.aec").read_bytes()
     parsed = container.parse(data)
-    height, width = codec._latent_sides(parsed.header.height, parsed.header.width)
-    code = codec._model.decode_tile(parsed.tiles[0], parsed.header.quality, height, width)
+    (place,) = Grid.of(codec.engine, parsed.header.height, parsed.header.width, parsed.header.tile).places
+    code = codec.engine.decode_tile(parsed.tiles[0], parsed.header.quality, *place.size)
     with np.load(folder / f"{name}.npz") as recorded:
         assert np.array_equal(code.y, recorded["y"])
         if code.z is not None:
             assert np.array_equal(code.z, recorded["z"])
-    assert codec._model.encode_tile(code) == parsed.tiles[0]
+    assert codec.engine.encode_tile(code) == parsed.tiles[0]
     assert codec.decode_picture(data).pixels.shape == (70, 150, 3)
 
 
 @pytest.mark.parametrize(("folder", "name"), KINDS, ids=[f"{f.name}-{n}" for f, n in KINDS])
 def test_every_kind_of_file_decodes_to_what_is_on_record(folder, name):
     expected = json.loads((folder / "kinds.json").read_text())[name]
-    codec = Codec(checkpoint.load(folder / "exact-hyperprior.safetensors"))
+    codec = Codec.from_pretrained(folder / "exact-hyperprior.safetensors")
     parsed = container.parse((folder / f"kind-{name}.aec").read_bytes())
     header, found = parsed.header, parsed.semantic_hash
     assert {key: getattr(header, key) for key in ("width", "height", "channels", "tile")}.items() <= expected.items()

@@ -13,6 +13,7 @@ from aecodec.cli import run
 from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.data.images import read_picture
+from aecodec.engine.torch_engine import TorchEngine
 from aecodec.hasher import Hasher
 
 
@@ -47,7 +48,7 @@ def test_the_hash_counts_towards_a_target_size(photo, model_file):
 
 
 def test_the_function_carries_it_too_and_takes_another_hasher(photo, frozen, tmp_path):
-    codec = Codec(frozen)
+    codec = Codec(TorchEngine(frozen))
     hashes = {}
     for name, options in {
         "plain": {},
@@ -61,7 +62,7 @@ def test_the_function_carries_it_too_and_takes_another_hasher(photo, frozen, tmp
 
 
 def test_pixels_do_not_depend_on_the_hash(photo, frozen, tmp_path):
-    codec = Codec(frozen)
+    codec = Codec(TorchEngine(frozen))
     paths = [aecodec.compress(photo, tmp_path / f"{n}.aec", codec=codec, with_hash=bool(n)).output for n in range(2)]
     first, second = (np.asarray(codec.decode(path.read_bytes())) for path in paths)
     assert np.array_equal(first, second)
@@ -72,7 +73,7 @@ def test_the_hash_is_of_the_picture_as_it_is_shown(picture, frozen, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(picture).save(tmp_path / "camera.png", exif=exif)
-    codec, found = Codec(frozen), []
+    codec, found = Codec(TorchEngine(frozen)), []
     for orientation in ("apply", "keep"):
         done = aecodec.compress(
             tmp_path / "camera.png", tmp_path / f"{orientation}.aec", codec=codec, orientation=orientation

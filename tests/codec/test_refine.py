@@ -13,11 +13,13 @@ from PIL import Image
 
 from aecodec.cli import run
 from aecodec.codec.codec import Codec
-from aecodec.codec.refine import STEPS, BitCost, check_effort, file_cost
+from aecodec.codec.options import EncodeOptions
+from aecodec.codec.refine import STEPS, file_cost
 from aecodec.coding import container
 from aecodec.coding.tables import freeze_symmetric
 from aecodec.contracts import UsageError
 from aecodec.data.images import Picture
+from aecodec.engine.refinement import BitCost
 from aecodec.nn.quantise import round_half_up, soft_round
 
 
@@ -45,7 +47,7 @@ def test_effort_lowers_the_cost_of_the_real_file(codec, picture, quality):
     start = codec.encode_picture(source, quality=quality)
     found = codec.encode_picture(source, quality=quality, effort=4)
     assert found.quality == start.quality
-    assert file_cost(codec, source, found.data) < file_cost(codec, source, start.data)
+    assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, start.data)
     assert codec.decode_picture(found.data).pixels.shape == picture.shape
 
 
@@ -55,7 +57,7 @@ def test_more_steps_do_not_cost_more(codec, picture, monkeypatch):
     for steps in (0, 8, 40):
         monkeypatch.setitem(STEPS, 5, steps)
         data = codec.encode_picture(Picture(picture), quality=60, effort=5).data
-        costs.append(file_cost(codec, Picture(picture), data))
+        costs.append(file_cost(codec.engine, Picture(picture), data))
     assert costs[0] > costs[1] > costs[2]
 
 
@@ -64,7 +66,7 @@ def test_hyper_latents_and_header_stay_as_they_are(codec, picture, quick):
         container.parse(codec.encode_picture(Picture(picture), quality=50, effort=level).data) for level in (1, 5)
     )
     assert before.header == after.header
-    codes = [codec.frozen.module.decode_tile(parsed.tiles[0], 500, 8, 12) for parsed in (before, after)]
+    codes = [codec.engine.decode_tile(parsed.tiles[0], 500, 8, 12) for parsed in (before, after)]
     assert np.array_equal(codes[0].z, codes[1].z)
     assert not np.array_equal(codes[0].y, codes[1].y)
 
@@ -72,12 +74,12 @@ def test_hyper_latents_and_header_stay_as_they_are(codec, picture, quick):
 @pytest.mark.parametrize("grey", [False, True])
 def test_tiles_alpha_and_odd_sides(codec, grey, quick):
     """Neighbouring tiles see each other's latents; what is not latents passes through."""
-    codec = Codec(codec.frozen, tile=256)
+    codec = Codec(codec.engine, tile=256)
     pixels = natural_picture(70, 530)
     source = Picture(pixels[..., 0] if grey else pixels, {"icc": b"profile"}, alpha=pixels[..., 1])
     start, found = (codec.encode_picture(source, quality=50, effort=level) for level in (1, 3))
     assert len(container.parse(found.data).tiles) == 3
-    assert file_cost(codec, source, found.data) < file_cost(codec, source, start.data)
+    assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, start.data)
     back = codec.decode_picture(found.data)
     assert np.array_equal(back.alpha, source.alpha)
     assert back.metadata == source.metadata
@@ -109,13 +111,13 @@ def test_targets_are_met_without_going_over(codec, picture, target, quick):
         assert len(found.data) < len(plain.data)
     else:
         assert len(found.data) <= target.get("target_size", 0.4 * picture.shape[0] * picture.shape[1] / 8)
-        assert file_cost(codec, source, found.data) < file_cost(codec, source, replace(plain).data)
+        assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, replace(plain).data)
 
 
 @pytest.mark.parametrize("effort", [0, 10, -1])
 def test_levels_out_of_range_are_usage_errors(codec, effort):
     with pytest.raises(UsageError, match="effort"):
-        check_effort(effort)
+        EncodeOptions(effort=effort)
     with pytest.raises(UsageError, match="effort"):
         codec.encode_picture(Picture(natural_picture(8, 8)), effort=effort)
 

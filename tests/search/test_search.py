@@ -22,6 +22,7 @@ from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.contracts import ImageReadError, OutputExistsError, UsageError
 from aecodec.data.images import Picture
+from aecodec.engine.torch_engine import TorchEngine
 from aecodec.index.codes import distances
 from aecodec.index.hash_index import HashIndex
 from aecodec.search import building
@@ -229,7 +230,7 @@ def test_unfinished_work_is_saved_every_so_often(photos, monkeypatch):
 
 
 def write_aec(path: Path, frozen, pixels: np.ndarray, carried: SemanticHash | None) -> None:
-    path.write_bytes(Codec(frozen).encode_picture(Picture(pixels), semantic_hash=carried).data)
+    path.write_bytes(Codec(TorchEngine(frozen)).encode_picture(Picture(pixels), semantic_hash=carried).data)
 
 
 def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_path, frozen):
@@ -249,7 +250,7 @@ def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_pa
 
     def decode(data: bytes) -> np.ndarray:
         decoded.append(data)
-        return Codec(frozen).decode_picture(data).pixels
+        return Codec(TorchEngine(frozen)).decode_picture(data).pixels
 
     index, report = building.build(photos, tmp_path / "a.hix", reader(decode=decode))
     assert len(report.failures) == 1
@@ -268,7 +269,7 @@ def test_a_hash_that_is_longer_is_cut_only_to_a_length_that_was_trained_for(tmp_
     hasher = BlockHasher()
 
     def code(n_bits: int) -> bytes:
-        whole = CodeReader(hasher, n_bits, lambda data: Codec(frozen).decode_picture(data).pixels)
+        whole = CodeReader(hasher, n_bits, lambda data: Codec(TorchEngine(frozen)).decode_picture(data).pixels)
         return whole.codes([tmp_path / "a.aec"])[0]
 
     hasher.lengths = (32, 64, 96)
@@ -305,7 +306,7 @@ def test_damaged_aec_files_are_failures_that_name_the_file(tmp_path, frozen):
     for number, damaged in enumerate((data[:30], b"rubbish", data[:-5])):
         path = tmp_path / f"{number}.aec"
         path.write_bytes(damaged)
-        error = reader(decode=lambda data: Codec(frozen).decode_picture(data).pixels).codes([path])[0]
+        error = reader(decode=lambda data: Codec(TorchEngine(frozen)).decode_picture(data).pixels).codes([path])[0]
         assert str(error).startswith(str(path))
 
 
