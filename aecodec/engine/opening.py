@@ -25,6 +25,6 @@ def open_engine(path: Path, *, device: str = "cpu", precision: str = "auto") -> 
 
 def limit_threads(count: int) -> None:
     """CPU threads of each computation of every engine in this process."""
-    import torch
+    from .torch_engine import limit_threads as limit_torch
 
-    torch.set_num_threads(count)
+    limit_torch(count)

@@ -15,6 +15,11 @@ from .protocol import Canvas
 from .refinement import Refinement, cut
 
 
+def limit_threads(count: int) -> None:
+    """CPU threads of each of torch's operations."""
+    torch.set_num_threads(count)
+
+
 class TorchEngine:
     """See `protocol.RefiningEngine`. module: the model; device: where it lies.
 
