@@ -17,6 +17,7 @@ from aecodec import checkpoint
 from aecodec.contracts import FrozenModel
 
 FLAGSHIP = "exact-hyperprior"
+WITHOUT_COMPRESSAI = "compressai is an extra of its own: it needs NumPy 1, and so Python 3.12 or older"
 SMALL = {
     "channels": 16,
     "latents": 32,
@@ -60,6 +61,12 @@ def small_flagship(seed: int = 0, *, initialised: bool = True) -> torch.nn.Modul
         tiles = torch.nn.functional.pixel_unshuffle(as_batch(natural_picture(512, 512, seed=99)), 16)
         model.initialise_from_blocks(tiles.permute(0, 2, 3, 1).reshape(-1, 768).double() - 0.5)
     return model
+
+
+def skip_without_layers_of(family: str) -> None:
+    """Skip the test if the family is built on compressai and that is not installed."""
+    if family in ("factorized-prior", "mean-scale-hyperprior"):
+        pytest.importorskip("compressai", reason=WITHOUT_COMPRESSAI)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ def open_compressai(arch: str, where: str) -> FileCodec:
     Raises MissingDependencyError, UnknownName for the architecture, CheckpointError.
     """
     if importlib.util.find_spec("compressai") is None:
-        raise MissingDependencyError("a codec compressai:... needs the package compressai: pip install compressai")
+        raise MissingDependencyError(
+            "codec compressai:... needs compressai: pip install 'aecodec[compressai]', on Python 3.10 to 3.12"
+        )
     from compressai.zoo.image import model_architectures
 
     if arch not in model_architectures:

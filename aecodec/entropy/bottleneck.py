@@ -39,7 +39,7 @@ def require_compressai() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             f"this model family is built on compressai, which cannot be imported ({error}): "
-            "pip install 'aecodec[train]'"
+            "pip install 'aecodec[compressai]', on Python 3.10 to 3.12: it needs NumPy 1, which newer ones lack"
         ) from error
 
 

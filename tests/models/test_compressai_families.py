@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import WITHOUT_COMPRESSAI
 
 from aecodec import checkpoint
-from aecodec.contracts import BitstreamError, CheckpointError, LatentCode, MissingDependencyError, TileCodec
+from aecodec.contracts import BitstreamError, CheckpointError, LatentCode, TileCodec
 from aecodec.models import family
 from aecodec.nn.fixed_point import ACTIVATION_FRACTION, ACTIVATION_MAX, WEIGHT_FRACTION, FixedConv, FixedRectifier
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 
-google = pytest.importorskip("compressai.models.google")
+google = pytest.importorskip("compressai.models.google", reason=WITHOUT_COMPRESSAI)
 
 FAMILIES = sorted(ARCHITECTURES)
 N, M = 32, 48
@@ -219,13 +220,6 @@ def test_context_is_all_that_a_window_needs(pairs: dict, name: str) -> None:
     y = torch.randn(1, M, 16, 16, generator=torch.Generator().manual_seed(0))
     part = codec.synthesise(y[:, :, start - margin : stop + margin], 0)[:, :, 16 * margin : -16 * margin]
     torch.testing.assert_close(part, codec.synthesise(y, 0)[:, :, 16 * start : 16 * stop], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_without_compressai_the_error_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "compressai.entropy_models", None)
-    with pytest.raises(MissingDependencyError, match=r"aecodec\[train\]"):
-        fresh(name)
 
 
 def test_quantiles_are_where_the_density_says() -> None:

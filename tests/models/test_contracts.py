@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, as_batch, natural_picture
+from conftest import SMALL, as_batch, natural_picture, skip_without_layers_of
 
 from aecodec import checkpoint
 from aecodec.contracts import QUALITY_STEPS, Loss, Model, TileCodec
@@ -21,6 +21,7 @@ SIDE = 128
 
 def small_model(name: str) -> Any:
     """The family's tiny size, smaller still where its configuration has the flagship's knobs."""
+    skip_without_layers_of(name)
     torch.manual_seed(0)
     tiny = FAMILIES[name].sizes()["tiny"]
     known = {field.name for field in fields(tiny)}

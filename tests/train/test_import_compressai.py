@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import WITHOUT_COMPRESSAI
 from safetensors.torch import save_file
 
 from aecodec.contracts import CheckpointError, OutputExistsError, UnknownName
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 from aecodec.zoo.registry import read_header
 
-google = pytest.importorskip("compressai.models.google")
+google = pytest.importorskip("compressai.models.google", reason=WITHOUT_COMPRESSAI)
 
 
 def theirs(name: str) -> Any:
