@@ -35,7 +35,8 @@ from aecodec.bench import provenance
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.data.photos import list_photos
-from aecodec.metrics import average_precision, hamming_distances
+from aecodec.index.codes import hamming_distances
+from aecodec.metrics import average_precision
 
 FALSE_POSITIVES = 1e-4
 #: Quality at which pictures go through .aec files.

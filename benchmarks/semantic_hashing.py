@@ -32,7 +32,8 @@ from aecodec.bench import provenance
 from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.arrays import read_array
 from aecodec.data.files import make_folder, write_atomic
-from aecodec.metrics import average_precision, hamming_distances, precision_within
+from aecodec.index.codes import hamming_distances
+from aecodec.metrics import average_precision, precision_within
 from aecodec.train.config import resolve
 from aecodec.train.loop import CHECKPOINT_FILE, STATE_FILE, fit
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from ..contracts import UsageError
 
+#: Rows looked at together, and queries that share one reading of them: their distances stay in the cache.
+BLOCK, TILE = 1 << 14, 16
+
 
 def check_codes(codes: np.ndarray, name: str = "codes") -> np.ndarray:
     """(N, B) uint8 with B > 0, as it is or made C-contiguous. Raises UsageError for anything else."""
@@ -79,10 +82,19 @@ def popcount(words: np.ndarray) -> np.ndarray:
     return words.astype(np.uint8)
 
 
-def distances(queries: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Hamming distances between all pairs: (Q, B) and (N, B) uint8 -> (Q, N) int32 in [0, 8 B]."""
-    left, right = as_words(np.ascontiguousarray(queries)), as_words(np.ascontiguousarray(codes))
-    total = np.zeros((len(left), len(right)), np.int32)
-    for column in range(left.shape[1]):
-        total += popcount(left[:, column, None] ^ right[None, :, column])
-    return total
+def hamming_distances(queries: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Hamming distances between all pairs: (Q, B) and (N, B) uint8 -> (Q, N) uint16 in [0, 8 B].
+
+    16 bits, since NumPy sorts those many times faster than wider integers; codes of more than 65,535 bits give uint32.
+    Raises UsageError for other types or widths that differ.
+    """
+    codes = check_codes(codes)
+    left, right = as_words(check_queries(queries, codes.shape[1])), as_words(codes)
+    found = np.zeros((len(left), len(right)), np.uint16 if 8 * codes.shape[1] < 1 << 16 else np.uint32)
+    for top in range(0, len(left), TILE):
+        for start in range(0, len(right), BLOCK):
+            queried, rows = left[top : top + TILE], right[start : start + BLOCK]
+            part: np.ndarray = found[top : top + TILE, start : start + BLOCK]
+            for column in range(left.shape[1]):
+                part += popcount(queried[:, column, None] ^ rows[:, column])
+    return found

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .codes import check_codes, check_k, check_queries, check_radius, distances
-
-#: Rows looked at together: their distances to one query stay in the cache.
-_BLOCK = 1 << 14
-#: Queries that share one reading of a block.
-_TILE = 16
+from .codes import BLOCK, TILE, check_codes, check_k, check_queries, check_radius, hamming_distances
 
 
 class NumpyScanner:
@@ -26,16 +21,16 @@ class NumpyScanner:
         queries = check_queries(queries, self._codes.shape[1])
         k = min(check_k(k), len(self._codes))
         hits = [np.empty((0, k), np.int64)]
-        for start in range(0, len(queries), _TILE):
-            hits.append(self._nearest(queries[start : start + _TILE], k))
+        for start in range(0, len(queries), TILE):
+            hits.append(self._nearest(queries[start : start + TILE], k))
         return self._unpack(np.concatenate(hits))
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
         queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
         hits = [np.empty(0, np.int64)]
-        for start in range(0, len(queries), _TILE):
-            hits.extend(self._within(queries[start : start + _TILE], radius))
+        for start in range(0, len(queries), TILE):
+            hits.extend(self._within(queries[start : start + TILE], radius))
         limits = np.cumsum([len(found) for found in hits], dtype=np.int64)
         return limits, *self._unpack(np.concatenate(hits))
 
@@ -49,8 +44,8 @@ class NumpyScanner:
         best = [np.empty(0, np.int64)] * len(queries)
         # A later row enters only if it is nearer than the last of k hits: at the same distance its row is larger.
         beyond = np.full(len(queries), 8 * self._codes.shape[1] + 1)
-        for start in range(0, count, _BLOCK):
-            found = distances(queries, self._codes[start : start + _BLOCK])
+        for start in range(0, count, BLOCK):
+            found = hamming_distances(queries, self._codes[start : start + BLOCK])
             for number in np.flatnonzero(found.min(axis=1) < beyond):
                 rows = np.flatnonzero(found[number] < beyond[number])
                 hits = np.concatenate([best[number], _hits(found[number, rows], rows + start, count)])
@@ -64,8 +59,8 @@ class NumpyScanner:
         """All hits of each query at most a radius away, ascending."""
         count = len(self._codes)
         hits: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in queries]
-        for start in range(0, count, _BLOCK):
-            found = distances(queries, self._codes[start : start + _BLOCK])
+        for start in range(0, count, BLOCK):
+            found = hamming_distances(queries, self._codes[start : start + BLOCK])
             for number in np.flatnonzero(found.min(axis=1) <= radius):
                 rows = np.flatnonzero(found[number] <= radius)
                 hits[number].append(_hits(found[number, rows], rows + start, count))

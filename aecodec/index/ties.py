@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .codes import distances
+from .codes import hamming_distances
 
 _BLOCK = 1 << 16
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -44,7 +44,7 @@ def first_rows_at(codes: np.ndarray, query: np.ndarray, distance: int, count: in
     """The lowest ``count`` rows exactly a distance away from a query (1, B)."""
     rows: list[np.ndarray] = []
     for start in range(0, len(codes), _BLOCK):
-        rows.append(np.flatnonzero(distances(query, codes[start : start + _BLOCK])[0] == distance) + start)
+        rows.append(np.flatnonzero(hamming_distances(query, codes[start : start + _BLOCK])[0] == distance) + start)
         if sum(map(len, rows)) >= count:
             break
     return np.concatenate(rows)[:count]

@@ -19,7 +19,7 @@ from .bd_rate import (
 from .ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
 from .ms_ssim import ms_ssim
 from .psnr import pooled_psnr, psnr
-from .retrieval import average_precision, hamming_distances, mean_average_precision, precision_within, recall_at
+from .retrieval import average_precision, mean_average_precision, precision_within, recall_at
 from .ssimulacra2 import SMALLEST_SIDE as SSIMULACRA2_SIDE
 from .ssimulacra2 import ssimulacra2
 
@@ -44,7 +44,6 @@ __all__ = [
     "average_precision",
     "bd_rate",
     "common_range",
-    "hamming_distances",
     "mean_average_precision",
     "ms_ssim",
     "pooled_psnr",

@@ -19,21 +19,6 @@ import numpy as np
 Ties = Literal["row", "expected"]
 
 
-def hamming_distances(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
-    """Packed codes (Q, B) and (N, B) uint8 -> (Q, N) uint16, the number of bits that differ, in [0, 8 B].
-
-    One product of matrices of +1 and -1, exact in float32; 16 bits, since NumPy sorts those several times faster.
-    Raises ValueError for other types or widths that differ.
-    """
-    for codes in (queries, database):
-        if codes.dtype != np.uint8 or codes.ndim != 2:
-            raise ValueError(f"expected packed codes (n, bytes) uint8, found {codes.dtype} of shape {codes.shape}")
-    if queries.shape[1] != database.shape[1]:
-        raise ValueError(f"codes of {8 * queries.shape[1]} and {8 * database.shape[1]} bits cannot be compared")
-    signs = [2.0 * np.unpackbits(codes, axis=1).astype(np.float32) - 1.0 for codes in (queries, database)]
-    return ((8 * queries.shape[1] - signs[0] @ signs[1].T) / 2).astype(np.uint16)
-
-
 def _checked(distances: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if distances.ndim != 2 or distances.shape != relevant.shape or distances.shape[1] == 0:
         raise ValueError(f"expected two arrays (queries, rows), found {distances.shape} and {relevant.shape}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contracts import IndexFileError
-from ..index.codes import distances
+from ..index.codes import hamming_distances
 from ..index.hash_index import HashIndex
 from .pictures import path_of
 
@@ -107,7 +107,7 @@ def _members(indexes: list[HashIndex], places: list[tuple[int, int]]) -> list[Me
         sized.append((-size, name, source, row))
     sized.sort()
     codes = np.stack([indexes[source].codes[row] for _, _, source, row in sized])
-    apart = distances(codes[:1], codes)[0].tolist()
+    apart = hamming_distances(codes[:1], codes)[0].tolist()
     ranked = sorted(zip(apart[1:], sized[1:], strict=True), key=lambda pair: (pair[0], pair[1][1], pair[1][2]))
     return [
         Member(source, name, path_of(name, indexes[source].root), -size, distance)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError, Scanner, UnknownName, UsageError
 from aecodec.index import INDEXES, backend
-from aecodec.index.codes import distances, popcount, select
+from aecodec.index.codes import BLOCK, TILE, hamming_distances, popcount, select
 from aecodec.index.oracle import NumpyScanner
 from aecodec.index.ties import settle
 
@@ -66,7 +66,24 @@ def test_rows_are_selected_by_masks_and_numbers(count, width, dtype, data):
 def test_distances_are_those_of_unpacked_bits(width, seed):
     queries, codes = random_codes(3, width, seed), random_codes(7, width, seed + 1)
     expected = np.unpackbits(queries[:, None] ^ codes[None], axis=2).sum(axis=2)
-    assert np.array_equal(distances(queries, codes), expected)
+    found = hamming_distances(queries, codes)
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, expected)
+
+
+def test_distances_of_many_rows_and_of_the_widest_codes():
+    queries, codes = random_codes(2 * TILE + 1, 8, 0), random_codes(BLOCK + 5, 8, 1)
+    expected = np.unpackbits(queries[-1:] ^ codes, axis=1).sum(axis=1)
+    assert np.array_equal(hamming_distances(queries, codes)[-1], expected)
+    zeros = np.zeros((1, 1 << 13), np.uint8)
+    assert hamming_distances(zeros, zeros ^ 255)[0, 0] == 1 << 16
+
+
+def test_distances_are_between_packed_codes_of_one_width():
+    with pytest.raises(UsageError, match="queries have 16 bits, the index has 24"):
+        hamming_distances(np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint8))
+    with pytest.raises(UsageError, match="queries are a"):
+        hamming_distances(np.zeros((1, 2)), np.zeros((1, 2), np.uint8))
 
 
 @settings(deadline=None)
@@ -132,7 +149,7 @@ class TestEveryBackend:
                 assert np.array_equal(rows, expected_rows)
             else:
                 hit = rows >= 0
-                true = distances(queries, codes)
+                true = hamming_distances(queries, codes)
                 assert np.array_equal(found[hit], np.take_along_axis(true, rows.clip(0), 1)[hit])
                 assert (found[~hit] == 8 * width + 1).all()
                 keys = found * np.int64(count) + rows
@@ -194,7 +211,7 @@ def test_arbitrary_ties_are_settled(count, k, more, seed):
     queries = random_codes(4, 1, seed + 1)
     k = min(k, count)
     m = min(k + more, count)
-    true = distances(queries, codes)
+    true = hamming_distances(queries, codes)
     shuffled = np.lexsort((rng.random(true.shape), true), axis=-1)[:, :m]
     rows, found = settle(codes, queries, shuffled, np.take_along_axis(true, shuffled, 1), k)
     expected_rows, expected = NumpyScanner(codes).search(queries, k)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aecodec.metrics import average_precision, hamming_distances, mean_average_precision, precision_within, recall_at
+from aecodec.metrics import average_precision, mean_average_precision, precision_within, recall_at
 
 
 def precision_of_order(ranked: list[bool], k: int | None) -> float:
@@ -92,16 +92,6 @@ def test_precision_within_a_radius_and_recall_are_their_definitions(search, radi
     assert recall_at(distances, relevant, k)[0] == float(any(ranking(distances[0], relevant[0])[:k]))
 
 
-@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_hamming_distances_count_the_bits_that_differ(width, seed):
-    rng = np.random.default_rng(seed)
-    a, b = (rng.integers(0, 256, (n, width), np.uint8) for n in (3, 5))
-    slow = [[sum((int(x) ^ int(y)).bit_count() for x, y in zip(p, q, strict=True)) for q in b] for p in a]
-    found = hamming_distances(a, b)
-    assert found.dtype == np.uint16
-    assert found.tolist() == slow
-
-
 def test_what_cannot_be_scored_is_refused():
     distances, relevant = np.zeros((1, 3), np.uint16), np.zeros((1, 3), bool)
     for wrong in ({"k": 0}, {"k": 2, "ties": "expected"}, {"ties": "lucky"}):
@@ -111,7 +101,3 @@ def test_what_cannot_be_scored_is_refused():
         average_precision(distances, relevant[:, :2])
     with pytest.raises(ValueError, match="at least one query"):
         mean_average_precision([])
-    with pytest.raises(ValueError, match="cannot be compared"):
-        hamming_distances(np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint8))
-    with pytest.raises(ValueError, match="packed codes"):
-        hamming_distances(np.zeros((1, 2)), np.zeros((1, 2), np.uint8))

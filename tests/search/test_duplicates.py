@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecodec.contracts import IndexFileError, UsageError
-from aecodec.index.codes import distances
+from aecodec.index.codes import hamming_distances
 from aecodec.index.hash_index import HashIndex
 from aecodec.search.duplicates import groups
 
 
 def linked(codes: np.ndarray, radius: int, sources: np.ndarray | None = None) -> set[frozenset[int]]:
     """Connected sets of rows, by growing each until nothing is added."""
-    near = distances(codes, codes) <= radius
+    near = hamming_distances(codes, codes) <= radius
     if sources is not None:
         near &= sources[:, None] != sources[None]
     found = set()
@@ -49,7 +49,7 @@ def test_groups_are_the_connected_sets(seed, count, radius, bits):
         order = [(m.distance, m.id) for m in members[1:]]
         assert order == sorted(order)
         for m in members:
-            assert m.distance == distances(codes[[int(members[0].id)]], codes[[int(m.id)]])[0, 0]
+            assert m.distance == hamming_distances(codes[[int(members[0].id)]], codes[[int(m.id)]])[0, 0]
 
 
 @settings(deadline=None)

@@ -23,7 +23,7 @@ from aecodec.coding.container import SemanticHash
 from aecodec.contracts import ImageReadError, OutputExistsError, UsageError
 from aecodec.data.images import Picture
 from aecodec.engine.torch_engine import TorchEngine
-from aecodec.index.codes import distances
+from aecodec.index.codes import hamming_distances
 from aecodec.index.hash_index import HashIndex
 from aecodec.search import building
 from aecodec.search.pictures import CodeReader, Failure, id_of, list_pictures, path_of
@@ -259,7 +259,9 @@ def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_pa
     assert found["fits.aec"] == code
     for name in ("unknown", "shorter", "named", "printed", "none"):
         assert found[f"{name}.aec"] != code
-        assert distances(*(np.frombuffer(found[n], np.uint8)[None] for n in (f"{name}.aec", "p1.png")))[0, 0] < 12
+        assert (
+            hamming_distances(*(np.frombuffer(found[n], np.uint8)[None] for n in (f"{name}.aec", "p1.png")))[0, 0] < 12
+        )
     assert len(building.build(photos, tmp_path / "b.hix", reader())[1].failures) == 6  # nothing to decode with
 
 
