@@ -20,8 +20,14 @@ ROOT = Path(aecodec.__file__).parent
 #: Room -> rooms it imports. A room is a folder or a module of the top level. Every line names rooms of lower floors
 #: only, and only those that it does import.
 FLOORS: list[dict[str, set[str]]] = [
-    {"contracts": set(), "nn": set(), "metrics": set(), "parallel": set()},
-    {"coding": {"contracts"}, "data": {"contracts"}, "device": {"contracts"}, "zoo": {"contracts"}},
+    {"contracts": set(), "nn": set(), "parallel": set()},
+    {
+        "coding": {"contracts"},
+        "data": {"contracts"},
+        "device": {"contracts"},
+        "metrics": {"contracts"},
+        "zoo": {"contracts"},
+    },
     {"entropy": {"coding", "nn", "contracts"}, "index": {"data", "zoo", "contracts"}},
     {"models": {"entropy", "nn", "coding", "contracts"}},
     {"checkpoint": {"models", "coding", "data", "zoo", "contracts"}},

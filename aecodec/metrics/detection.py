@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from ..contracts import MissingDependencyError
 
-def _checked(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def _ranked(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) bool, and scores as their ranks (n,), equal scores alike: no figure here depends on more of them."""
     scores, anomalous = np.asarray(scores, np.float64), np.asarray(anomalous, bool)
     if scores.ndim != 1 or scores.shape != anomalous.shape:
         raise ValueError(f"expected scores and labels of one shape (n,), found {scores.shape} and {anomalous.shape}")
@@ -13,37 +18,42 @@ def _checked(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.
         raise ValueError("expected both normal and anomalous items, found one kind only")
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
-    return scores, anomalous
+    # Ranks, since scikit-learn takes no infinite scores.
+    return anomalous, np.unique(scores, return_inverse=True)[1]
+
+
+def _sklearn() -> Any:
+    """The module sklearn.metrics. Raises MissingDependencyError."""
+    try:
+        import sklearn.metrics
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"figures of detection need scikit-learn: pip install 'aecodec[bench]' ({error})"
+        ) from error
+    return sklearn.metrics
 
 
 def roc_curve(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """False- and true-alarm rates at every threshold from the highest score down, both from 0 to 1.
 
     scores: (n,) larger for anomalies; anomalous: (n,) bool. Equal scores fall together. Raises ValueError unless both
-    kinds of items are there.
+    kinds of items are there, and for NaN; MissingDependencyError without scikit-learn.
     """
-    scores, anomalous = _checked(scores, anomalous)
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    true = np.cumsum(anomalous[order])[ends]
-    false = ends + 1 - true
-    return np.append(0.0, false / (~anomalous).sum()), np.append(0.0, true / anomalous.sum())
+    labels, ranks = _ranked(scores, anomalous)
+    false, true, _ = _sklearn().roc_curve(labels, ranks, drop_intermediate=False)
+    return false, true
 
 
 def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
     """The chance that a random anomaly scores above a random normal item, ties counting half. As `roc_curve`."""
-    false, true = roc_curve(scores, anomalous)
-    return float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2.0))
+    labels, ranks = _ranked(scores, anomalous)
+    return float(_sklearn().roc_auc_score(labels, ranks))
 
 
 def average_precision(scores: np.ndarray, anomalous: np.ndarray) -> float:
     """Sum of precision times gain in recall over the thresholds, no interpolation. As `roc_curve`."""
-    scores, anomalous = _checked(scores, anomalous)
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    true = np.cumsum(anomalous[order])[ends]
-    gained = np.diff(np.append(0, true)) / anomalous.sum()
-    return float(np.sum(gained * true / (ends + 1)))
+    labels, ranks = _ranked(scores, anomalous)
+    return float(_sklearn().average_precision_score(labels, ranks))
 
 
 def threshold_for(normal_scores: np.ndarray, false_alarm_rate: float) -> float:
