@@ -23,7 +23,7 @@ _EXPORTS = {
     "decompress": "codec.files",
     "verify": "codec.files",
     "info": "codec.info",
-    "list_models": "codec.info",
+    "list_models": "zoo.registry",
 }
 __all__ = ["__version__", *_EXPORTS]
 

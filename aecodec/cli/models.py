@@ -19,7 +19,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per model on stdout.")
 def list_command(as_json: bool) -> None:
     """Models of the embedded zoo and of the cache."""
-    from ..codec.info import list_models
+    from ..zoo.registry import list_models
 
     for record in list_models():
         if as_json:

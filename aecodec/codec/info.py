@@ -1,4 +1,4 @@
-"""What can be said of a file or a model from its header alone: no weights, no torch, no pixels."""
+"""What can be said of a file from its header and its chunks alone: no model, no torch, no pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from ..coding import container
 from ..contracts import QUALITY_STEPS
 from ..data.files import read_bytes
-from ..zoo.registry import model_paths, read_header
 
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
@@ -48,22 +47,3 @@ def _hash_record(found: container.SemanticHash | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"hasher": found.hasher, "fingerprint": found.fingerprint.hex(), "bits": found.bits.hex()}
-
-
-def list_models() -> list[dict[str, Any]]:
-    """Name, family, fingerprint, size and card of every model of the zoo and the cache."""
-    found = []
-    for path in model_paths():
-        header = read_header(path)
-        found.append(
-            {
-                "name": path.stem,
-                "family": header["family"],
-                "fingerprint": header["fingerprint"].hex(),
-                "bytes": path.stat().st_size,
-                "path": str(path),
-                "config": header["config"],
-                "card": header["card"],
-            }
-        )
-    return found

@@ -1,4 +1,4 @@
-"""Which models exist on this machine, found by name, path or fingerprint without loading any weights."""
+"""Which models exist on this machine, listed and found by name, path or fingerprint without loading any weights."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
     Reads the safetensors header only. Raises CheckpointError if the file is missing or no checkpoint of ours.
     """
+    # The format's own description (a length of 8 bytes, then JSON): safetensors.safe_open imports NumPy before it
+    # opens anything, and `aecodec models list` would take twice as long.
     try:
         with open(path, "rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
@@ -61,6 +63,25 @@ def model_paths() -> list[Path]:
     """Every checkpoint of the embedded zoo and of the cache, the embedded ones first."""
     folders = (EMBEDDED, cache_folder() / "models")
     return [path for folder in folders if folder.is_dir() for path in sorted(folder.glob(f"*{SUFFIX}"))]
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Name, family, fingerprint, size and card of every model of the zoo and the cache."""
+    found = []
+    for path in model_paths():
+        header = read_header(path)
+        found.append(
+            {
+                "name": path.stem,
+                "family": header["family"],
+                "fingerprint": header["fingerprint"].hex(),
+                "bytes": path.stat().st_size,
+                "path": str(path),
+                "config": header["config"],
+                "card": header["card"],
+            }
+        )
+    return found
 
 
 def find_model(name_or_path: str | Path | None = None) -> Path:
