@@ -29,11 +29,6 @@ def index_of_scale(sigma: torch.Tensor) -> torch.Tensor:
     return torch.log(sigma.clamp_min(1e-6) / SCALE_MIN) / LOG_STEP
 
 
-def scale_of_index(index: torch.Tensor) -> torch.Tensor:
-    """Real-valued scale index -> standard deviation."""
-    return SCALE_MIN * torch.exp(index * LOG_STEP)
-
-
 class ScaleMixture(nn.Module):
     """P(r | scale index) = integral over [r - 1/2, r + 1/2] of a two-logistic mixture of that spread."""
 

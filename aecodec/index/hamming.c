@@ -149,12 +149,3 @@ uint64_t hamming_read(const uint8_t *data, int64_t words, int64_t *next, int64_t
     for (int l = 0; l < LANES; l++) all ^= a[l];
     return all;
 }
-
-/* Bits of the vectors that this build counts with: 512, or 0 without vector popcounts. */
-int hamming_vector_bits(void) {
-#if defined(__AVX512VPOPCNTDQ__)
-    return 512;
-#else
-    return 0;
-#endif
-}

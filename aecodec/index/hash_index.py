@@ -201,10 +201,6 @@ class HashIndex:
         limits, rows, distances = self.scanner.range_search(check_queries(queries, self.n_bits // 8), radius)
         return RangeHits(limits, self._ids.take(rows), distances)
 
-    def codes_of(self, ids: Iterable[Any]) -> np.ndarray:
-        """The codes of some ids, in their order: (M, n_bits / 8) uint8. Raises UsageError if one is not there."""
-        return self.codes[self._rows_of(list(ids))]
-
     # -- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:

@@ -102,13 +102,6 @@ class NativeScanner:
             return NumpyScanner(self._codes).range_search(queries, radius)
         return merge_within(self._share("within", queries, radius), len(queries))
 
-    def range_count(self, queries: np.ndarray, radius: int) -> np.ndarray:
-        """(Q, B) uint8 -> (Q,) int64: how many codes lie within the radius of each query."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
-        if self._engine is None or not len(queries):
-            return np.diff(NumpyScanner(self._codes).range_search(queries, radius)[0])
-        return np.sum(self._share("count", queries, radius), axis=0)
-
     def read(self) -> None:
         """Reads all codes with every thread and does nothing else: the floor under a search. The C engine only."""
         words = self._codes.nbytes // 8

@@ -172,11 +172,6 @@ class CEngine:
         """Raises MissingDependencyError if the kernels cannot be built."""
         self._library = loaded or library()
 
-    @property
-    def vector_bits(self) -> int:
-        """512 with vector popcounts, else 0."""
-        return int(self._library.hamming_vector_bits())
-
     def ticket(self, count: int, chunk: int) -> ctypes.c_int64:
         """The first row that no thread has taken yet."""
         return ctypes.c_int64(0)

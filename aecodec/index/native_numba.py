@@ -150,11 +150,3 @@ class NumbaEngine:
             if len(parts[-1]):
                 _collect(words, asked, start, stop, radius, parts[-1])
         return np.concatenate(parts)
-
-    def count(self, codes, queries, radius, ticket, chunk) -> np.ndarray:
-        """-> (Q,) int64."""
-        words, asked = as_words(codes), as_words(queries)
-        counts = np.zeros(len(queries), np.int64)
-        while (start := next(ticket)) < len(codes):
-            _count(words, asked, start, min(start + chunk, len(codes)), radius, counts)
-        return counts

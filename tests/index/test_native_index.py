@@ -64,9 +64,7 @@ class TestEngines:
         ours, oracle = NativeScanner(codes, threads=threads, engine_name=name), NumpyScanner(codes)
         assert_same(ours.search(asked, k), oracle.search(asked, k))
         radius = int(radius * 8 * width) + 1
-        expected = oracle.range_search(asked, radius)
-        assert_same(ours.range_search(asked, radius), expected)
-        assert ours.range_count(asked, radius).tolist() == np.diff(expected[0]).tolist()
+        assert_same(ours.range_search(asked, radius), oracle.range_search(asked, radius))
 
     def test_many_chunks_and_threads(self, name):
         codes = make_codes(400_000, 8, 0, "clustered")
@@ -151,15 +149,18 @@ class TestBuilding:
         with pytest.raises(MissingDependencyError, match="miscount"):
             native_build._check(engine)
 
-    def test_less_able_processors_get_the_same_results(self, tmp_path):
-        """The generic C, as a compiler makes it without the vector popcount."""
+    def test_less_able_processors_get_the_same_results(self, tmp_path, monkeypatch):
+        """The generic C, as a compiler makes it for any processor of this kind."""
+        monkeypatch.setenv("AECODEC_CACHE", str(tmp_path))
         program = (
             "import sys, ctypes, numpy as np; from aecodec.index import native_build as b, native as n\n"
+            "commands, compile_ = [], b._compile\n"
+            "b._compile = lambda command: (commands.append(command), compile_(command))\n"
             "b.processor_flags = lambda: None\n"
             "codes = np.random.default_rng(0).integers(0, 256, (3000, int(sys.argv[1])), np.uint8)\n"
             "from aecodec.index.oracle import NumpyScanner as O\n"
             "s = n.NativeScanner(codes, engine_name='c')\n"
-            "assert s._engine.vector_bits == 0\n"
+            "assert all('-march=native' not in command for command in commands)\n"
             "for q in (1, 40):\n"
             "    for x, y in zip(s.search(codes[:q] ^ 3, 20), O(codes).search(codes[:q] ^ 3, 20)):\n"
             "        assert (x == y).all()\n"
@@ -193,7 +194,6 @@ class TestFallingBack:
         assert (scanner.engine, scanner.reason) == ("numpy", "no c; no numba")
         assert_same(scanner.search(codes[:3], 5), expected)
         assert_same(scanner.range_search(codes[:3], 20), NumpyScanner(codes).range_search(codes[:3], 20))
-        assert scanner.range_count(codes[:3], 64).tolist() == [1000] * 3
 
     def test_an_engine_asked_for_by_name_is_missed(self, monkeypatch):
         self.missing(monkeypatch, "c")
