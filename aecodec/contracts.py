@@ -129,6 +129,12 @@ class LatentCode:
     quality: int
     indices: np.ndarray | None = field(default=None, compare=False, repr=False)
 
+    def hyper_latents(self) -> np.ndarray:
+        """z, (Z, h, w) int32. Raises ValueError for a code without any."""
+        if self.z is None:
+            raise ValueError("a tile of a family with a hyperprior has hyper-latents, this one has none")
+        return self.z
+
 
 @runtime_checkable
 class Model(Protocol):
@@ -158,6 +164,19 @@ class BatchSource(Protocol):
 
     def held_out(self) -> list[torch.Tensor]:
         """Batches kept aside for evaluation, none of them ever drawn."""
+        ...
+
+
+@runtime_checkable
+class Initialisable(Protocol):
+    """A family whose weights can start from training data, or from weights of a part that was trained before."""
+
+    def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
+        """Set the weights before the first step; the model is on the CPU.
+
+        source: of the training items; rng: of the draws, on the training device. Raises CheckpointError for a part
+        whose weights cannot be had.
+        """
         ...
 
 
@@ -267,6 +286,15 @@ class Autoencoder(Protocol):
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         """decode(encode(x)); x (B, *shape)."""
+        ...
+
+
+@runtime_checkable
+class Featured(Autoencoder, Protocol):
+    """An autoencoder that gives classifiers another code than its own."""
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """x (B, *shape) float32 -> features (B, d) float32, with a gradient."""
         ...
 
 

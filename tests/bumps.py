@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from aecodec import checkpoint
+from aecodec.contracts import Initialisable
+from aecodec.data.arrays import ArraySet
 
 
 def items(count: int = 2000, seed: int = 0) -> torch.Tensor:
@@ -23,8 +25,8 @@ def train(family: str, x: torch.Tensor, steps: int, lr: float = 3e-3, seed: int 
     """A model of small items by plain full-batch Adam with a falling rate, in eval mode."""
     torch.manual_seed(seed)
     model = checkpoint.build(family, {"shape": tuple(x.shape[1:]), **config})
-    if hasattr(model, "initialise_from_items"):
-        model.initialise_from_items(x)
+    if isinstance(model, Initialisable):
+        model.initialise(ArraySet(x), torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(model.parameters(), lr)
     rng = torch.Generator().manual_seed(seed)
     for step in range(steps):

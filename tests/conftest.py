@@ -15,6 +15,7 @@ from PIL import Image
 
 from aecodec import checkpoint
 from aecodec.contracts import FrozenModel
+from aecodec.data.arrays import ArraySet
 
 FLAGSHIP = "exact-hyperprior"
 WITHOUT_COMPRESSAI = "compressai is an extra of its own: it needs NumPy 1, and so Python 3.12 or older"
@@ -58,8 +59,9 @@ def small_flagship(seed: int = 0, *, initialised: bool = True) -> torch.nn.Modul
     torch.manual_seed(seed)
     model = checkpoint.build(FLAGSHIP, SMALL)
     if initialised:
-        tiles = torch.nn.functional.pixel_unshuffle(as_batch(natural_picture(512, 512, seed=99)), 16)
-        model.initialise_from_blocks(tiles.permute(0, 2, 3, 1).reshape(-1, 768).double() - 0.5)
+        tiles = natural_picture(512, 512, seed=99).reshape(32, 16, 32, 16, 3).transpose(0, 2, 4, 1, 3)
+        source = ArraySet(torch.from_numpy(tiles.reshape(-1, 3, 16, 16)))
+        model.initialise(source, torch.Generator().manual_seed(seed))
     return model
 
 

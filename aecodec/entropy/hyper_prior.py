@@ -1,4 +1,4 @@
-"""The prior of the hyper-latent z: per channel and quality knot, a mixture of three logistic densities."""
+"""The hyper-latent z: how it is made of y, and its prior, a mixture of three logistics per channel and quality knot."""
 
 from __future__ import annotations
 
@@ -10,8 +10,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..coding.tables import TableSet, freeze_pmfs
+from ..nn.blocks import DepthwiseBlock
 
 COMPONENTS = 3
+
+
+class HyperAnalysis(nn.Module):
+    """y (B, N, H, W) float32 in units of the quantisation step -> z (B, Z, H/4, W/4), not rounded."""
+
+    def __init__(self, latents: int, features: int, z_channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(latents, features, 1)
+        self.block = DepthwiseBlock(features)
+        self.down1 = nn.Conv2d(4 * features, features, 1)
+        self.down2 = nn.Conv2d(4 * features, z_channels, 1)
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        h = self.block(self.enter(y))
+        h = F.relu(self.down1(F.pixel_unshuffle(h, 2)))
+        return self.down2(F.pixel_unshuffle(h, 2))
 
 
 class HyperPrior(nn.Module):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
@@ -23,6 +22,7 @@ from ..contracts import (
     QUALITY_KNOT,
     QUALITY_KNOTS,
     QUALITY_STEPS,
+    BatchSource,
     CheckpointError,
     LatentCode,
     Loss,
@@ -30,12 +30,11 @@ from ..contracts import (
     SymbolPlane,
 )
 from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
-from ..entropy.hyper_prior import HyperPrior
+from ..entropy.hyper_prior import HyperAnalysis, HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
 from ..entropy.scale_net import EXACT_BOUND, ScaleNet
-from ..nn.blocks import DepthwiseBlock
 from ..nn.quantise import round_half_up, round_ste, uniform_noise
-from ..nn.transforms import STRIDE, Analysis, Synthesis
+from ..nn.transforms import STRIDE, Analysis, Synthesis, start_from_components
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,11 @@ class ExactHyperpriorConfig:
     quantise_from: float = 0.6
 
 
+#: Near-optimal quantisation steps of a linear transform are this / sqrt(lambda).
+STEP_ROOT_LAMBDA = 5.1
+#: Crops whose blocks the linear transform starts from: so many draws of so many.
+INITIAL_DRAWS, INITIAL_CROPS = 16, 48
+
 #: Named sizes of the flagship.
 SIZES = {
     "tiny": ExactHyperpriorConfig(),
@@ -68,28 +72,6 @@ SIZES = {
         channels=288, latents=256, hyper_latents=96, analysis_blocks=8, synthesis_blocks=11, features=192
     ),
 }
-
-
-def _hyper_latents(code: LatentCode) -> np.ndarray:
-    if code.z is None:
-        raise ValueError("a tile of this family has hyper-latents")
-    return code.z
-
-
-class HyperAnalysis(nn.Module):
-    """y (B, N, H, W) -> z (B, Z, H/4, W/4)."""
-
-    def __init__(self, latents: int, features: int, z_channels: int) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(latents, features, 1)
-        self.block = DepthwiseBlock(features)
-        self.down1 = nn.Conv2d(4 * features, features, 1)
-        self.down2 = nn.Conv2d(4 * features, z_channels, 1)
-
-    def forward(self, y: torch.Tensor) -> torch.Tensor:
-        h = self.block(self.enter(y))
-        h = F.relu(self.down1(F.pixel_unshuffle(h, 2)))
-        return self.down2(F.pixel_unshuffle(h, 2))
 
 
 class ExactHyperprior(nn.Module):
@@ -111,7 +93,7 @@ class ExactHyperprior(nn.Module):
         self.scale_net = ScaleNet(c.hyper_latents, c.latents, c.scale_hidden, c.z_max, QUALITY_KNOTS)
         self.mixture = ScaleMixture()
         self.hyper_prior = HyperPrior(c.hyper_latents, QUALITY_KNOTS, c.z_max)
-        # Log-gains at the knots. Near-optimal steps of a linear transform are 5.1/sqrt(lambda).
+        # Log-gains at the knots: steps in proportion to 1/sqrt(lambda).
         spread = 0.25 * math.log(c.lambda_high / c.lambda_low)
         start = torch.linspace(-spread, spread, QUALITY_KNOTS)[:, None]
         self.y_gain = nn.Parameter(start.repeat(1, c.latents))
@@ -138,25 +120,23 @@ class ExactHyperprior(nn.Module):
             )
         )
 
+    def _middle(self) -> float:
+        """Lambda half way between the two ends."""
+        return math.sqrt(self.config.lambda_low * self.config.lambda_high)
+
     # -- start -----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def initialise_from_blocks(self, blocks: torch.Tensor) -> None:
-        """Make the linear transform the principal components of training blocks.
+    def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
+        """Start as a transform codec with adapted tables instead of from noise.
 
-        blocks: (n, 768) float64, 16x16 RGB blocks in [-1/2, 1/2], in the order of pixel_unshuffle. A linear
-        autoencoder spans the PCA subspace (Baldi & Hornik 1989), so a codec that starts there starts as a
-        transform codec with adapted tables instead of from noise.
+        The linear transform becomes the principal components of random blocks, and the scales become theirs.
+        source: of pictures, (3, H, W) in [0, 1], sides multiples of 16.
         """
-        second_moment = blocks.T @ blocks / len(blocks)
-        values, vectors = torch.linalg.eigh(second_moment)
-        c = self.config
-        values, vectors = values.flip(0)[: c.latents], vectors.flip(1)[:, : c.latents]
-        middle = math.sqrt(c.lambda_low * c.lambda_high)
-        scale = math.sqrt(middle) / 5.1
-        self.analysis.linear.weight.copy_((vectors.T * scale)[:, :, None, None])
-        self.synthesis.linear.weight.copy_((vectors / scale)[:, :, None, None])
-        sigma = (values.clamp_min(0).sqrt() * scale).float()
+        crops = (source.draw(INITIAL_CROPS, rng) for _ in range(INITIAL_DRAWS))
+        # A step of 1 is near-optimal in the middle of the range.
+        scale = math.sqrt(self._middle()) / STEP_ROOT_LAMBDA
+        sigma = start_from_components(self.analysis, self.synthesis, crops, scale).float()
         self.scale_net.offset.add_(index_of_scale(sigma)[None] - index_of_scale(torch.tensor(1.0)))
 
     # -- training --------------------------------------------------------------------------------
@@ -277,7 +257,7 @@ class ExactHyperprior(nn.Module):
 
     def table_indices(self, code: LatentCode) -> np.ndarray:
         """Scale indices of a tile, (N, H, W) uint8."""
-        return self._scale_indices(_hyper_latents(code), code.quality) if code.indices is None else code.indices
+        return self._scale_indices(code.hyper_latents(), code.quality) if code.indices is None else code.indices
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) of one tile, H and W multiples of 4 -> its integers at a quality step."""
@@ -319,7 +299,7 @@ class ExactHyperprior(nn.Module):
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
-        z = _hyper_latents(code)
+        z = code.hyper_latents()
         z_tables = self._hyper_tables(code.quality, z.shape[1], z.shape[2])
         index = self.table_indices(code)
         coded = index > 0
@@ -347,7 +327,7 @@ class ExactHyperprior(nn.Module):
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""
         device = self.y_gain.device
-        z = torch.from_numpy(_hyper_latents(code)).to(device, torch.float32)[None]
+        z = torch.from_numpy(code.hyper_latents()).to(device, torch.float32)[None]
         residual = torch.from_numpy(code.y).to(device, torch.float32)[None]
         y_hat, _ = self._reconstruct(z, lambda mean: residual)
         return y_hat * self.gain(self.y_inverse, self._position(code.quality))[:, :, None, None]

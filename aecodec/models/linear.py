@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..contracts import Loss
+from ..contracts import BatchSource, Loss
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ RECIPE = {
     "autocast": False,
     "hold_out": 0,
 }
+#: Items whose mean the centre starts at.
+INITIAL_ITEMS = 4096
 
 
 class Linear(nn.Module):
@@ -53,9 +55,9 @@ class Linear(nn.Module):
         self.centre = nn.Parameter(torch.full((size,), 0.5))
 
     @torch.no_grad()
-    def initialise_from_items(self, items: torch.Tensor) -> None:
-        """Start with b at the mean: else the mean is learnt as a first, huge component. items: (n, *shape)."""
-        self.centre.copy_(items.flatten(1).mean(0))
+    def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
+        """Start with b at the mean of some items: else the mean is learnt as a first, huge component."""
+        self.centre.copy_(source.draw(INITIAL_ITEMS, rng).flatten(1).mean(0))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, *shape) float32 -> z (B, latents)."""

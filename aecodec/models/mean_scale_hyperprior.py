@@ -155,7 +155,7 @@ class MeanScaleHyperprior(nn.Module):
 
     def table_indices(self, code: LatentCode) -> np.ndarray:
         """Which Gaussian codes each latent, (M, H, W) uint8."""
-        return self.fixed_scales.exact(self._hyper_symbols(code)) if code.indices is None else code.indices
+        return self.fixed_scales.exact(code.hyper_latents()) if code.indices is None else code.indices
 
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`."""
@@ -167,15 +167,9 @@ class MeanScaleHyperprior(nn.Module):
         z_hat = z.to(centre.device, torch.float32)[None] + centre
         return self.h_s(z_hat).float().chunk(2, dim=1)[1]
 
-    @staticmethod
-    def _hyper_symbols(code: LatentCode) -> np.ndarray:
-        if code.z is None:
-            raise ValueError("a latent code of this family has hyper-latent symbols, got none")
-        return code.z
-
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; every latent is coded."""
-        z = self._hyper_symbols(code)
+        z = code.hyper_latents()
         index = self.table_indices(code)
         return [
             (SymbolPlane(z.ravel(), channel_tables(*z.shape)), self.tables["z"]),
@@ -198,7 +192,7 @@ class MeanScaleHyperprior(nn.Module):
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, M, H, W) float32."""
-        means = self._means(torch.from_numpy(self._hyper_symbols(code)))
+        means = self._means(torch.from_numpy(code.hyper_latents()))
         return torch.from_numpy(code.y).to(means.device, torch.float32)[None] + means
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:

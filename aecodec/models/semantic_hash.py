@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import CheckpointError, Loss, MissingDependencyError
+from ..contracts import BatchSource, CheckpointError, Loss, MissingDependencyError
 from ..nn.backbone import PREFIX, Backbone
 from ..nn.binary import above_zero, bi_half, straight_through
 from ..nn.contrast import mutual_neighbours, nt_xent
@@ -191,8 +191,8 @@ class SemanticHash(nn.Module):
             self.encoder.eval()
         return self
 
-    def initialise(self) -> None:
-        """Load the backbone's weights where the configuration names any. Raises CheckpointError."""
+    def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
+        """Load the backbone's weights where the configuration names any; no data is drawn. Raises CheckpointError."""
         if isinstance(self.encoder, Backbone) and self.config.backbone_weights:
             try:
                 self.encoder.load_weights(self.config.backbone_weights)

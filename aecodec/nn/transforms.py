@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -61,3 +63,23 @@ class Synthesis(nn.Module):
         h = self.blocks(F.pixel_shuffle(self.enter(y), 2))
         h = self.leave(self.last(h * gain[:, :, None, None].to(h.dtype)))
         return F.pixel_shuffle(self.linear(y), STRIDE) + F.pixel_shuffle(h, BRANCH_STRIDE)
+
+
+@torch.no_grad()
+def start_from_components(
+    analysis: Analysis, synthesis: Synthesis, crops: Iterable[torch.Tensor], scale: float
+) -> torch.Tensor:
+    """Make both linear transforms the principal components of all blocks of some crops.
+
+    A linear autoencoder spans the PCA subspace (Baldi and Hornik 1989). crops: (B, 3, H, W) float32 in [0, 1] each,
+    sides multiples of 16; scale: what the components are multiplied by -> standard deviations of the latents, (N,)
+    float64, falling.
+    """
+    unshuffled = (F.pixel_unshuffle(batch, STRIDE).permute(0, 2, 3, 1) for batch in crops)
+    blocks = torch.cat([batch.flatten(0, 2).double().cpu() for batch in unshuffled]) - 0.5
+    values, vectors = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
+    latents = len(analysis.linear.weight)
+    values, vectors = values.flip(0)[:latents], vectors.flip(1)[:, :latents]
+    analysis.linear.weight.copy_((vectors.T * scale)[:, :, None, None])
+    synthesis.linear.weight.copy_((vectors / scale)[:, :, None, None])
+    return values.clamp_min(0).sqrt() * scale

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import Autoencoder, UsageError
+from ..contracts import Autoencoder, Featured, UsageError
 
 _BATCH = 1024
 
 
-def features_of(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """The code that a family gives to classifiers (``features``), else its code. Keeps the graph. (N, d)."""
-    return model.features(x) if hasattr(model, "features") else model.encode(x)
+def features_of(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+    """The features that a family gives to classifiers, else its code. x: (N, *shape) -> (N, d), with a gradient."""
+    return model.features(x) if isinstance(model, Featured) else model.encode(x)
 
 
 @torch.no_grad()

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .. import checkpoint
-from ..contracts import BatchSource, CheckpointError, UsageError
+from ..contracts import BatchSource, CheckpointError, Initialisable, UsageError
 from ..data.files import write_atomic
 from ..models import family as find_family
 from .config import TrainConfig
@@ -23,8 +22,6 @@ from .optimizer import make_optimizer
 from .processes import World
 
 STATE_FILE = "state.pt"
-#: Items that a family may look at before its first step.
-INITIAL_ITEMS = 4096
 #: Settings that a state file cannot change under the run that it belongs to.
 _FIXED = ("family", "optimizer")
 
@@ -88,14 +85,9 @@ def start_run(config: TrainConfig, source: BatchSource, world: World, *, initial
     """A fresh run: seeded weights, initialised from the data where the family knows how and it is wanted."""
     torch.manual_seed(config.seed)
     model = build_model(config, source.shape)
-    if initialise and config.initialise and hasattr(model, "initialise_from_blocks"):
-        model.initialise_from_blocks(_blocks(source, model.stride, world.device, config.seed))
-    if initialise and config.initialise and hasattr(model, "initialise"):
-        model.initialise()
+    if initialise and config.initialise and isinstance(model, Initialisable):
+        model.initialise(source, torch.Generator(device=world.device).manual_seed(config.seed))
     model.to(world.device)
-    if initialise and config.initialise and hasattr(model, "initialise_from_items"):
-        items = torch.Generator(device=world.device).manual_seed(config.seed)
-        model.initialise_from_items(source.draw(INITIAL_ITEMS, items))
     if len(source.shape) == 3:
         model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -106,16 +98,6 @@ def start_run(config: TrainConfig, source: BatchSource, world: World, *, initial
 def _seed(config: TrainConfig, rank: int, step: int) -> int:
     """Each process draws its own crops and noise."""
     return (config.seed + step) * 1000 + rank
-
-
-def _blocks(source: BatchSource, size: int, device: torch.device, seed: int, batches: int = 16) -> torch.Tensor:
-    """Random blocks of the training pictures, (n, 3 * size^2) float64 in [-1/2, 1/2]."""
-    rng = torch.Generator(device=device).manual_seed(seed)
-    parts = []
-    for _ in range(batches):
-        tiles = F.pixel_unshuffle(source.draw(3 * size, rng), size)
-        parts.append(tiles.permute(0, 2, 3, 1).reshape(-1, tiles.shape[1]).double().cpu())
-    return torch.cat(parts) - 0.5
 
 
 def save_state(run: Run, folder: Path, world: World) -> None:

@@ -12,7 +12,8 @@ import torch
 from conftest import SMALL, as_batch, natural_picture, skip_without_layers_of
 
 from aecodec import checkpoint
-from aecodec.contracts import QUALITY_STEPS, Loss, Model, TileCodec
+from aecodec.contracts import QUALITY_STEPS, Initialisable, Loss, Model, TileCodec
+from aecodec.data.arrays import ArraySet
 from aecodec.models import FAMILIES
 from aecodec.nn.quantise import round_half_up, round_ste
 
@@ -98,6 +99,18 @@ def test_a_few_steps_lower_the_loss(family):
         optimizer.step()
         losses.append(float(loss.total.detach()))
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if issubclass(FAMILIES[name].load()[0], Initialisable)])
+def test_weights_that_start_from_data_follow_from_the_seed(name):
+    items = (batch_for(small_model(name)) * 255).byte()
+    weights = []
+    for seed in (1, 1):
+        model = small_model(name)
+        model.initialise(ArraySet(items), torch.Generator().manual_seed(seed))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert torch.isfinite(weights[0]).all()
 
 
 def test_saving_and_loading_is_the_identity(family, tmp_path):

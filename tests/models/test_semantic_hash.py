@@ -17,6 +17,7 @@ from torch import nn
 from aecodec import checkpoint
 from aecodec.cli import run
 from aecodec.contracts import CheckpointError, MissingDependencyError
+from aecodec.data.arrays import ArraySet
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
 from aecodec.nn.binary import above_zero, bi_half, straight_through
 from aecodec.nn.contrast import mutual_neighbours, nt_xent
@@ -247,7 +248,7 @@ def test_weights_of_a_backbone_come_from_a_file(tmp_path):
     x = pictures(2, 32)
     for path in files:
         model = checkpoint.build(FAMILY, {**BACKBONE, "backbone_weights": str(path)})
-        model.initialise()
+        model.initialise(ArraySet(pictures(2, 32)), rng(0))
         model.eval()
         expected = trained.eval().forward_head(
             trained.forward_features((x - model.encoder.mean) / model.encoder.std), pre_logits=True
@@ -263,7 +264,7 @@ def test_weights_that_are_not_there_are_named(tmp_path, monkeypatch):
     for source, message in faults.items():
         model = checkpoint.build(FAMILY, {**BACKBONE, "backbone_weights": source})
         with pytest.raises(CheckpointError, match=message):
-            model.initialise()
+            model.initialise(ArraySet(pictures(2, 32)), rng(0))
     with pytest.raises(CheckpointError, match="no model 'never_heard_of'"):
         checkpoint.build(FAMILY, {**BACKBONE, "backbone": "timm:never_heard_of"})
 
