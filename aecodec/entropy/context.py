@@ -6,6 +6,8 @@ another device shifts a latent by as little and can never desynchronise the entr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -67,3 +69,21 @@ class MeanContext(nn.Module):
         """features (B, F, H, W), y_hat (B, N, H, W) with zeros where unknown -> mean (B, N, H, W)."""
         h = torch.cat([features, y_hat], dim=1) if step else features
         return self.head[step](self.shared(self.adapt[step](h)))
+
+    def reconstruct(
+        self, features: torch.Tensor, unknown: torch.Tensor, residual_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The four steps of a decoder -> (y_hat, residual, mean), each (B, N, H, W) float32.
+
+        features: (B, F, H, W); unknown: (B, N, H, W) float32, zeros, of the memory format that is wanted;
+        residual_of: means -> the residuals of all latents given them, of which a step takes its own.
+        """
+        _, channels, height, width = unknown.shape
+        y_hat = residual = mean = unknown
+        for step, mask in enumerate(step_masks(channels, height, width, unknown.device)):
+            mu = self(step, features, y_hat).float()
+            r = residual_of(mu)
+            y_hat = torch.where(mask, mu + r, y_hat)
+            residual = torch.where(mask, r, residual)
+            mean = torch.where(mask, mu, mean)
+        return y_hat, residual, mean

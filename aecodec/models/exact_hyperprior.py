@@ -29,7 +29,7 @@ from ..contracts import (
     Quantiser,
     SymbolPlane,
 )
-from ..entropy.context import STEPS, HyperFeatures, MeanContext, step_masks
+from ..entropy.context import HyperFeatures, MeanContext
 from ..entropy.hyper_prior import HyperAnalysis, HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
 from ..entropy.scale_net import EXACT_BOUND, ScaleNet
@@ -161,8 +161,10 @@ class ExactHyperprior(nn.Module):
         knot = (position + 0.5).long()
         bits = -self.hyper_prior.log2_likelihood(z + uniform_noise(z, rng), knot).sum(dim=(1, 2, 3))
         index = self.scale_net_float(z_hat, position, quantised)
-        features = self.hyper_features(z_hat)
-        y_hat, mean = self._walk(y, index, features)
+        unknown, silent = torch.zeros_like(y), index < 0.5
+        y_hat, _, mean = self.mean_context.reconstruct(
+            self.hyper_features(z_hat), unknown, lambda mean: torch.where(silent, unknown, round_ste(y - mean))
+        )
         noisy = y - mean + uniform_noise(y, rng)
         bits = bits - self.mixture.log2_likelihood(noisy, index.clamp(0, 63)).sum(dim=(1, 2, 3))
         y_out = y_hat * self.gain(self.y_inverse, position)[:, :, None, None]
@@ -173,18 +175,6 @@ class ExactHyperprior(nn.Module):
         """The scale net outside autocast: its integers do not survive bfloat16."""
         with torch.autocast(z_hat.device.type, enabled=False):
             return self.scale_net(z_hat, position, quantised)
-
-    def _walk(self, y: torch.Tensor, index: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Quantise y step by step as the decoder will see it -> (y_hat, mean), float32 like y."""
-        masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
-        silent = index < 0.5
-        y_hat, mean = torch.zeros_like(y), torch.zeros_like(y)
-        for step in range(STEPS):
-            mu = self.mean_context(step, features, y_hat).float()
-            r_hat = torch.where(silent, torch.zeros_like(y), round_ste(y - mu))
-            y_hat = torch.where(masks[step], r_hat + mu, y_hat)
-            mean = torch.where(masks[step], mu, mean)
-        return y_hat, mean
 
     # -- coding ----------------------------------------------------------------------------------
 
@@ -270,32 +260,29 @@ class ExactHyperprior(nn.Module):
 
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`: rounds to what the tables can express, and to 0 where the scale index is 0."""
-        device, table = self.y_gain.device, self.tables["y"]
-        z_hat = torch.from_numpy(z).to(device, torch.float32)[None]
+        table = self.tables["y"]
         reach = torch.from_numpy(-table.offsets[indices] + ESCAPE_LIMIT * np.int32(table.escape))
-        reach = torch.where(torch.from_numpy(indices) == 0, 0, reach).to(device, torch.float32)
-        inverse = self.gain(self.y_inverse, self._position(quality))[:, :, None, None]
+        reach = torch.where(torch.from_numpy(indices) == 0, 0, reach).to(self.y_gain.device, torch.float32)
 
-        def run(y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            y_hat, residual = self._reconstruct(z_hat, lambda mean: torch.clamp(rounding(y - mean), -reach, reach))
-            return y_hat * inverse, residual
+        def quantise(
+            y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return self._reconstruct(z, quality, lambda mean: torch.clamp(rounding(y - mean), -reach, reach))
 
-        return run
+        return quantise
 
     def _reconstruct(
-        self, z: torch.Tensor, residual_of: Callable[[torch.Tensor], torch.Tensor]
+        self, z: np.ndarray | None, quality: int, residual_of: Callable[[torch.Tensor], torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The four-step walk -> (y_hat, residual), both (1, N, H, W) float32; residual_of maps means to residuals."""
-        features = self.hyper_features(z)
-        size = (1, self.config.latents, 4 * z.shape[2], 4 * z.shape[3])
-        masks = step_masks(*size[1:], device=z.device)
-        y_hat, residual = torch.zeros(size, device=z.device), torch.zeros(size, device=z.device)
-        for step in range(STEPS):
-            mean = self.mean_context(step, features, y_hat).float()
-            r = residual_of(mean)
-            y_hat = torch.where(masks[step], mean + r, y_hat)
-            residual = torch.where(masks[step], r, residual)
-        return y_hat, residual
+        """z (Z, h, w) int32 -> (y_hat without the quality's gain, residual), both (1, N, 4h, 4w) float32.
+
+        residual_of: as of `MeanContext.reconstruct`.
+        """
+        z_hat = torch.from_numpy(z).to(self.y_gain.device, torch.float32)[None]
+        height, width = 4 * z_hat.shape[2], 4 * z_hat.shape[3]
+        unknown = torch.zeros((1, self.config.latents, height, width), device=z_hat.device)
+        y_hat, residual, _ = self.mean_context.reconstruct(self.hyper_features(z_hat), unknown, residual_of)
+        return y_hat * self.gain(self.y_inverse, self._position(quality))[:, :, None, None], residual
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
@@ -326,11 +313,8 @@ class ExactHyperprior(nn.Module):
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""
-        device = self.y_gain.device
-        z = torch.from_numpy(code.hyper_latents()).to(device, torch.float32)[None]
-        residual = torch.from_numpy(code.y).to(device, torch.float32)[None]
-        y_hat, _ = self._reconstruct(z, lambda mean: residual)
-        return y_hat * self.gain(self.y_inverse, self._position(code.quality))[:, :, None, None]
+        residual = torch.from_numpy(code.y).to(self.y_gain.device, torch.float32)[None]
+        return self._reconstruct(code.hyper_latents(), code.quality, lambda mean: residual)[0]
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
         """y_hat (1, N, H, W) -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
