@@ -155,10 +155,10 @@ class BatchSource(Protocol):
         """Number of pictures or items that batches are drawn from."""
         ...
 
-    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+    def draw(self, count: int, rng: torch.Generator, progress: float = 0.0) -> torch.Tensor:
         """A random batch (count, *shape) float32, pictures in [0, 1], on the training device.
 
-        share: share of the training done, in [0, 1]; a source may then draw larger and fewer items.
+        progress: share of the training done, in [0, 1]; a source may then draw larger and fewer items.
         """
         ...
 

@@ -111,9 +111,9 @@ class _Display:
     def report(self, run: Run, means: dict[str, float]) -> None:
         text = _summary(means)
         if self._bar is not None:
-            self._bar.update(self._task, completed=run.share(), text=text)
+            self._bar.update(self._task, completed=run.progress(), text=text)
         else:
-            click.echo(f"step {run.progress.step} ({run.share():.1%}): {text}", err=True)
+            click.echo(f"step {run.position.step} ({run.progress():.1%}): {text}", err=True)
 
 
 _SHOWN: dict[str, Callable[[float], str]] = {

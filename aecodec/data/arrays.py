@@ -27,7 +27,7 @@ class ArraySet:
     def __len__(self) -> int:
         return len(self.items)
 
-    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+    def draw(self, count: int, rng: torch.Generator, progress: float = 0.0) -> torch.Tensor:
         """Random items, with replacement -> (count, *shape) float32."""
         which = torch.randint(len(self.items), (count,), generator=rng, device=self.items.device)
         return as_float(self.items[which])

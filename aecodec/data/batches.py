@@ -49,9 +49,9 @@ class PhotoCrops:
     def __len__(self) -> int:
         return len(self.pack)
 
-    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+    def draw(self, count: int, rng: torch.Generator, progress: float = 0.0) -> torch.Tensor:
         """Crops (count, 3, size, size) float32 in [0, 1]; late ones are larger and fewer, for the same pixels."""
-        late = self.plan.late_size is not None and share >= self.plan.late_from
+        late = self.plan.late_size is not None and progress >= self.plan.late_from
         side = self.plan.late_size if late and self.plan.late_size else self.plan.size
         return self.pack.crops(max(1, count * self.plan.size**2 // side**2), side, rng, self.plan.downscale)
 

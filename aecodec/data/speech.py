@@ -170,7 +170,7 @@ class SpeechMixtures:
     def __len__(self) -> int:
         return self._clips
 
-    def draw(self, count: int, rng: torch.Generator, share: float = 0.0) -> torch.Tensor:
+    def draw(self, count: int, rng: torch.Generator, progress: float = 0.0) -> torch.Tensor:
         """Random stretches of speech under random noise of random strength -> (count, 2, BANDS, FRAMES) float32."""
         length = (FRAMES - 1) * HOP
         stretch = torch.arange(length, device=self.speech.device)

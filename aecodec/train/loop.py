@@ -61,7 +61,7 @@ class _Session:
         """Set the clock alike in every process -> (someone asked for an end, the time of this call is up)."""
         seconds = time.monotonic() - self.begin
         late = self.max_seconds is not None and seconds >= self.max_seconds
-        asked, late_anywhere, run.progress.elapsed = self.world.largest(
+        asked, late_anywhere, run.position.elapsed = self.world.largest(
             float(self.stopped()), float(late), self.earlier + seconds
         )
         return asked > 0, late_anywhere > 0
@@ -108,10 +108,10 @@ def fit(
         if world.rank == 0:
             make_folder(folder)
             write_atomic(folder / CONFIG_FILE, config.to_yaml().encode(), overwrite=True)
-            curve = Curve(folder, run.progress.step, (config.log_every, config.evaluate_every))
+            curve = Curve(folder, run.position.step, (config.log_every, config.evaluate_every))
         held = source.held_out() if world.rank == 0 else []
         session = _Session(
-            world, folder, source, held, curve, begin, run.progress.elapsed, max_seconds, stopped, report
+            world, folder, source, held, curve, begin, run.position.elapsed, max_seconds, stopped, report
         )
         try:
             interrupted = _loop(run, _module(run, world), session)
@@ -121,7 +121,7 @@ def fit(
         finally:
             if curve is not None:
                 curve.close()
-        return Outcome(folder / CHECKPOINT_FILE, run.progress.step, run.progress.elapsed, interrupted, run.finished())
+        return Outcome(folder / CHECKPOINT_FILE, run.position.step, run.position.elapsed, interrupted, run.finished())
 
 
 class _LossOf(nn.Module):
@@ -151,7 +151,7 @@ def _module(run: Run, world: World) -> nn.Module:
 
 def _loop(run: Run, module: nn.Module, session: _Session) -> bool:
     """Steps until the run is finished, its time is up or someone asks for an end -> whether someone did."""
-    config, progress = run.config, run.progress
+    config = run.config
     asked, late = session.agree(run)
     run.meter.lap = time.monotonic()
     while not (asked or late or run.finished()):
@@ -160,21 +160,21 @@ def _loop(run: Run, module: nn.Module, session: _Session) -> bool:
         ending = asked or late or run.finished()
         if session.curve is not None:
             _record(run, session, session.curve, ending)
-        if progress.step % config.save_every == 0 and not ending:
+        if run.position.step % config.save_every == 0 and not ending:
             save_state(run, session.folder, session.world)
     return asked
 
 
 def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
     """Write and report a row where one is due."""
-    step, scheduled = run.progress.step, curve.scheduled(run.progress.step)
+    step, scheduled = run.position.step, curve.scheduled(run.position.step)
     if not (scheduled or ending):
         return
     means = run.meter.means()
     means["images_per_second"] *= session.world.size
     if session.held and (ending or step % run.config.evaluate_every == 0):
         means.update(evaluate(run.ema, session.held))
-    curve.add(step, run.progress.elapsed, means)
+    curve.add(step, run.position.elapsed, means)
     if session.report is not None:
         session.report(run, means)
     if scheduled:
@@ -183,13 +183,13 @@ def _record(run: Run, session: _Session, curve: Curve, ending: bool) -> None:
 
 def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     """One batch, one optimiser step, one EMA update; the parts of the loss go to the run's meter."""
-    config, share = run.config, run.share()
-    factor = rate_factor(config, share, run.progress.step - run.progress.schedule_step)
+    config, progress = run.config, run.progress()
+    factor = rate_factor(config, progress, run.position.step - run.position.schedule_step)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * factor
-    batch = source.draw(config.batch, run.rng, share)
+    batch = source.draw(config.batch, run.rng, progress)
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.autocast):
-        total, parts = module(batch, run.rng, share)
+        total, parts = module(batch, run.rng, progress)
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
@@ -200,14 +200,14 @@ def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     if math.isfinite(numbers[-1]):
         run.optimizer.step()
         _update_ema(run)
-    run.progress.step += 1
+    run.position.step += 1
     run.meter.add(dict(zip(values, numbers, strict=True)), len(batch))
 
 
 @torch.no_grad()
 def _update_ema(run: Run) -> None:
     # Short runs average over what there is: the window grows with the step.
-    decay = min(run.config.ema, (1 + run.progress.step) / (10 + run.progress.step))
+    decay = min(run.config.ema, (1 + run.position.step) / (10 + run.position.step))
     pairs = zip(run.ema.parameters(), run.model.parameters(), strict=True)
     averages, values = zip(*pairs, strict=True)
     torch._foreach_lerp_(list(averages), list(values), 1.0 - decay)
@@ -232,8 +232,8 @@ def export(run: Run, path: Path, source: BatchSource, device: torch.device) -> b
     """Write the EMA weights as a checkpoint with a card of how they were made. Returns the fingerprint."""
     cuda = device.type == "cuda"
     card = {
-        "steps": run.progress.step,
-        "seconds": round(run.progress.elapsed),
+        "steps": run.position.step,
+        "seconds": round(run.position.elapsed),
         "device": torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads",
         "pictures": len(source),
         "training": run.config.model_dump(),

@@ -44,13 +44,13 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     )
 
 
-def rate_factor(config: TrainConfig, share: float, step: int) -> float:
-    """Learning rate relative to its peak. share: share of the training done; step: for the warm-up.
+def rate_factor(config: TrainConfig, progress: float, step: int) -> float:
+    """Learning rate relative to its peak. progress: share of the training done; step: for the warm-up.
 
     cosine: from 1 to 0 over the run. wsd (warm-up, stable, decay; Hu et al. 2024, MiniCPM, sec. 4): 1 until
     the last ``decay_share`` of the run, then linear to 0.
     """
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "cosine":
-        return warm * 0.5 * (1.0 + math.cos(math.pi * share))
-    return warm * min(1.0, (1.0 - share) / config.decay_share)
+        return warm * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return warm * min(1.0, (1.0 - progress) / config.decay_share)

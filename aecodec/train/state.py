@@ -27,7 +27,7 @@ _FIXED = ("family", "optimizer")
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run stands. elapsed: seconds of training, over all its sessions.
 
     schedule_step, schedule_elapsed: where the present schedule began; 0 unless `fit` was told to begin it anew.
@@ -48,23 +48,23 @@ class Run:
     ema: nn.Module
     optimizer: torch.optim.Optimizer
     rng: torch.Generator
-    progress: Progress = field(default_factory=Progress)
+    position: Position = field(default_factory=Position)
     meter: Meter = field(default_factory=Meter)
 
-    def share(self) -> float:
+    def progress(self) -> float:
         """Share of the schedule done, in [0, 1], by steps or by the time budget."""
-        progress, budget = self.progress, self.config.time_budget
+        position, budget = self.position, self.config.time_budget
         if budget:
-            return min((progress.elapsed - progress.schedule_elapsed) / budget, 1.0)
-        return min((progress.step - progress.schedule_step) / self.config.steps, 1.0)
+            return min((position.elapsed - position.schedule_elapsed) / budget, 1.0)
+        return min((position.step - position.schedule_step) / self.config.steps, 1.0)
 
     def begin_schedule(self) -> None:
         """Begin the schedule of rates anew at the present step: warm-up, plateau and decay."""
-        self.progress.schedule_step, self.progress.schedule_elapsed = self.progress.step, self.progress.elapsed
+        self.position.schedule_step, self.position.schedule_elapsed = self.position.step, self.position.elapsed
 
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.share() >= 1.0
+        return self.progress() >= 1.0
 
 
 def build_model(config: TrainConfig, shape: tuple[int, ...]) -> Any:
@@ -114,7 +114,7 @@ def save_state(run: Run, folder: Path, world: World) -> None:
         "ema": run.ema.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "rng": generators,
-        "progress": asdict(run.progress),
+        "progress": asdict(run.position),
         "meter": run.meter.state(),
     }
     # Serialised in memory first, so that whatever fails while writing is a plain OSError of `write_atomic`.
@@ -134,7 +134,7 @@ def load_state(run: Run, path: Path, world: World) -> None:
         run.model.load_state_dict(state["model"])
         run.ema.load_state_dict(state["ema"])
         run.optimizer.load_state_dict(state["optimizer"])
-        run.progress = Progress(**state["progress"])
+        run.position = Position(**state["progress"])
         run.meter = Meter(**state.get("meter", {}))
         generators = torch.atleast_2d(state["rng"])
         _restore_generator(run, generators, world)
@@ -174,4 +174,4 @@ def _restore_generator(run: Run, generators: torch.Tensor, world: World) -> None
     if world.rank < len(generators) and same_kind:
         run.rng.set_state(generators[world.rank].clone())
     else:
-        run.rng.manual_seed(_seed(run.config, world.rank, run.progress.step))
+        run.rng.manual_seed(_seed(run.config, world.rank, run.position.step))

@@ -55,7 +55,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIG
 
     def spy(run, module, pack):
         original(run, module, pack)
-        if run.progress.step == step:
+        if run.position.step == step:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(train, "train_step", spy)
@@ -129,7 +129,7 @@ def test_time_runs_out_cleanly(tmp_path, photo_folder):
 def test_report_and_curve_hold_the_figures(tmp_path, photo_folder):
     reports = []
     train.fit(config(steps=4), photo_folder, tmp_path, report=lambda run, means: reports.append((run, means)))
-    assert [run.progress.step for run, _ in reports] == [4, 4]
+    assert [run.position.step for run, _ in reports] == [4, 4]
     for _, means in reports:
         assert {"loss", "bpp", "mse", "psnr", "images_per_second", "grad_norm"} <= means.keys()
         assert means["images_per_second"] > 0
@@ -247,7 +247,7 @@ out = Path(sys.argv[2])
 def spy(run, module, pack):
     original(run, module, pack)
     torch.save({"model": run.model.state_dict(), "rng": run.rng.get_state()}, out / f"rank{rank}.pt")
-    if rank == 1 and run.progress.step == 3:
+    if rank == 1 and run.position.step == 3:
         os.kill(os.getpid(), signal.SIGTERM)
 
 train.train_step = spy
