@@ -42,7 +42,9 @@ class ExactHyperpriorConfig:
     """channels: width C of the transforms; latents: N channels of y; hyper_latents: Z channels of z;
     features: width of the mean predictor; scale_hidden: width of the scale net; z_max: largest |z|;
     lambda_low, lambda_high: weights of the squared error (on [0, 1]) at qualities 0 and 100;
-    quantise_from: share of the training after which the scale net is trained on its integer grid."""
+    quantise_from: share of the training after which the scale net is trained on its integer grid;
+    rate_balance: a picture at lambda weighs lambda^-rate_balance in the loss, so that the costs of low and high
+    rates, which differ by lambda^0.5 or so, count alike."""
 
     channels: int = 128
     latents: int = 256
@@ -55,6 +57,7 @@ class ExactHyperpriorConfig:
     lambda_low: float = 10.0
     lambda_high: float = 2048.0
     quantise_from: float = 0.6
+    rate_balance: float = 0.0
 
 
 #: Near-optimal quantisation steps of a linear transform are this / sqrt(lambda).
@@ -142,12 +145,14 @@ class ExactHyperprior(nn.Module):
     # -- training --------------------------------------------------------------------------------
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """lambda * mse + bpp at a random quality per picture. batch: (B, 3, H, W) in [0, 1]."""
+        """lambda * mse + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) float32 in [0, 1]."""
         position = torch.rand(len(batch), generator=rng, device=batch.device) * (QUALITY_KNOTS - 1)
         x_hat, bits = self.forward(batch, position, rng, quantised=progress >= self.config.quantise_from)
         mse = (x_hat - batch).square().mean(dim=(1, 2, 3))
         bpp = bits / (batch.shape[2] * batch.shape[3])
-        total = (self.lagrangian(position) * mse + bpp).mean()
+        weight = self.lagrangian(position)
+        balance = (weight / self._middle()) ** -self.config.rate_balance
+        total = (balance * (weight * mse + bpp)).mean()
         return Loss(total, {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
 
     def forward(

@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 import numpy as np
 import pytest
 import torch
-from conftest import as_batch, natural_picture, small_flagship
+from conftest import FLAGSHIP, SMALL, as_batch, natural_picture, small_flagship
 
+from aecodec import checkpoint
 from aecodec.coding.tables import TOTAL
-from aecodec.contracts import BitstreamError, FrozenModel, LatentCode
+from aecodec.contracts import QUALITY_KNOTS, BitstreamError, FrozenModel, LatentCode
 from aecodec.models.exact_hyperprior import ExactHyperprior
 
 HEIGHT, WIDTH = 8, 12
@@ -164,6 +165,41 @@ def test_a_tile_of_the_wrong_size_or_quality_is_noticed_or_harmless(model, laten
         except BitstreamError:
             continue
         assert code.y.shape == (32, height, width)
+
+
+def loss_and_gradient(model: ExactHyperprior, x: torch.Tensor, seed: int) -> tuple[float, torch.Tensor]:
+    model.zero_grad()
+    total = model.loss(x, torch.Generator().manual_seed(seed)).total
+    total.backward()
+    return float(total.detach()), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_without_a_balance_the_loss_is_lambda_times_the_error_plus_the_rate(picture):
+    """Against the plain formula, at the qualities and with the noise that the loss draws."""
+    plain, x = small_flagship(), as_batch(picture).repeat(3, 1, 1, 1)
+    rng = torch.Generator().manual_seed(4)
+    position = torch.rand(3, generator=rng) * (QUALITY_KNOTS - 1)
+    x_hat, bits = plain(x, position, rng, quantised=False)
+    mse = (x_hat - x).square().mean(dim=(1, 2, 3))
+    expected = (plain.lagrangian(position) * mse + bits / (x.shape[2] * x.shape[3])).mean()
+    assert loss_and_gradient(plain, x, seed=4)[0] == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_a_picture_weighs_lambda_to_minus_the_balance_relative_to_the_middle(picture, balance):
+    plain, x = small_flagship(), as_batch(picture)
+    balanced = checkpoint.build(FLAGSHIP, {**SMALL, "rate_balance": balance})
+    balanced.load_state_dict(plain.state_dict())
+    ends = plain.lagrangian(torch.tensor([0.0, QUALITY_KNOTS - 1.0]))
+    for seed in range(4):
+        position = torch.rand(1, generator=torch.Generator().manual_seed(seed)) * (QUALITY_KNOTS - 1)
+        weight = float((plain.lagrangian(position) / ends.prod().sqrt()) ** -balance)
+        loss, gradient = loss_and_gradient(plain, x, seed)
+        other_loss, other_gradient = loss_and_gradient(balanced, x, seed)
+        assert other_loss == pytest.approx(weight * loss, rel=1e-5)
+        torch.testing.assert_close(
+            other_gradient, weight * gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max())
+        )
 
 
 def test_calibrated_tables_code_the_calibration_pictures_in_fewer_bits(picture):
