@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 import torch
 from block_hasher import BlockHasher
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from aecodec import checkpoint
 from aecodec.contracts import FrozenModel
 from aecodec.data.arrays import ArraySet
+
+# Laws hold on a machine under any load: no example has a deadline, and none is drawn too slowly.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 FLAGSHIP = "exact-hyperprior"
 WITHOUT_COMPRESSAI = "compressai is an extra of its own: it needs NumPy 1, and so Python 3.12 or older"

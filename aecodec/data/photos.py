@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ class PhotoPack:
         names = tuple(self.names[i] for i in keep.tolist())
         return PhotoPack(self.pixels, self.offsets[keep], self.heights[keep], self.widths[keep], names)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, Any]:
         tensors = (self.pixels, self.offsets, self.heights, self.widths)
         return dict(zip(_PARTS, [*(t.cpu().numpy() for t in tensors), np.array(self.names)], strict=True))
 

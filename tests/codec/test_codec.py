@@ -191,7 +191,7 @@ def test_target_psnr_is_met_without_going_over(codec, decibel):
     assert decibel - 0.05 <= found <= decibel
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     start=st.floats(5.0, 12.0),
     slope=st.floats(0.002, 0.008),

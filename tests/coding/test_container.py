@@ -144,10 +144,10 @@ def test_a_newer_version_is_told_from_damage():
 def test_a_forged_size_costs_neither_time_nor_memory():
     bomb = header_bytes(width=1 << 20, height=1 << 20, tile=8) + SMALL
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(TruncatedError):
         container.parse(bomb)
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
 

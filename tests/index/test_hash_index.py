@@ -31,7 +31,7 @@ numbers = st.integers(0, 30) | st.integers(0, 2**63 - 1)
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), paths=st.booleans())
 def test_it_is_a_sorted_dictionary_of_codes(data, paths, tmp_path_factory):
     index, held = make(paths), {}

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError, Scanner, UnknownName, UsageError
@@ -86,7 +86,6 @@ def test_distances_are_between_packed_codes_of_one_width():
         hamming_distances(np.zeros((1, 2)), np.zeros((1, 2), np.uint8))
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(0, 40),
     width=st.sampled_from([1, 2, 3, 4, 8, 12, 16, 32]),

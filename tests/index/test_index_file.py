@@ -84,7 +84,7 @@ def test_random_mutations_end_in_a_named_error_or_the_same_content(tmp_path):
             continue
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_never_crash(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("index") / "a.hix"

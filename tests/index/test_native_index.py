@@ -47,7 +47,7 @@ def assert_same(ours: tuple, expected: tuple) -> None:
 
 @pytest.mark.parametrize("name", ["c", "numba"])
 class TestEngines:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         count=st.sampled_from([1, 2, 63, 64, 65, 511, 512, 513, 1024, 2049, 5000]),
         width=st.sampled_from(WIDTHS),
@@ -215,7 +215,6 @@ class TestKeys:
         rows, distances = unpack(merge_nearest([keys[:, ::2], keys[:, 1::2]], k))
         assert list(zip(distances[0].tolist(), rows[0].tolist(), strict=True)) == sorted(hits)[:k]
 
-    @settings(deadline=None)
     @given(
         st.lists(st.tuples(st.integers(0, 6), st.integers(0, 512), st.integers(0, 1 << 40)), max_size=20),
         st.sampled_from([7, 1 << 15]),
@@ -233,7 +232,7 @@ class TestKeys:
 
 
 class TestMultiIndex:
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(
         count=st.integers(0, 600),
         width=st.sampled_from([1, 2, 3, 4, 8, 9, 16]),

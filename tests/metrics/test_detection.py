@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError
@@ -17,7 +17,6 @@ scored = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_
 )
 
 
-@settings(deadline=None)
 @given(scored)
 def test_average_precision_is_precision_times_gain_in_recall(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])
@@ -30,7 +29,6 @@ def test_average_precision_is_precision_times_gain_in_recall(rows):
     assert average_precision(scores, labels) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(scored)
 def test_auroc_is_the_chance_of_a_pair_in_order(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])
@@ -40,7 +38,6 @@ def test_auroc_is_the_chance_of_a_pair_in_order(rows):
     assert auroc(-scores, labels) == pytest.approx(1.0 - auroc(scores, labels), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(scored)
 def test_a_roc_curve_has_the_rates_of_every_threshold(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aecodec.contracts import IndexFileError, UsageError
@@ -37,7 +37,6 @@ def index_of(codes: np.ndarray, first: int = 0, backend: str = "numpy") -> HashI
     return index
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 9999), count=st.integers(0, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
 def test_groups_are_the_connected_sets(seed, count, radius, bits):
     codes = np.random.default_rng(seed).integers(0, 256, (count, 2), np.uint8) & np.uint8(bits)
@@ -52,7 +51,6 @@ def test_groups_are_the_connected_sets(seed, count, radius, bits):
             assert m.distance == hamming_distances(codes[[int(members[0].id)]], codes[[int(m.id)]])[0, 0]
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 9999), count=st.integers(0, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
 def test_groups_between_two_indexes_are_linked_across_only(seed, count, radius, bits):
     codes = np.random.default_rng(seed).integers(0, 256, (count, 2), np.uint8) & np.uint8(bits)

@@ -102,7 +102,7 @@ def test_sync_hashes_only_what_changed_and_drops_what_vanished(photos, tmp_path)
     assert set(held(index)) == {"p1.png", "p2.jpg", "sub/new.png", "sub/p4.jpg"}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_order_of_syncs_ends_where_one_build_does(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
