@@ -34,7 +34,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {
         "engine": {"checkpoint", "nn", "coding", "data", "device", "contracts"},
         "hasher": {"checkpoint", "models", "nn", "coding", "data", "device", "zoo", "contracts"},
-        "tasks": {"checkpoint", "metrics", "data", "device", "zoo", "contracts"},
+        "tasks": {"checkpoint", "metrics", "nn", "data", "device", "zoo", "contracts"},
         "train": {"checkpoint", "models", "coding", "data", "device", "contracts"},
         "search": {"index", "coding", "data", "contracts"},
     },

@@ -13,10 +13,9 @@ import constriction
 import numpy as np
 
 from ..contracts import BitstreamError, SymbolPlane
-from .tables import TableSet
+from .tables import ESCAPE_BITS, TableSet
 
-#: Escaped values are stored as 16 raw bits: twice the distance beyond the table, plus the side.
-ESCAPE_BITS = 16
+#: The largest distance beyond a table that an escape can express.
 ESCAPE_LIMIT = (1 << (ESCAPE_BITS - 1)) - 1
 
 

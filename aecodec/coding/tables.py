@@ -15,6 +15,8 @@ import numpy as np
 
 #: Sum of the frequencies of every table.
 TOTAL = 1 << 20
+#: Raw bits of a value outside its table: twice the distance beyond the table, plus the side.
+ESCAPE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TableSet:
         return self.frequencies[table, : self.lengths[table]]
 
     def bits(self, symbols: np.ndarray, tables: np.ndarray) -> float:
-        """Ideal code length in bits of symbols (n,) under tables (n,), escapes counted with 16 raw bits."""
+        """Ideal code length in bits of symbols (n,) under tables (n,), escapes counted with their raw bits."""
         slots = np.asarray(symbols, np.int64) - self.offsets[tables]
         top = self.lengths[tables] - (1 if self.escape else 0)
         outside = (slots < 0) | (slots >= top)
@@ -42,7 +44,7 @@ class TableSet:
             raise ValueError("a symbol lies outside its table and the table set has no escape")
         slots = np.where(outside, top, slots)
         frequency = self.frequencies[tables, slots].astype(np.float64)
-        return float(-np.log2(frequency / TOTAL).sum() + 16.0 * outside.sum())
+        return float(-np.log2(frequency / TOTAL).sum() + ESCAPE_BITS * outside.sum())
 
 
 def quantise_pmf(pmf: np.ndarray) -> np.ndarray:

@@ -23,11 +23,11 @@ from ..nn.corruptions import (
     double,
     enlarged,
     greyed,
-    luma,
     noisy,
     with_hole,
     with_impulses,
 )
+from ..nn.luma import luma
 from ..nn.unet import UNet
 
 #: A corruption that the data brings along: items hold the corrupted channels, then the clean ones.

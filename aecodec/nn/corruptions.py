@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .luma import luma
+
 #: Planes of the condition, in this order. sigma: standard deviation of the noise in [0, 1] units; the others 0 or 1.
 CONDITIONS = ("sigma", "hole", "impulse", "enlarged", "grey")
 #: Largest standard deviation that Gaussian noise is drawn with while training, in [0, 1] units.
 LARGEST_SIGMA = 55.0 / 255.0
 #: Noise moves hardly any sample further than this many standard deviations.
 _REACH = 6.0
-#: Rec. 601 luma.
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,6 @@ def greyed(x: torch.Tensor) -> Corrupted:
     """A grey picture (three equal channels) whose colours are missing."""
     one = torch.ones_like(x[:, :1])
     return Corrupted(x, _condition(x, grey=1.0), one, one)
-
-
-def luma(x: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) RGB -> (B, 1, H, W) Rec. 601 luma; one channel stays as it is."""
-    if x.shape[1] == 1:
-        return x
-    return (x * torch.tensor(LUMA, device=x.device, dtype=x.dtype).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-#: Rec. 601 luma.
-LUMA = (0.299, 0.587, 0.114)
+from .luma import luma
+
 #: The luminance table of JPEG (ITU-T T.81, table K.1), row by row.
 JPEG_LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -145,7 +145,7 @@ def random_view(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, 
     x = _sometimes(x, recipe.thickness_p, draws, _thickness)
     x = _sometimes(x, recipe.colour_p, draws, lambda some, own: _colour(some, recipe, own))
     if x.shape[1] == 3:
-        x = _sometimes(x, recipe.grey_p, draws, lambda some, _: grey(some).expand_as(some))
+        x = _sometimes(x, recipe.grey_p, draws, lambda some, _: luma(some).expand_as(some))
     x = _sometimes(x, recipe.mark_p, draws, _marked)
     x = _sometimes(x, recipe.blur_p, draws, lambda some, own: blur(some, own.uniform(0.4, 1.6)))
     x = _sometimes(x, recipe.blocks_p, draws, lambda some, own: block_losses(some, own.uniform(8, 60)))
@@ -209,15 +209,10 @@ def _colour(x: torch.Tensor, recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
         mean = x.mean((1, 2, 3), keepdim=True)
         x = mean + (x - mean) * factor(recipe.contrast)
     if x.shape[1] == 3 and (recipe.saturation or recipe.hue):
-        luma = grey(x)
-        x = luma + (x - luma) * factor(recipe.saturation)
+        grey = luma(x)
+        x = grey + (x - grey) * factor(recipe.saturation)
         x = _turn_hue(x, 2 * math.pi * recipe.hue * draws.uniform(-1, 1))
     return x.clamp(0.0, 1.0)
-
-
-def grey(x: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) -> (B, 1, H, W), Rec. 601 luma."""
-    return (x * x.new_tensor(LUMA)[None, :, None, None]).sum(1, keepdim=True)
 
 
 def _turn_hue(x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:

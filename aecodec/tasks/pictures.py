@@ -12,6 +12,7 @@ from ..contracts import Restorer, UsageError
 from ..data.images import Picture, read_picture
 from ..data.tiling import Window, tiles
 from ..device import has_bfloat16
+from ..nn.luma import luma
 from .restore import estimate_sigma, restore
 
 #: Side of the tiles in pixels; each is computed with a margin of what the model sees.
@@ -71,8 +72,7 @@ def restore_pixels(
     x = to_batch(pixels).to(device)
     grey = pixels.ndim == 2
     if task == "colourise" and not grey:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=device).view(1, 3, 1, 1)
-        x = (x * weights).sum(1, keepdim=True)
+        x = luma(x)
     if task == "denoise":
         sigma = estimate_sigma(x) if sigma is None else sigma / 255.0
     hole = None if mask is None else torch.from_numpy(mask)[None, None].to(device).float()

@@ -13,6 +13,7 @@ from aecodec.data.images import read_picture
 from aecodec.data.photos import list_photos
 from aecodec.device import has_bfloat16
 from aecodec.metrics.psnr import psnr
+from aecodec.nn.luma import LUMA
 from aecodec.tasks.generate import sheet
 from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
 from aecodec.tasks.restore import restore
@@ -224,7 +225,7 @@ def upscaling(bench: Bench) -> None:
             bicubic, ours = to_pixels(double(to_batch(small))), restore_pixels(model, small, "upscale", tile=2048)
             found["bicubic"].append(psnr(bicubic, clean))
             found["ours"].append(psnr(ours, clean))
-            grey = np.rint(clean @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+            grey = np.rint(clean @ np.array(LUMA)).astype(np.uint8)
             colours = restore_pixels(model, grey, "colourise", tile=2048)
             if (clean != grey[..., None]).any():
                 found["grey"].append(psnr(np.repeat(grey[..., None], 3, 2), clean))

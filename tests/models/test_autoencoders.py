@@ -15,7 +15,8 @@ from sklearn.decomposition import PCA
 
 from aecodec import checkpoint
 from aecodec.contracts import Autoencoder, Restorer, UnknownName, UsageError, Variational
-from aecodec.nn.corruptions import double, fill_smoothly, halve, luma
+from aecodec.nn.corruptions import double, fill_smoothly, halve
+from aecodec.nn.luma import luma
 
 SHAPE = (1, 8, 8)
 SINGLE = ["linear", "autoencoder", "sparse", "k-sparse", "vae"]

@@ -11,7 +11,8 @@ import torch
 from conftest import as_batch, natural_picture
 from PIL import Image
 
-from aecodec.nn.views import RECIPES, ViewRecipe, block_losses, blur, grey, random_view
+from aecodec.nn.luma import luma
+from aecodec.nn.views import RECIPES, ViewRecipe, block_losses, blur, random_view
 
 NOTHING = ViewRecipe(colour_p=0.0)
 
@@ -120,6 +121,6 @@ def test_block_losses_resemble_those_of_jpeg():
     assert np.abs(ours - theirs).mean() < 0.25 * np.abs(picture / 255.0 - theirs).mean()
 
 
-def test_grey_is_rec_601_luma():
+def test_luma_is_that_of_rec_601():
     pixels = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 1.0]]).T[None, :, None]
-    assert torch.allclose(grey(pixels)[0, 0, 0], torch.tensor([0.299, 0.587, 0.114, 1.0]))
+    assert torch.allclose(luma(pixels)[0, 0, 0], torch.tensor([0.299, 0.587, 0.114, 1.0]))

@@ -13,6 +13,7 @@ from aecodec.data.images import read_picture
 from aecodec.data.speech import mix, read_wav
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.corruptions import double, fill_smoothly, halve
+from aecodec.nn.luma import LUMA
 from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
 from aecodec.tasks.speech import denoise_speech
 from aecodec.zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
@@ -91,10 +92,10 @@ def test_twice_the_size_is_closer_than_bicubic(restorer, photo):
 
 
 def test_colours_are_added_and_the_luma_is_left(restorer, photo):
-    grey = np.rint(photo @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    grey = np.rint(photo @ np.array(LUMA)).astype(np.uint8)
     colours = restore_pixels(restorer, grey, "colourise")
     inside = (colours > 0).all(2) & (colours < 255).all(2)
-    assert np.abs(colours @ np.array([0.299, 0.587, 0.114]) - grey)[inside].max() <= 1.0
+    assert np.abs(colours @ np.array(LUMA) - grey)[inside].max() <= 1.0
     assert colours.astype(int).std(axis=2).mean() > 0.5
 
 
