@@ -25,7 +25,7 @@ from PIL import Image
 from aecodec.bench import provenance
 from aecodec.bench.measurements import read_rgb
 from aecodec.contracts import AecodecError
-from aecodec.data.photos import list_photos
+from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
 from aecodec.search import building
 from aecodec.search.pictures import CodeReader, PictureHasher

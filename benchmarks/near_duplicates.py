@@ -34,7 +34,7 @@ from aecodec import Codec, Hasher
 from aecodec.bench import provenance
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
-from aecodec.data.photos import list_photos
+from aecodec.data.folders import list_photos
 from aecodec.index.codes import hamming_distances
 from aecodec.metrics import average_precision
 

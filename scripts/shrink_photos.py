@@ -15,8 +15,8 @@ import numpy as np
 
 from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.files import atomic_file
+from aecodec.data.folders import list_photos
 from aecodec.data.images import read_picture
-from aecodec.data.photos import list_photos
 from aecodec.data.squares import to_square
 
 

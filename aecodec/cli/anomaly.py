@@ -52,8 +52,8 @@ def score(
     """Score picture FILES (or all of a folder) with a DETECTOR."""
     from ..contracts import Autoencoder
     from ..data.files import make_folder
+    from ..data.folders import list_photos
     from ..data.images import Picture, write_picture
-    from ..data.photos import list_photos
     from ..tasks.anomaly import scores
     from ..tasks.detectors import heat_picture, read_detector, read_item, read_label_file
     from ..tasks.loading import load_for

@@ -12,7 +12,8 @@ from ..codec.options import EncodeOptions
 from ..coding.container import METADATA
 from ..contracts import UsageError
 from ..data.files import make_folder
-from ..data.images import ORIENTATIONS, PHOTO_SUFFIXES, encode_picture, require_writer, write_picture
+from ..data.folders import PHOTO_SUFFIXES
+from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
 from .batch import (
     AEC,
     Job,

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..data.folders import walk_files
+
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 
@@ -51,8 +53,7 @@ def expand(inputs: Iterable[str], recursive: bool, suffixes: set[str]) -> list[t
     for argument in inputs:
         path = Path(argument)
         if argument != "-" and path.is_dir() and recursive:
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-            found.extend((str(p), path) for p in inside)
+            found.extend((str(p), path) for p in sorted(walk_files(path, suffixes)))
         else:
             found.append((argument, None))
     return found

@@ -23,7 +23,6 @@ from .pixels import WindowedPixels, turned
 
 __all__ = [
     "ORIENTATIONS",
-    "PHOTO_SUFFIXES",
     "Picture",
     "blank_pixels",
     "encode_picture",
@@ -38,8 +37,6 @@ __all__ = [
     "write_picture",
 ]
 
-#: What is taken for a picture when a folder is walked.
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 ORIENTATIONS = ("apply", "keep")
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}

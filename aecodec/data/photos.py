@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 from ..contracts import ImageReadError
 from .files import atomic_file
-from .images import PHOTO_SUFFIXES, read_picture
+from .folders import list_photos
+from .images import read_picture
 
 _PARTS = ("pixels", "offsets", "heights", "widths", "names")
 #: Names under which a pack file keeps the pictures set aside for evaluation.
@@ -31,14 +32,6 @@ def choose_held(paths: list[Path], count: int) -> set[Path]:
     """The files whose names have the smallest SHA-256, at most all but one: a choice that no other file changes."""
     ranked = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).hexdigest())
     return set(ranked[: min(count, len(paths) - 1)])
-
-
-def list_photos(folder: Path) -> list[Path]:
-    """Every picture file below a folder, sorted by path. Raises ImageReadError if there is none."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
-    if not paths:
-        raise ImageReadError(f"{folder}: no pictures found in it")
-    return paths
 
 
 class PhotoPack:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ..contracts import ImageReadError, UsageError
+from .folders import list_photos
 from .images import read_picture
-from .photos import list_photos
 
 #: How a whole picture becomes an item.
 VIEWS = ("colour", "grey", "gradients")

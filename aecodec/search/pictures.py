@@ -12,7 +12,8 @@ import numpy as np
 
 from ..coding.container import read_semantic_hash
 from ..contracts import AecodecError, BitstreamError, ImageReadError, UsageError
-from ..data.images import PHOTO_SUFFIXES, read_bytes
+from ..data.folders import PHOTO_SUFFIXES, walk_files
+from ..data.images import read_bytes
 from ..data.reduced import Reduced, read_reduced, reduce_pixels
 
 AEC = ".aec"
@@ -77,20 +78,17 @@ def list_pictures(folder: Path, root: str) -> tuple[list[Found], list[Failure]]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     failures: list[Failure] = []
+    found: list[Found] = []
 
     def unreadable(error: OSError) -> None:
-        failures.append(Failure(str(error.filename), f"{error.filename}: cannot be read ({error.strerror})"))
+        failures.append(_failure(error))
 
-    found: list[Found] = []
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                picture = find_picture(Path(parent, name), root)
-                if isinstance(picture, Found):
-                    found.append(picture)
-                else:
-                    failures.append(picture)
+    for path in walk_files(folder, SUFFIXES, hidden=False, unreadable=unreadable):
+        picture = find_picture(path, root)
+        if isinstance(picture, Found):
+            found.append(picture)
+        else:
+            failures.append(picture)
     return found, failures
 
 
@@ -99,10 +97,15 @@ def find_picture(path: Path, root: str) -> Found | Failure:
     try:
         status = os.stat(path)
     except OSError as error:
-        return Failure(
-            str(path), f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
-        )
+        return _failure(error)
     return Found(id_of(path, root), path, (status.st_mtime_ns, status.st_size))
+
+
+def _failure(error: OSError) -> Failure:
+    """Of a file or folder that the system does not let be looked at."""
+    missing = isinstance(error, FileNotFoundError)
+    reason = "no such file" if missing else f"cannot be read ({error.strerror})"
+    return Failure(str(error.filename), f"{error.filename}: {reason}")
 
 
 class CodeReader:

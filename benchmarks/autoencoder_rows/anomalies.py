@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from aecodec.data.arrays import as_float
-from aecodec.data.photos import list_photos
+from aecodec.data.folders import list_photos
 from aecodec.data.whole import read_items, read_whole
 from aecodec.metrics.detection import auroc, average_precision, roc_curve
 from aecodec.tasks.anomaly import fit, scores

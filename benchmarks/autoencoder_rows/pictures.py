@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from aecodec.data.folders import list_photos
 from aecodec.data.images import read_picture
-from aecodec.data.photos import list_photos
 from aecodec.device import has_bfloat16
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.luma import LUMA

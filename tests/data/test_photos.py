@@ -12,7 +12,8 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.contracts import ImageReadError
-from aecodec.data.photos import PhotoPack, list_photos, open_photos
+from aecodec.data.folders import list_photos
+from aecodec.data.photos import PhotoPack, open_photos
 
 CPU = torch.device("cpu")
 

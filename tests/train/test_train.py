@@ -19,7 +19,7 @@ from places import ROOT
 
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError
-from aecodec.data.photos import list_photos
+from aecodec.data.folders import list_photos
 from aecodec.models.exact_hyperprior import ExactHyperprior
 from aecodec.train import loop as train
 from aecodec.train.config import TrainConfig, resolve
