@@ -28,6 +28,7 @@ from aecodec.bench.measurements import (
     read_rows,
     write_rows,
 )
+from aecodec.bench.peers.aec import file_codec
 from aecodec.bench.tables import summarise
 from aecodec.codec.codec import Codec
 from aecodec.codec.refine import STEPS
@@ -37,16 +38,12 @@ from aecodec.metrics import BdRateError, Curve, bd_rate
 
 def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCodec:
     """Our codec at one level of effort, named after it."""
-    return FileCodec(
+    return replace(
+        file_codec(codec),
         name=f"aec-{codec.name}-effort{effort}",
         settings=f"aecodec, model {codec.name}, effort {effort}, device {codec.engine.device.type}",
-        version=codec.fingerprint.hex(),
         qualities=qualities,
         encode=lambda image, quality: codec.encode(image, quality=quality, effort=effort),
-        decode=lambda data: codec.decode(data).convert("RGB"),
-        tile_codec=codec.engine,
-        whole=False,
-        learned=True,
     )
 
 

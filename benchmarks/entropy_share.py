@@ -17,8 +17,9 @@ from pathlib import Path
 import click
 
 from aecodec.bench import provenance
-from aecodec.bench.codecs import FileCodec, Stopwatch, open_ours, watching
+from aecodec.bench.codecs import FileCodec, Stopwatch, watching
 from aecodec.bench.measurements import pictures_in, read_rgb
+from aecodec.bench.peers.aec import open_aec
 from aecodec.coding.rans import PlaneDecoder
 from aecodec.contracts import AecodecError
 
@@ -130,7 +131,7 @@ def main(pictures: Path, model: str | None, device: str, qualities: str, limit: 
     except ValueError:
         raise click.BadParameter(f"expected numbers separated by commas, found {qualities!r}") from None
     try:
-        codec = open_ours(model, device, points)
+        codec = open_aec(model or "", device)
         codec.decode(codec.encode(read_rgb(found[0]), points[0]))  # warm-up: the first call allocates
         shares = [measure_share(codec, found, quality) for quality in points]
     except AecodecError as error:

@@ -17,18 +17,18 @@ from pathlib import Path
 import click
 
 from aecodec.bench.anchors import COMPRESSAI, KODAK, PUBLISHED, Anchors, agreement_table, load_anchors
-from aecodec.bench.codecs import OUR_QUALITIES, PEERS
 from aecodec.bench.measurements import holds_rows, pictures_in, read_rows
-from aecodec.bench.opening import codec_names
-from aecodec.bench.plot import Line, draw
-from aecodec.bench.results import LABELS
-from aecodec.bench.runs import Order, Runner, check_metrics
+from aecodec.bench.opening import CodecSpec
+from aecodec.bench.peers import PEERS
+from aecodec.bench.peers.aec import QUALITIES
+from aecodec.bench.plot import Line, curves_of, draw
+from aecodec.bench.runs import Runner, check_metrics
 from aecodec.bench.tables import Point, bd_table, curve, ratio_decibels, summarise, write_summary
 from aecodec.contracts import AecodecError
 from aecodec.metrics import BjontegaardMissingError, Curve
 
 #: Codecs of Pillow, which every installation has, less the variants that only repeat another benchmark's settings.
-BUILT_IN = [name for name in PEERS if name not in COMPRESSAI]
+BUILT_IN = ["jpeg420", "jpeg444", "webp", "avif", "jpeg2000"]
 _DRAWN_PUBLISHED = ("vtm", "bpg_444_x265_ycbcr")
 
 
@@ -54,7 +54,7 @@ def read_results(out: Path, pictures: list[Path]) -> dict[str, list[Point]]:
         missing = sorted({row.quality for row in group} - {point.quality for point in found[name]})
         if missing:
             _say(f"{name}: qualities {missing} lack pictures and are left out of the tables")
-    order = [*sorted(name for name in found if name not in LABELS), *(name for name in LABELS if name in found)]
+    order = [*sorted(name for name in found if name not in PEERS), *(name for name in PEERS if name in found)]
     return {name: found[name] for name in order}
 
 
@@ -74,8 +74,8 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
     # Variants that only repeat another benchmark's settings would crowd tables and hide curves.
     results = {name: points for name, points in results.items() if name not in COMPRESSAI}
     curves = {name: curve(points) for name, points in results.items()}
-    ours = {name: curves[name] for name in results if name not in LABELS}
-    peers = {name: curves[name] for name in results if name in LABELS}
+    ours = {name: curves[name] for name in results if name not in PEERS}
+    peers = {name: curves[name] for name in results if name in PEERS}
     references = {**peers, **{PUBLISHED[key]: curve_ for key, curve_ in known.published.items()}}
     text = (
         f"## BD-rate\n\nPSNR-based, means over {count} pictures, piecewise cubic (PCHIP), over the range of "
@@ -93,15 +93,17 @@ def _publish(path: Path, text: str) -> None:
 
 
 def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, Curve], of: str) -> None:
+    curves = dict(zip(results, curves_of(results), strict=True))
+
     def line(name: str, points: list[Point], quality: list[float]) -> Line:
-        kind = "peer" if name in LABELS else "ours"
-        return Line(name, LABELS.get(name, name), kind, [p.bpp for p in points], quality)
+        label = PEERS[name].label if name in PEERS else name
+        return Line(label, [p.bpp for p in points], quality, curves[name], name not in PEERS)
 
     lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
     for key in _DRAWN_PUBLISHED:
         if key in published:
             known = published[key]
-            lines.append(Line(key, PUBLISHED[key], "published", known.rates, known.qualities))
+            lines.append(Line(PUBLISHED[key], known.rates, known.qualities))
     draw(out / "rd.png", lines, title=f"Rate and distortion, {of}", quality_label="RGB PSNR (dB)")
     similar = []
     for name, points in results.items():
@@ -123,9 +125,9 @@ def _qualities(_: click.Context, __: click.Parameter, text: str) -> tuple[float,
 
 def _codec_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [name for name in names if name not in codec_names()]
+    unknown = [name for name in names if name not in PEERS]
     if unknown:
-        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: {', '.join(codec_names())}")
+        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: {', '.join(PEERS)}")
     return names
 
 
@@ -136,7 +138,7 @@ def _codec_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str,
 @click.option("--device", default="cpu", show_default=True, help="Where our model runs.")
 @click.option(
     "--qualities",
-    default=",".join(f"{q:g}" for q in OUR_QUALITIES),
+    default=",".join(f"{q:g}" for q in QUALITIES),
     show_default=True,
     callback=_qualities,
     help="Quality points of our codec.",
@@ -170,14 +172,14 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     columns = check_metrics(part.strip() for part in metrics.split(","))
     ours = [f"aec:{model}" if model else "aec" for model in models or (None,)] if "aec" in codecs else []
-    orders = [Order(name, device, qualities, metrics=columns) for name in ours]
-    orders += [Order(name, metrics=columns) for name in codecs if name != "aec"]
+    specs = [CodecSpec(name, device, qualities) for name in ours]
+    specs += [CodecSpec(name) for name in codecs if name != "aec"]
     failures = 0
-    runner = Runner(out, resume=resume, jobs=jobs, say=_say, advance=lambda count: None)
+    runner = Runner(out, columns, resume=resume, jobs=jobs, say=_say)
     try:
-        for order in orders:
-            codec = order.open()
-            failures += runner.run(order, codec, found)
+        for spec in specs:
+            codec = spec.open()
+            failures += runner.run(spec, codec, found)
             _say(f"{codec.name}: done")
         agrees = report(out, found, anchors)
     except (AecodecError, BjontegaardMissingError) as error:

@@ -64,12 +64,12 @@ def _at_most(codec: FileCodec, image: Image.Image, target: int) -> tuple[float, 
     best = low, codec.encode(image, low)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        middle = math.ceil(middle) if codec.whole else middle
+        middle = math.ceil(middle) if codec.integer else middle
         data = codec.encode(image, middle)
         if len(data) <= target:
             low, best = middle, (middle, data)
         else:
-            high = middle - 1 if codec.whole else middle
+            high = middle - 1 if codec.integer else middle
         if high <= low:
             break
     return best

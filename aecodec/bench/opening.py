@@ -1,96 +1,86 @@
-"""From what a user writes, `avif` or `aec:NAME_OR_PATH`, to a codec at its settings; the one list of codec names."""
+"""From what a user writes, `avif` or `aec:NAME_OR_PATH`, to a codec at its settings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
-from PIL import Image
-
-from ..contracts import MissingDependencyError, UnknownName, UsageError
-from .binaries import PROGRAMS, open_program
-from .codecs import OUR_QUALITIES, PEERS, FileCodec, open_ours
-from .compressai_peer import open_compressai
-from .modules import MODULES
-from .vvc import open_vvc
-
-#: Names that are not Pillow's or a program's, with what they are.
-OTHERS = {
-    "aec": "aecodec, or aec:NAME_OR_PATH",
-    "vvc": "VVC intra by vvencapp and vvdecapp",
-    "compressai": "compressai:ARCHITECTURE:PATH",
-}
+from ..contracts import UnknownName, UsageError
+from .codecs import FileCodec
+from .peers import PEERS
 
 
-def codec_names() -> tuple[str, ...]:
-    """Every name that `open_codec` knows, whether its library or program is here or not."""
-    return (*OTHERS, *PEERS, *MODULES, *PROGRAMS)
+@dataclass(frozen=True)
+class CodecSpec:
+    """One codec of a run, as plain values that another process can open again.
 
-
-def open_codec(
-    name: str, *, device: str = "cpu", qualities: tuple[float, ...] | None = None, named: bool = True
-) -> FileCodec:
-    """A codec by name at its own qualities or at these.
-
-    `qualities` are on the codec's own scale (see `FileCodec.scale`). named: they are meant for this codec; if not,
-    they are for every codec whose scale is 0 to 100 and another one keeps its own. Raises UnknownName,
-    MissingDependencyError if a library or program is absent, CheckpointError, or UsageError for qualities that the
-    scale does not have.
+    name: a row of PEERS, with its argument. qualities: on the codec's own scale (see `FileCodec.scale`), None for its
+    own points. named: they are meant for this codec; if not, they are for every codec whose scale is 0 to 100, and
+    another one keeps its own.
     """
-    head, _, rest = name.partition(":")
-    if head == "aec":
-        codec = open_ours(rest or None, device, OUR_QUALITIES)
-    elif head == "compressai":
-        arch, _, where = rest.partition(":")
-        if not where:
-            raise UsageError(f"expected compressai:ARCHITECTURE:PATH, got {name!r}")
-        codec = open_compressai(arch, where)
-    elif rest or head not in codec_names():
-        raise UnknownName(
-            f"no codec {name!r}; there are: {', '.join(codec_names())}, aec:NAME_OR_PATH, compressai:ARCHITECTURE:PATH"
-        )
-    elif head == "vvc":
-        codec = open_vvc()
-    elif name in PROGRAMS:
-        codec = open_program(name)
-    else:
-        codec = {**PEERS, **MODULES}[name]()
-    if "absent" in codec.version:
-        raise MissingDependencyError(f"codec {name} needs a Pillow that was built with it; found {codec.version}")
-    if qualities and (named or codec.scale == "quality"):
-        _check(codec, qualities)
-        codec = replace(codec, qualities=qualities)
-    return codec
+
+    name: str
+    device: str = "cpu"
+    qualities: tuple[float, ...] | None = None
+    named: bool = True
+
+    def open(self) -> FileCodec:
+        """Import the codec and open it.
+
+        Raises UnknownName, UsageError for qualities that it does not take, MissingDependencyError if a library or
+        program is absent, CheckpointError for the weights of a network.
+        """
+        codec = _open(self.name, self.device)
+        if self.qualities and (self.named or codec.scale == "quality"):
+            _check(codec, self.qualities)
+            codec = replace(codec, qualities=self.qualities)
+        return codec
+
+
+def open_codec(name: str, device: str = "cpu") -> FileCodec:
+    """A codec by name at its own qualities. Raises as `CodecSpec.open` does."""
+    return CodecSpec(name, device).open()
+
+
+def codec_specs(codecs: str, qualities: tuple[str, ...] = (), device: str = "cpu") -> list[CodecSpec]:
+    """What the command line says -> specs, each codec once.
+
+    codecs: names with commas. qualities: texts as `parse_qualities` takes them. Raises UsageError.
+    """
+    names = list(dict.fromkeys(part.strip() for part in codecs.split(",")))
+    asked = parse_qualities(qualities)
+    stray = sorted(set(asked) - set(names) - {""})
+    if stray:
+        raise UsageError(f"--qualities names {', '.join(stray)}, which is not among the codecs")
+    return [CodecSpec(name, device, asked.get(name, asked.get("")), name in asked) for name in names]
+
+
+def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """["20,50", "jpeg2000=0.1,0.5"] -> {"": (20, 50), "jpeg2000": (0.1, 0.5)}. Raises UsageError."""
+    found: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        try:
+            found[name] = tuple(sorted({float(part) for part in numbers.split(",")}))
+        except ValueError:
+            raise UsageError(f"qualities are numbers separated by commas, got {text!r}") from None
+    return found
+
+
+def _open(name: str, device: str) -> FileCodec:
+    head, colon, argument = name.partition(":")
+    peer = PEERS.get(head)
+    if peer is None or (colon and not peer.argument):
+        known = (name + peer.argument for name, peer in PEERS.items())
+        raise UnknownName(f"no codec {name!r}; there are: {', '.join(known)}")
+    return peer.open(argument, device)
 
 
 def _check(codec: FileCodec, qualities: tuple[float, ...]) -> None:
+    low, high = codec.limits
     for quality in qualities:
-        if codec.scale == "quality" and not 0 <= quality <= 100:
-            raise UsageError(f"{codec.name}: quality goes from 0 to 100, got {quality:g}")
-        if codec.scale == "checkpoint" and quality not in codec.qualities:
-            raise UsageError(f"{codec.name}: its points are 1 to {len(codec.qualities)}, got {quality:g}")
-        if codec.whole and quality != int(quality):
-            raise UsageError(f"{codec.name}: quality is a whole number, got {quality:g}")
-        if codec.scale in ("distance", "QP", "level") and quality < 0:
-            raise UsageError(f"{codec.name}: its {codec.scale} is not negative, got {quality:g}")
-        if codec.scale == "bpp" and not 0 < quality <= 24:
-            raise UsageError(f"{codec.name}: its quality is a target of bits per pixel up to 24, got {quality:g}")
-
-
-def kmac_per_pixel(codec: FileCodec, picture: Image.Image) -> dict[str, float]:
-    """Thousands of multiply-accumulates per pixel that torch spends on convolutions and matrix products.
-
-    {"encode": ..., "decode": ...} for a learned codec at the middle of its qualities, {} for any other. Counted by
-    torch's FlopCounterMode (2 floating-point operations are 1 MAC); entropy coding and integer tables are not.
-    """
-    if not codec.learned:
-        return {}
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counts, pixels = {}, picture.width * picture.height
-    with FlopCounterMode(display=False) as counter:
-        data = codec.encode(picture, codec.qualities[len(codec.qualities) // 2])
-    counts["encode"] = counter.get_total_flops() / 2 / pixels / 1000
-    with FlopCounterMode(display=False) as counter:
-        codec.decode(data)
-    counts["decode"] = counter.get_total_flops() / 2 / pixels / 1000
-    return counts
+        if not low <= quality <= high:
+            reach = f"from {low:g} to {high:g}" if math.isfinite(high) else f"from {low:g} up"
+            raise UsageError(f"{codec.name}: {codec.scale} goes {reach}, got {quality:g}")
+        if codec.integer and quality != int(quality):
+            raise UsageError(f"{codec.name}: {codec.scale} is a whole number, got {quality:g}")

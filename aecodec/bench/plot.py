@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .peers import PEERS, table_name
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Okabe & Ito's colours, told apart with every common colour blindness; markers and dashes say the same again.
-_OURS = (("#D55E00", "o"), ("#8C2D04", "s"), ("#E69F00", "D"))
-_PEERS = {
-    "avif": ("#0072B2", "^"),
-    "jpeg2000": ("#CC79A7", "D"),
-    "webp": ("#009E73", "v"),
-    "jpeg444": ("#56B4E9", "s"),
-    "jpeg420": ("#8A6D00", "P"),
-    "jxl": ("#7B61A8", "X"),
-    "heic": ("#B2182B", "<"),
-    "vvc": ("#1A1A1A", "*"),
-    "mozjpeg": ("#5F6B6D", "p"),
-}
+#: For curves beyond those that the table of peers has a colour and a marker for.
+SPARE_CURVES = (("#000000", "x"), ("#666600", "s"), ("#336699", "p"), ("#993333", "v"), ("#669966", "D"))
 _DASHES = ((5, 2), (1.5, 1.5), (5, 2, 1.5, 2), (8, 3))
 _INK = "#333333"
 _HIGHEST_BPP = 2.6
@@ -30,29 +21,40 @@ _HIGHEST_BPP = 2.6
 
 @dataclass(frozen=True)
 class Line:
-    """A curve to draw. kind: "ours", "peer" (measured in the same run) or "published"."""
+    """A curve to draw. curve: its colour and marker, None for a published one; learned: drawn to stand out."""
 
-    name: str
     label: str
-    kind: str
     bpp: Sequence[float]
     quality: Sequence[float]
+    curve: tuple[str, str] | None = None
+    learned: bool = False
 
 
-def _style(line: Line, number: int) -> dict[str, Any]:
-    if line.kind == "ours":
-        colour, marker = _OURS[number % len(_OURS)]
+def curves_of(codecs: Iterable[str]) -> list[tuple[str, str]]:
+    """Colour and marker of each of these codecs, as results call them: the table's, no two alike while any are left."""
+    taken: list[tuple[str, str]] = []
+    for codec in codecs:
+        peer = PEERS.get(table_name(codec) or "")
+        own = ((peer.colour, peer.marker), *peer.more_curves) if peer else ()
+        free = [curve for curve in (*own, *SPARE_CURVES) if curve not in taken]
+        taken.append(free[0] if free else SPARE_CURVES[-1])
+    return taken
+
+
+def _style(line: Line, published: int) -> dict[str, Any]:
+    """What matplotlib draws a line with. published: the number of published ones before it."""
+    if line.curve is None:
+        dashes = _DASHES[published % len(_DASHES)]
+        return {"color": "#666666", "linewidth": 1.4, "dashes": dashes, "zorder": 2}
+    colour, marker = line.curve
+    if line.learned:
         return {"color": colour, "marker": marker, "linewidth": 2.8, "markersize": 6.5, "zorder": 5}
-    if line.kind == "peer":
-        colour, marker = _PEERS.get(line.name, ("#000000", "x"))
-        return {"color": colour, "marker": marker, "linewidth": 1.6, "markersize": 4.5, "zorder": 3}
-    dashes = _DASHES[number % len(_DASHES)]
-    return {"color": "#666666", "linewidth": 1.4, "dashes": dashes, "zorder": 2}
+    return {"color": colour, "marker": marker, "linewidth": 1.6, "markersize": 4.5, "zorder": 3}
 
 
 def _lowest_bpp(lines: Sequence[Line]) -> float:
     """A little below the smallest file measured; published curves do not stretch the axis."""
-    return 0.85 * min((bpp for line in lines if line.kind != "published" for bpp in line.bpp), default=0.1)
+    return 0.85 * min((bpp for line in lines if line.curve for bpp in line.bpp), default=0.1)
 
 
 def _within(line: Line, lowest: float) -> tuple[list[float], list[float]]:
@@ -117,20 +119,19 @@ def draw(path: Path, lines: Sequence[Line], *, title: str, quality_label: str) -
     figure, axes = pyplot.subplots(figsize=(10, 6.4), dpi=150)
     lowest = _lowest_bpp(lines)
     _dress(axes, lowest, title, quality_label)
-    numbers: dict[str, int] = {"ours": 0, "peer": 0, "published": 0}
-    ends = []
+    published, ends = 0, []
     for line in lines:
         bpp, quality = _within(line, lowest)
         if not bpp:
             continue
-        style = _style(line, numbers[line.kind])
-        numbers[line.kind] += 1
+        style = _style(line, published)
+        published += line.curve is None
         axes.plot(bpp, quality, markeredgecolor="white", markeredgewidth=0.6, **style)
         ends.append((bpp[-1], quality[-1], line.label, style))
     axes.set_ylim(*axes.get_ylim())  # fixes the scale before positions are computed from it
     figure.subplots_adjust(left=0.075, right=0.78, top=0.91, bottom=0.105)
     _label_ends(axes, ends)
-    if numbers["published"]:
+    if published:
         note = "solid: measured here, whole files; dashed grey: published"
         axes.text(0.985, 0.02, note, transform=axes.transAxes, ha="right", fontsize=8.5, color="#777777")
     figure.savefig(path, metadata={"Software": None})

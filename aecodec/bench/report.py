@@ -16,7 +16,7 @@ from ..contracts import MissingDependencyError, UsageError
 from ..data.files import write_atomic
 from ..metrics import BdRateError, BjontegaardMissingError, Curve, bd_rate
 from .measurements import RunError
-from .plot import Line, draw
+from .plot import Line, curves_of, draw
 from .results import CodecResult, Results, read_runs
 from .summary import bd_text
 from .tables import Point, pooled_psnr_of, ratio_decibels
@@ -120,8 +120,8 @@ def markdown(results: Results) -> str:
 def picture(results: Results) -> bytes:
     """The PSNR curves as PNG."""
     lines = [
-        Line(c.name, c.label, "ours" if c.learned else "peer", [p.bpp for p in c.points], [p.psnr for p in c.points])
-        for c in results.codecs
+        Line(c.label, [p.bpp for p in c.points], [p.psnr for p in c.points], curve, c.learned)
+        for c, curve in zip(results.codecs, curves_of(c.codec for c in results.codecs), strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rd.png")
@@ -149,19 +149,21 @@ def _finite(value: Any) -> Any:
 
 
 def _page_data(results: Results) -> dict[str, Any]:
-    anchor = results.reference
+    anchor, curves = results.reference, curves_of(codec.codec for codec in results.codecs)
     codecs = [
         {
             "name": codec.name,
             "label": codec.label,
             "learned": codec.learned,
+            "colour": colour,
+            "marker": marker,
             "settings": codec.sidecar.get("settings", ""),
             "version": codec.sidecar.get("version", ""),
             "kmac": codec.kmac,
             "bd": _bd(anchor.curve(), codec.curve()),
             "points": [point_record(codec, point) for point in codec.points],
         }
-        for codec in results.codecs
+        for codec, (colour, marker) in zip(results.codecs, curves, strict=True)
     ]
     return {
         "data": results.data,

@@ -12,32 +12,16 @@ from ..contracts import UnknownName, UsageError
 from ..data.files import read_json_object
 from ..metrics import Curve
 from .measurements import Measurement, RunError, holds_rows, read_rows
+from .peers import PEERS
 from .tables import Point, summarise
 
 #: Written by a run, read by a report.
 RUN_FILE = "run.json"
-LABELS = {
-    "avif": "AVIF (aom, 4:4:4)",
-    "jpeg2000": "JPEG 2000",
-    "webp": "WebP",
-    "jpeg444": "JPEG 4:4:4",
-    "jpeg420": "JPEG 4:2:0",
-    "jxl": "JPEG XL",
-    "cjxl": "JPEG XL (cjxl)",
-    "avifenc": "AVIF (avifenc)",
-    "mozjpeg": "mozjpeg",
-    "heif-enc": "HEIC (heif-enc)",
-    "heic": "HEIC (x265, 4:4:4)",
-    "vvc": "VVC (vvenc)",
-    "jpeg": "JPEG (Pillow's defaults)",
-    "webp-default": "WebP (Pillow's defaults)",
-    "jpeg2000-ffmpeg": "JPEG 2000 (ffmpeg)",
-}
 
 
 @dataclass(frozen=True)
 class CodecResult:
-    """One codec of a run. learned: a network, ours or another. sidecar: its provenance as kept."""
+    """One codec of a run. name: the codec's own, with the run where several have it; sidecar: its provenance."""
 
     name: str
     rows: list[Measurement]
@@ -45,14 +29,20 @@ class CodecResult:
     sidecar: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def codec(self) -> str:
+        """The name that the codec gave itself."""
+        return self.rows[0].codec
+
+    @property
     def label(self) -> str:
-        """The name for people."""
-        return LABELS.get(self.name, self.name)
+        """The name for people; a network is called by its model."""
+        peer = PEERS.get(self.codec)
+        return self.name.replace(self.codec, peer.label, 1) if peer else self.name
 
     @property
     def learned(self) -> bool:
-        """Whether it is a network."""
-        return bool(self.sidecar.get("learned", self.name not in LABELS))
+        """Whether it is a network, ours or another; a sidecar may be missing, then a stranger counts as one."""
+        return bool(self.sidecar.get("learned", self.codec not in PEERS))
 
     @property
     def kmac(self) -> dict[str, float]:

@@ -18,6 +18,7 @@ from ..data.files import make_folder
 from ..metrics import METRICS
 from . import provenance
 from .codecs import FileCodec
+from .complexity import kmac_per_pixel
 from .measurements import (
     Measurement,
     append_row,
@@ -29,7 +30,7 @@ from .measurements import (
     read_rows,
     write_rows,
 )
-from .opening import kmac_per_pixel, open_codec
+from .opening import CodecSpec
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
@@ -37,21 +38,6 @@ PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
 COLUMNS_OF = {name.replace("_", "-"): name for name in METRICS}
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Order:
-    """One codec of a run, as plain values that another process can open again."""
-
-    name: str
-    device: str = "cpu"
-    qualities: tuple[float, ...] | None = None
-    named: bool = True
-    metrics: tuple[str, ...] = ("psnr", "ms_ssim")
-
-    def open(self) -> FileCodec:
-        """Raises what `open_codec` raises."""
-        return open_codec(self.name, device=self.device, qualities=self.qualities, named=self.named)
 
 
 @dataclass(frozen=True)
@@ -147,25 +133,35 @@ def wanted(codec: FileCodec, pictures: list[Path], rows: Iterable[Measurement]) 
 
 
 class Runner:
-    """Measures orders one after the other with one or several processes.
+    """Measures codecs one after the other with one or several processes.
 
-    jobs: processes; with more than one, each network runs on one thread, and times are those of a machine that does
-    other things at once. advance: called with 1 whenever a measurement is over, failed or not.
+    metrics: columns of METRICS. jobs: processes; with more than one, each network runs on one thread, and times are
+    those of a machine that does other things at once. advance: called with 1 whenever a measurement is over, failed
+    or not.
     """
 
-    def __init__(self, out: Path, *, resume: bool, jobs: int, say: Say, advance: Callable[[int], None]) -> None:
-        self.out, self.resume, self.jobs = out, resume, jobs
+    def __init__(
+        self,
+        out: Path,
+        metrics: tuple[str, ...],
+        *,
+        resume: bool,
+        jobs: int,
+        say: Say,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.out, self.metrics, self.resume, self.jobs = out, metrics, resume, jobs
         self.say, self.advance = say, advance
 
-    def run(self, order: Order, codec: FileCodec, pictures: list[Path]) -> int:
-        """Measure what is missing of a codec -> the number of failures, each said."""
+    def run(self, spec: CodecSpec, codec: FileCodec, pictures: list[Path]) -> int:
+        """Measure what is missing of a codec -> the number of failures, each said. codec: the spec's, opened."""
         path = self.out / f"{codec.name}.csv"
-        rows = kept_rows(path, codec, order.metrics, self.resume)
+        rows = kept_rows(path, codec, self.metrics, self.resume)
         kept, failures = len(rows), 0
         todo = wanted(codec, pictures, rows)
         self.advance(len(pictures) * len(codec.qualities) - len(todo))
         write_rows(path, rows)
-        for result in self._results(order, codec, todo):
+        for result in self._results(spec, codec, todo):
             self.advance(1)
             if result.row is None:
                 failures += 1
@@ -181,19 +177,19 @@ class Runner:
         keep_provenance(path.with_suffix(".json"), codec, len(rows) - kept, kept == 0, pictures[0].parent, **more)
         return failures
 
-    def _results(self, order: Order, codec: FileCodec, todo: list[tuple[float, Path]]) -> Iterator[Result]:
+    def _results(self, spec: CodecSpec, codec: FileCodec, todo: list[tuple[float, Path]]) -> Iterator[Result]:
         if self.jobs == 1 or len(todo) < 2:
             for number, (quality, picture) in enumerate(todo):
                 if number == 0:
                     _try_warm_up(codec, picture)
-                yield _measure(codec, quality, picture, order.metrics)
+                yield _measure(codec, quality, picture, self.metrics)
             return
         # A fresh interpreter for each process: a fork would share torch's threads and the parent's memory peak.
         with ProcessPoolExecutor(self.jobs, get_context("spawn"), _one_thread) as pool:
             futures: dict[Future[Result], tuple[float, Path]] = {}
             try:
                 for quality, picture in todo:
-                    futures[pool.submit(_measure_order, order, quality, picture)] = quality, picture
+                    futures[pool.submit(_measure_spec, spec, quality, picture, self.metrics)] = quality, picture
                 for future in as_completed(futures):
                     try:
                         yield future.result()
@@ -232,13 +228,13 @@ def _one_thread() -> None:
 
 
 @lru_cache(maxsize=2)
-def _opened(order: Order) -> FileCodec:
-    return order.open()
+def _opened(spec: CodecSpec) -> FileCodec:
+    return spec.open()
 
 
-def _measure_order(order: Order, quality: float, picture: Path) -> Result:
+def _measure_spec(spec: CodecSpec, quality: float, picture: Path, metrics: tuple[str, ...]) -> Result:
     fresh = _opened.cache_info().misses
-    codec = _opened(order)
+    codec = _opened(spec)
     if _opened.cache_info().misses != fresh:
         _try_warm_up(codec, picture)
-    return _measure(codec, quality, picture, order.metrics)
+    return _measure(codec, quality, picture, metrics)

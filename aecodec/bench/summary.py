@@ -8,26 +8,21 @@ from pathlib import Path
 from ..contracts import MissingDependencyError, UnknownName
 from ..metrics import BjontegaardMissingError
 from .codecs import FileCodec
+from .opening import CodecSpec
 from .results import RUN_FILE, Results, read_runs
-from .runs import Order
 from .tables import bd_table, write_summary
 
 
-def make_orders(
-    names: list[str], qualities: dict[str, tuple[float, ...]], device: str, metrics: tuple[str, ...]
-) -> list[Order]:
-    """Codec names -> orders. qualities: by codec name, "" for every codec whose scale is 0 to 100."""
-    return [Order(name, device, qualities.get(name, qualities.get("")), name in qualities, metrics) for name in names]
-
-
-def check_anchor(anchor: str | None, names: list[str], opened: list[FileCodec]) -> str:
+def check_anchor(anchor: str | None, specs: list[CodecSpec], opened: list[FileCodec]) -> str:
     """The anchor as results call it; None is the last codec. Raises UnknownName if it is not among the codecs."""
-    known = {asked: codec.name for asked, codec in zip(names, opened, strict=True)}
+    known = {spec.name: codec.name for spec, codec in zip(specs, opened, strict=True)}
     known.update({codec.name: codec.name for codec in opened})
     if anchor is None:
         return opened[-1].name
     if anchor not in known:
-        raise UnknownName(f"the anchor {anchor!r} is not among the codecs; there are: {', '.join(names)}")
+        raise UnknownName(
+            f"the anchor {anchor!r} is not among the codecs; there are: {', '.join(spec.name for spec in specs)}"
+        )
     return known[anchor]
 
 

@@ -9,20 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..contracts import UsageError
 from .output import notice
-
-
-def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """["20,50", "jpeg2000=0.1,0.5"] -> {"": (20, 50), "jpeg2000": (0.1, 0.5)}. Raises UsageError."""
-    found: dict[str, tuple[float, ...]] = {}
-    for text in texts:
-        name, _, numbers = text.rpartition("=")
-        try:
-            found[name] = tuple(sorted({float(part) for part in numbers.split(",")}))
-        except ValueError:
-            raise UsageError(f"qualities are numbers separated by commas, got {text!r}") from None
-    return found
 
 
 @contextmanager
@@ -40,7 +27,17 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-@click.command()
+class WithTables(click.Command):
+    """A command whose help ends with the codecs and metrics that there are."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ..bench.peers import PEERS
+
+        with formatter.section("Codecs"):
+            formatter.write_dl([(name + peer.argument, peer.summary) for name, peer in PEERS.items()])
+
+
+@click.command(cls=WithTables)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--codecs", default="aec,jpeg420,webp,avif", show_default=True, help="Names, with commas.")
@@ -50,7 +47,7 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     metavar="[CODEC=]Q,Q,...",
     help="Points of every codec of a 0 to 100 scale, or of one codec; may be repeated.",
 )
-@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Of psnr, ms-ssim, ssimulacra2.")
+@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Names, with commas; psnr among them.")
 @click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run; measures only what is missing.")
@@ -74,32 +71,24 @@ def bench(
 ) -> int:
     """Rate against distortion of codecs over the pictures of the folder DATA, from real files.
 
-    Codecs: aec (the default model), aec:NAME_OR_PATH, jpeg420, jpeg444, webp, avif, jpeg2000; jxl with the package
-    imagecodecs; compressai:ARCHITECTURE:PATH (a checkpoint, or a folder of them, a point each); cjxl, avifenc,
-    mozjpeg, heif-enc when the program is on PATH.
-
-    RUN holds for each codec CODEC.csv and CODEC.jsonl (a row per picture and quality) and CODEC.json (where they come
-    from), and summary.csv, bd_rate.md and crops; `aecodec report RUN` shows it.
+    OUT holds for each codec CODEC.csv (a row per picture and quality) and CODEC.json (where they come from), and
+    summary.csv, bd_rate.md and crops; `aecodec report OUT` shows it. Codecs of libraries and programs can be measured
+    where those are.
     """
     from ..bench import crops as crops_of
-    from ..bench import runs, summary
+    from ..bench import opening, runs, summary
 
-    asked = parse_qualities(qualities)
-    names = list(dict.fromkeys(part.strip() for part in codecs.split(",")))
-    stray = sorted(set(asked) - set(names) - {""})
-    if stray:
-        raise UsageError(f"--qualities names {', '.join(stray)}, which is not among the codecs")
+    specs = opening.codec_specs(codecs, qualities, device)
     columns = runs.check_metrics(part.strip() for part in metrics.split(","))
     pictures = runs.find_pictures(data, limit)
-    orders = summary.make_orders(names, asked, device, columns)
-    opened = [order.open() for order in orders]
-    anchor = summary.check_anchor(anchor, names, opened)
+    opened = [spec.open() for spec in specs]
+    anchor = summary.check_anchor(anchor, specs, opened)
     runs.start(out, resume=resume)
     summary.keep_settings(out, data, anchor)
     total = sum(len(codec.qualities) for codec in opened) * len(pictures)
     with _bar(total, quiet) as advance:
-        runner = runs.Runner(out, resume=resume, jobs=jobs, say=notice, advance=advance)
-        failures = sum(runner.run(order, codec, pictures) for order, codec in zip(orders, opened, strict=True))
+        runner = runs.Runner(out, columns, resume=resume, jobs=jobs, say=notice, advance=advance)
+        failures = sum(runner.run(spec, codec, pictures) for spec, codec in zip(specs, opened, strict=True))
     crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
     click.echo(summary.summarise_run(out))
     if failures:

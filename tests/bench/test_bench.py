@@ -17,10 +17,11 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.bench import runs
-from aecodec.bench.codecs import PEERS, FileCodec
+from aecodec.bench.codecs import FileCodec
+from aecodec.bench.complexity import kmac_per_pixel
 from aecodec.bench.crops import detailed_window
 from aecodec.bench.measurements import measure, read_rows
-from aecodec.bench.opening import kmac_per_pixel
+from aecodec.bench.opening import open_codec
 from aecodec.bench.tables import pooled_psnr_of, ratio_decibels
 from aecodec.cli import run
 from aecodec.metrics import pooled_psnr
@@ -125,7 +126,7 @@ def test_an_unreadable_picture_is_reported_and_does_not_end_the_run(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--codecs", "gif"], 2, "no codec 'gif'; there are: aec, "),
+        (["--codecs", "gif"], 2, "no codec 'gif'; there are: aec[:NAME_OR_PATH], "),
         (["--codecs", "aec:nothing-of-the-kind"], 2, "no model 'nothing-of-the-kind'"),
         (["--codecs", "webp", "--metrics", "psnr,beauty"], 2, "no metric 'beauty'"),
         (["--codecs", "webp", "--qualities", "1,x"], 2, "numbers separated by commas"),
@@ -156,7 +157,7 @@ def test_a_bad_folder_is_one_clear_line(
 
 def test_bpp_is_of_the_very_bytes_that_were_decoded(pictures: Path) -> None:
     """A codec that hands over fewer bytes than it needs cannot be measured, and the count is of what was decoded."""
-    base = PEERS["webp"]()
+    base = open_codec("webp")
     seen: list[bytes] = []
 
     def decode(data: bytes) -> Image.Image:
@@ -173,7 +174,7 @@ def test_bpp_is_of_the_very_bytes_that_were_decoded(pictures: Path) -> None:
 
 
 def test_pooled_psnr_of_rows_is_that_of_the_pictures(pictures: Path) -> None:
-    codec = PEERS["jpeg420"]()
+    codec = open_codec("jpeg420")
     rows = [measure(codec, path, 40) for path in sorted(pictures.iterdir())]
     pairs = []
     for path in sorted(pictures.iterdir()):
@@ -196,7 +197,7 @@ def test_multiply_accumulates_of_one_convolution_are_counted() -> None:
     codec = FileCodec("net", "", "1", (1.0,), encode, lambda data: Image.new("RGB", (1, 1)), learned=True)
     counts = kmac_per_pixel(codec, Image.new("RGB", (64, 32)))
     assert counts == {"encode": pytest.approx(3 * 4 * 25 / 4 / 1000), "decode": 0.0}
-    assert kmac_per_pixel(PEERS["webp"](), Image.new("RGB", (64, 32))) == {}
+    assert kmac_per_pixel(open_codec("webp"), Image.new("RGB", (64, 32))) == {}
 
 
 def test_the_window_of_a_crop_lies_inside() -> None:

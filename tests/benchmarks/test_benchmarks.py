@@ -93,7 +93,7 @@ def test_a_quick_run_keeps_rows_provenance_tables_and_plots(module: Any, picture
 
 
 def test_bytes_are_those_of_a_real_file(module: Any, pictures: Path) -> None:
-    codec = module("aecodec.bench.codecs").PEERS["jpeg420"]()
+    codec = module("aecodec.bench.opening").open_codec("jpeg420")
     row = module("aecodec.bench.measurements").measure(codec, pictures / "one.png", 75)
     with Image.open(pictures / "one.png") as image:
         image.save(pictures / "one.out", "JPEG", quality=75, subsampling="4:2:0", optimize=True)
@@ -161,7 +161,7 @@ def test_agreement_flags_a_deviation(module: Any) -> None:
 
 def test_points_that_lack_pictures_are_left_out(module: Any, pictures: Path) -> None:
     measurements, tables = module("aecodec.bench.measurements"), module("aecodec.bench.tables")
-    codec = module("aecodec.bench.codecs").PEERS["jpeg420"]()
+    codec = module("aecodec.bench.opening").open_codec("jpeg420")
     rows = [measurements.measure(codec, path, q) for q in (20, 60) for path in measurements.pictures_in(pictures)]
     points = tables.summarise(rows[:-1])
     assert [(p.quality, p.images) for p in points] == [(20.0, 2)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import pickle
 import struct
 import warnings
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..contracts import CheckpointError, MissingDependencyError, UnknownName
-from .codecs import FileCodec
+from ...contracts import CheckpointError, UnknownName, UsageError
+from ..codecs import FileCodec
+from .package import require_package
 
 #: Point, height, width, height and width of the hyper-latents, number of strings; then each string's length.
 _HEAD = struct.Struct(">BHHHHB")
@@ -25,17 +25,18 @@ _MULTIPLE = 64
 _SUFFIXES = (".pth", ".pt", ".tar")
 
 
-def open_compressai(arch: str, where: str) -> FileCodec:
-    """An architecture of `compressai.zoo` with the weights of a file, or of a folder: one point for each file.
+def open_compressai(argument: str, device: str = "cpu") -> FileCodec:
+    """ARCHITECTURE:PATH: one of `compressai.zoo` with the weights of a file, or of a folder, one point for each file.
 
     Quality k is the k-th smallest name, from 1. A file holds what CompressAI's decoder needs and nothing more: its
-    strings behind 10 bytes, plus 4 for each string's length. CompressAI's evaluation counts the strings alone.
-    Raises MissingDependencyError, UnknownName for the architecture, CheckpointError.
+    strings behind 10 bytes, plus 4 for each string's length. CompressAI's evaluation counts the strings alone. The
+    device is that of our models; this one runs on the CPU.
+    Raises UsageError, MissingDependencyError, UnknownName for the architecture, CheckpointError.
     """
-    if importlib.util.find_spec("compressai") is None:
-        raise MissingDependencyError(
-            "codec compressai:... needs compressai: pip install 'aecodec[compressai]', on Python 3.10 to 3.12"
-        )
+    arch, _, where = argument.partition(":")
+    if not where:
+        raise UsageError(f"expected compressai:ARCHITECTURE:PATH, got 'compressai:{argument}'")
+    require_package("compressai:...", "compressai")
     from compressai.zoo.image import model_architectures
 
     if arch not in model_architectures:
@@ -54,6 +55,7 @@ def open_compressai(arch: str, where: str) -> FileCodec:
         lambda image, quality: _encode(models, image, int(quality)),
         lambda data: _decode(models, data),
         scale="checkpoint",
+        limits=(1, len(models)),
         learned=True,
     )
 

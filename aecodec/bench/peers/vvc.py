@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tempfile
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .binaries import ProgramError, require, run_program, told
-from .codecs import FileCodec
+from ..codecs import FileCodec
+from .program import ProgramError, require, run_program, told
 
 #: Width and height of the picture: the stream itself knows even sides only.
 _HEAD = struct.Struct("<HH")
 _PEAK = 1023
+_ENCODE = (
+    "vvencapp -i {source} -s {width}x{height} -c yuv420_10 -r 1 -f 1 "
+    "--preset medium --qp {quality} --qpa 0 -t 1 -v 1 -o {target}"
+)
+_DECODE = "vvdecapp -b {source} -o {target} -t 1 -v 1"
 #: R, G, B -> Y, Cb, Cr of ITU-R BT.601, full range; chroma around 0.
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float64
@@ -44,7 +50,7 @@ def from_planes(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
 def open_vvc() -> FileCodec:
     """Points are QPs, the smaller the better. Raises MissingDependencyError if a program is not on PATH."""
     require("vvc", "vvencapp", "vvdecapp")
-    said = told("vvencapp", ("--version",)).splitlines()
+    said = told("vvencapp", "--version").splitlines()
     return FileCodec(
         "vvc",
         "vvencapp, preset medium, no perceptual QPA, 10-bit 4:2:0, one thread",
@@ -53,6 +59,7 @@ def open_vvc() -> FileCodec:
         _encode,
         _decode,
         scale="QP",
+        limits=(0, math.inf),
         falling=True,
     )
 
@@ -63,32 +70,7 @@ def _encode(image: Image.Image, quality: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.yuv"), Path(folder, "out.266")
         source.write_bytes(b"".join(plane.astype("<u2").tobytes() for plane in to_planes(even)))
-        arguments = [
-            "vvencapp",
-            "-i",
-            source,
-            "-s",
-            f"{even.shape[1]}x{even.shape[0]}",
-            "-c",
-            "yuv420_10",
-            "-r",
-            "1",
-            "-f",
-            "1",
-            "--preset",
-            "medium",
-            "--qp",
-            int(quality),
-            "--qpa",
-            "0",
-            "-t",
-            "1",
-            "-v",
-            "1",
-            "-o",
-            target,
-        ]
-        run_program([str(a) for a in arguments], target)
+        run_program(_ENCODE, target, source=source, width=even.shape[1], height=even.shape[0], quality=int(quality))
         return _HEAD.pack(image.width, image.height) + target.read_bytes()
 
 
@@ -98,7 +80,7 @@ def _decode(data: bytes) -> Image.Image:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.266"), Path(folder, "out.yuv")
         source.write_bytes(data[_HEAD.size :])
-        run_program(["vvdecapp", "-b", str(source), "-o", str(target), "-t", "1", "-v", "1"], target)
+        run_program(_DECODE, target, source=source)
         samples = np.frombuffer(target.read_bytes(), "<u2")
     if samples.size != rows * columns * 3 // 2:
         raise ProgramError(f"vvdecapp wrote {samples.size} samples for a picture of {columns} x {rows}")

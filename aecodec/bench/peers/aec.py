@@ -1,0 +1,35 @@
+"""Our own codec, as one that is measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..codecs import FileCodec
+
+if TYPE_CHECKING:
+    from ...codec.codec import Codec
+
+#: Points of the curve unless others are asked for.
+QUALITIES = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 100.0)
+
+
+def open_aec(model: str, device: str) -> FileCodec:
+    """Our codec with a model by name or path ("": the built-in default). Raises AecodecError."""
+    from ...codec.codec import Codec  # here, so that the peers can be measured without torch
+
+    return file_codec(Codec.from_pretrained(model or None, device=device))
+
+
+def file_codec(codec: Codec) -> FileCodec:
+    """A codec that is open already."""
+    return FileCodec(
+        f"aec-{codec.name}",
+        f"aecodec, model {codec.name}, device {codec.device}",
+        codec.fingerprint.hex(),
+        QUALITIES,
+        lambda image, quality: codec.encode(image, quality=quality),
+        lambda data: codec.decode(data).convert("RGB"),
+        tile_codec=codec.engine,
+        integer=False,
+        learned=True,
+    )
