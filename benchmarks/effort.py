@@ -29,7 +29,7 @@ from aecodec.bench.measurements import (
     write_rows,
 )
 from aecodec.bench.peers.aec import file_codec
-from aecodec.bench.tables import summarise
+from aecodec.bench.tables import curve, summarise
 from aecodec.codec.codec import Codec
 from aecodec.codec.refine import STEPS
 from aecodec.contracts import AecodecError
@@ -69,7 +69,7 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
                     append_row(path, rows[key])
                 click.echo(
                     f"effort {effort}, quality {quality:g}, {picture.stem}: {rows[key].bytes} bytes, "
-                    f"{rows[key].psnr:.3f} dB, {rows[key].encode_cpu_s:.1f} s",
+                    f"{rows[key].scores['psnr']:.3f} dB, {rows[key].encode_cpu_s:.1f} s",
                     err=True,
                 )
     if path is not None:
@@ -79,17 +79,14 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
 
 def table(levels: dict[int, FileCodec], rows: list[Measurement]) -> str:
     """Markdown, a line for each level: BD-rate, steps, seconds, memory."""
-    curves, lines = (
-        {},
-        [
-            "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
-            "|---|---|---|---|---|---|",
-        ],
-    )
+    curves: dict[int, Curve] = {}
+    lines = [
+        "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
+        "|---|---|---|---|---|---|",
+    ]
     for effort, codec in levels.items():
         mine = [row for row in rows if row.codec == codec.name]
-        points = summarise(mine)
-        curves[effort] = Curve([p.bpp for p in points], [p.psnr for p in points])
+        curves[effort] = curve(summarise(mine))
         try:
             gain = f"{bd_rate(curves[min(levels)], curves[effort]):+.1f} %" if effort != min(levels) else "0"
         except BdRateError as error:

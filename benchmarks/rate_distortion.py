@@ -18,14 +18,14 @@ import click
 
 from aecodec.bench.anchors import COMPRESSAI, KODAK, PUBLISHED, Anchors, agreement_table, load_anchors
 from aecodec.bench.measurements import holds_rows, pictures_in, read_rows
-from aecodec.bench.opening import CodecSpec
+from aecodec.bench.opening import CodecSpec, metric_columns
 from aecodec.bench.peers import PEERS
 from aecodec.bench.peers.aec import QUALITIES
 from aecodec.bench.plot import Line, curves_of, draw
-from aecodec.bench.runs import Runner, check_metrics
-from aecodec.bench.tables import Point, bd_table, curve, ratio_decibels, summarise, write_summary
+from aecodec.bench.runs import Runner
+from aecodec.bench.tables import Point, bd_table, curve, summarise, write_summary
 from aecodec.contracts import AecodecError
-from aecodec.metrics import BjontegaardMissingError, Curve
+from aecodec.metrics import BjontegaardMissingError, Curve, ratio_decibels
 
 #: Codecs of Pillow, which every installation has, less the variants that only repeat another benchmark's settings.
 BUILT_IN = ["jpeg420", "jpeg444", "webp", "avif", "jpeg2000"]
@@ -99,18 +99,17 @@ def _draw_all(out: Path, results: dict[str, list[Point]], published: dict[str, C
         label = PEERS[name].label if name in PEERS else name
         return Line(label, [p.bpp for p in points], quality, curves[name], name not in PEERS)
 
-    lines = [line(name, points, [p.psnr for p in points]) for name, points in results.items()]
+    lines = [line(name, points, [p.scores["psnr"] for p in points]) for name, points in results.items()]
     for key in _DRAWN_PUBLISHED:
         if key in published:
             known = published[key]
             lines.append(Line(PUBLISHED[key], known.rates, known.qualities))
-    draw(out / "rd.png", lines, title=f"Rate and distortion, {of}", quality_label="RGB PSNR (dB)")
+    draw(out / "rd.png", lines, "psnr", title=f"Rate and distortion, {of}")
     similar = []
     for name, points in results.items():
-        known_points = [p for p in points if not math.isnan(p.ms_ssim)]
-        similar.append(line(name, known_points, [ratio_decibels(p.ms_ssim) for p in known_points]))
-    label = "MS-SSIM as $-10\\,\\log_{10}(1 - x)$ (dB)"
-    draw(out / "rd_ms_ssim.png", similar, title=f"Rate and structural similarity, {of}", quality_label=label)
+        known_points = [p for p in points if not math.isnan(p.scores["ms_ssim"])]
+        similar.append(line(name, known_points, [ratio_decibels(p.scores["ms_ssim"]) for p in known_points]))
+    draw(out / "rd_ms_ssim.png", similar, "ms_ssim", title=f"Rate and structural similarity, {of}")
 
 
 # -- the command ---------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no pictures in it")
     out.mkdir(parents=True, exist_ok=True)
-    columns = check_metrics(part.strip() for part in metrics.split(","))
+    columns = metric_columns(metrics)
     ours = [f"aec:{model}" if model else "aec" for model in models or (None,)] if "aec" in codecs else []
     specs = [CodecSpec(name, device, qualities) for name in ours]
     specs += [CodecSpec(name) for name in codecs if name != "aec"]

@@ -126,7 +126,7 @@ def agreement(
         source,
         len(pairs),
         max((abs(p.bpp / a["bpp"] - 1) for p, a in pairs), default=0.0),
-        max((abs(p.psnr - a["psnr"]) for p, a in pairs), default=0.0),
+        max((abs(p.scores["psnr"] - a["psnr"]) for p, a in pairs), default=0.0),
         tolerance,
     )
 

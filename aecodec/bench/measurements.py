@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import math
-import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from ..contracts import AecodecError
-from ..metrics import METRICS, SMALLEST_SIDES
+from ..data.files import write_atomic
+from ..metrics import METRICS
 from .codecs import FileCodec, Stopwatch, watching
 
 PICTURE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg"}
@@ -27,14 +28,14 @@ class RunError(AecodecError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """A row of a result file; the fields are its columns.
+    """A row of a result file; the fields and the scores are its columns.
 
     version: the codec's library versions, or the model's fingerprint. bytes: length of the whole file, header
-    included. bpp: 8 bytes / (width height). psnr: RGB, decibels. ms_ssim: NaN below 161 pixels;
-    ssimulacra2: a score up to 100, NaN below 8 pixels; both NaN where not asked for. *_s: wall-clock
-    seconds; *_cpu_s: CPU seconds of all threads. entropy_decode_s: wall-clock seconds of decode_s spent in the
-    entropy decoder, NaN where the codec does not tell. peak_mib: the most memory that the measuring process held
-    while encoding and decoding, its libraries and weights included; NaN where the system does not tell.
+    included. bpp: 8 bytes / (width height). scores: column -> score for every metric of METRICS, NaN where it was not
+    asked for or does not exist for so small a picture. *_s: wall-clock seconds; *_cpu_s: CPU seconds of all threads.
+    entropy_decode_s: wall-clock seconds of decode_s spent in the entropy decoder, NaN where the codec does not tell.
+    peak_mib: the most memory that the measuring process held while encoding and decoding, its libraries and weights
+    included; NaN where the system does not tell.
     """
 
     codec: str
@@ -45,15 +46,13 @@ class Measurement:
     height: int
     bytes: int
     bpp: float
-    psnr: float
-    ms_ssim: float
+    scores: Mapping[str, float]
     encode_s: float
     decode_s: float
     encode_cpu_s: float
     decode_cpu_s: float
     entropy_decode_s: float
     peak_mib: float = math.nan
-    ssimulacra2: float = math.nan
 
     @property
     def key(self) -> tuple[str, str, float, str]:
@@ -61,12 +60,25 @@ class Measurement:
         return self.codec, self.version, self.quality, self.image
 
 
-COLUMNS = tuple(field.name for field in fields(Measurement))
-#: Columns that older result files lack.
-LATER_COLUMNS = ("peak_mib", "ssimulacra2")
-_KNOWN_COLUMNS = [COLUMNS[: len(COLUMNS) - lacking] for lacking in range(len(LATER_COLUMNS) + 1)]
+_BEFORE_SCORES = ("codec", "version", "quality", "image", "width", "height", "bytes", "bpp")
+_AFTER_SCORES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s", "peak_mib")
+#: Metrics of the first result files; later ones stand at the end of a line, so that older columns keep their places.
+_FIRST_METRICS = ("psnr", "ms_ssim")
 _TEXT = {"codec", "version", "image"}
-_WHOLE = {"width", "height", "bytes"}
+_INTEGER = {"width", "height", "bytes"}
+#: Columns without which a file is no result; older files lack others.
+_REQUIRED = {*_BEFORE_SCORES, *_AFTER_SCORES, "psnr"} - {"peak_mib"}
+
+
+def with_scores(before: Iterable[str], after: Iterable[str]) -> tuple[str, ...]:
+    """The columns of a table of scores: those before, the first metrics, those after, all other metrics."""
+    first = [name for name in METRICS if name in _FIRST_METRICS]
+    return (*before, *first, *after, *(name for name in METRICS if name not in first))
+
+
+def columns() -> tuple[str, ...]:
+    """The columns of a result file."""
+    return with_scores(_BEFORE_SCORES, _AFTER_SCORES)
 
 
 def pictures_in(folder: Path, limit: int | None = None) -> list[Path]:
@@ -129,7 +141,7 @@ def measure(
         height=original.height,
         bytes=len(data),
         bpp=8 * len(data) / (original.width * original.height),
-        **{"ms_ssim": math.nan, **{name: METRICS[name](a, b) for name in metrics}},
+        scores={name: METRICS[name].score(a, b) if name in metrics else math.nan for name in METRICS},
         encode_s=encoding.wall,
         decode_s=decoding.wall,
         encode_cpu_s=encoding.cpu,
@@ -142,58 +154,66 @@ def measure(
 def lacks(row: Measurement, metrics: tuple[str, ...]) -> bool:
     """Whether a row was measured without one of these metrics, though the picture is large enough for it."""
     side = min(row.width, row.height)
-    return any(math.isnan(getattr(row, name)) and side >= SMALLEST_SIDES.get(name, 0) for name in metrics)
+    return any(math.isnan(row.scores[name]) and side >= METRICS[name].smallest_side for name in metrics)
 
 
 def _to_text(name: str, value: object) -> str:
     if isinstance(value, float):
-        return (
-            "" if math.isnan(value) else f"{value:.6g}" if name.endswith(("_s", "quality", "_mib")) else f"{value:.8g}"
-        )
+        if math.isnan(value):
+            return ""
+        return f"{value:.6g}" if name.endswith(("_s", "quality", "_mib")) else f"{value:.8g}"
     return str(value)
 
 
 def _from_text(name: str, text: str) -> Any:
     if name in _TEXT:
         return text
-    if name in _WHOLE:
+    if name in _INTEGER:
         return int(text)
     return float(text) if text else math.nan
 
 
+def _cells(row: Measurement) -> list[str]:
+    """A line of a result file."""
+    values = {**vars(row), **row.scores}
+    return [_to_text(name, values[name]) for name in columns()]
+
+
+def _from_cells(cells: dict[str, str]) -> Measurement:
+    values = {name: _from_text(name, text) for name, text in cells.items()}
+    scores = {name: values.pop(name, math.nan) for name in METRICS}
+    return Measurement(**values, scores=scores)
+
+
 def write_rows(path: Path, rows: Iterable[Measurement]) -> None:
-    """Replace a result file by these rows, in order of quality and picture."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in sorted(rows, key=lambda row: (row.quality, row.image)):
-            writer.writerow([_to_text(name, value) for name, value in asdict(row).items()])
-    os.replace(temporary, path)
+    """Replace a result file by these rows, in order of quality and picture. Raises OutputError."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns())
+    writer.writerows(_cells(row) for row in sorted(rows, key=lambda row: (row.quality, row.image)))
+    write_atomic(path, buffer.getvalue().encode(), overwrite=True)
 
 
 def append_row(path: Path, row: Measurement) -> None:
     """Add one row to a result file that has its header, so that an interrupted run loses nothing."""
     with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow([_to_text(name, value) for name, value in asdict(row).items()])
+        csv.writer(file, lineterminator="\n").writerow(_cells(row))
 
 
 def read_rows(path: Path) -> list[Measurement]:
-    """The rows of a result file. Raises RunError if its columns are others; a torn last line is left out."""
+    """The rows of a result file, its columns found by their names; metrics that it lacks are NaN.
+
+    Raises RunError if other columns are missing or there are unknown ones; a torn last line is left out.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
+            header, *lines = list(csv.reader(file)) or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
-    if not lines or tuple(lines[0]) not in _KNOWN_COLUMNS:
-        found = ", ".join(lines[0]) if lines else "no line"
-        raise RunError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found}")
+    if not _REQUIRED <= set(header) <= set(columns()) or len(set(header)) < len(header):
+        raise RunError(f"{path}: expected the columns {', '.join(columns())}; found {', '.join(header) or 'none'}")
     try:
-        return [
-            Measurement(**{name: _from_text(name, text) for name, text in zip(lines[0], line, strict=True)})
-            for line in lines[1:]
-            if len(line) == len(lines[0])
-        ]
+        return [_from_cells(dict(zip(header, line, strict=True))) for line in lines if len(line) == len(header)]
     except ValueError as error:
         raise RunError(f"{path}: not numbers where numbers are expected ({error})") from error
 
@@ -202,6 +222,6 @@ def holds_rows(path: Path) -> bool:
     """Whether a CSV file is a codec's rows, judged by its first line: reports may lie beside them."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline().startswith(",".join(COLUMNS[:4]) + ",")
+            return file.readline().startswith(",".join(_BEFORE_SCORES[:4]) + ",")
     except OSError:
         return False

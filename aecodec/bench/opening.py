@@ -1,4 +1,4 @@
-"""From what a user writes, `avif` or `aec:NAME_OR_PATH`, to a codec at its settings."""
+"""From what a user writes, `avif` or `aec:NAME_OR_PATH`, to codecs at their settings and metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..contracts import UnknownName, UsageError
+from ..metrics import METRICS
 from .codecs import FileCodec
 from .peers import PEERS
 
@@ -65,6 +66,25 @@ def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
         except ValueError:
             raise UsageError(f"qualities are numbers separated by commas, got {text!r}") from None
     return found
+
+
+def metric_columns(metrics: str) -> tuple[str, ...]:
+    """What the command line says, "psnr,ms-ssim" -> columns of METRICS.
+
+    Raises UnknownName, or UsageError without psnr, which every table needs.
+    """
+    names, columns = [part.strip() for part in metrics.split(",")], {spelled(column): column for column in METRICS}
+    for name in names:
+        if name not in columns:
+            raise UnknownName(f"no metric {name!r}; there are: {', '.join(columns)}")
+    if "psnr" not in names:
+        raise UsageError("the metrics must include psnr: BD-rates and tables are made of it")
+    return tuple(columns[name] for name in names)
+
+
+def spelled(column: str) -> str:
+    """A metric's column as the command line writes it."""
+    return column.replace("_", "-")
 
 
 def _open(name: str, device: str) -> FileCodec:

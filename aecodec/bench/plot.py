@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..metrics import METRICS, Metric
 from .peers import PEERS, table_name
+from .results import CodecResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +31,23 @@ class Line:
     quality: Sequence[float]
     curve: tuple[str, str] | None = None
     learned: bool = False
+
+
+def lines_of(codecs: Sequence[CodecResult], column: str) -> list[Line]:
+    """The curves of codecs by a metric of METRICS, as it is drawn, without points that it does not exist for."""
+    drawn, lines = METRICS[column].drawn, []
+    for codec, look in zip(codecs, curves_of(c.codec for c in codecs), strict=True):
+        known = [point for point in codec.points if not math.isnan(point.scores[column])]
+        quality = [drawn(point.scores[column]) for point in known]
+        lines.append(Line(codec.label, [point.bpp for point in known], quality, look, codec.learned))
+    return lines
+
+
+def axis_label(metric: Metric) -> str:
+    """What the axis of a metric says."""
+    if metric.decibels:
+        return f"{metric.label} as $-10\\,\\log_{{10}}(1 - x)$ (dB)"
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
 def curves_of(codecs: Iterable[str]) -> list[tuple[str, str]]:
@@ -109,8 +129,8 @@ def _dress(axes: Axes, lowest: float, title: str, quality_label: str) -> None:
     axes.spines["bottom"].set_color("#BBBBBB")
 
 
-def draw(path: Path, lines: Sequence[Line], *, title: str, quality_label: str) -> None:
-    """Draw the curves into a PNG; measured ones solid with markers, published ones grey and dashed."""
+def draw(path: Path, lines: Sequence[Line], column: str, *, title: str) -> None:
+    """Draw curves of a metric into a PNG; measured ones solid with markers, published ones grey and dashed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -118,7 +138,7 @@ def draw(path: Path, lines: Sequence[Line], *, title: str, quality_label: str) -
 
     figure, axes = pyplot.subplots(figsize=(10, 6.4), dpi=150)
     lowest = _lowest_bpp(lines)
-    _dress(axes, lowest, title, quality_label)
+    _dress(axes, lowest, title, axis_label(METRICS[column]))
     published, ends = 0, []
     for line in lines:
         bpp, quality = _within(line, lowest)

@@ -9,35 +9,21 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..contracts import MissingDependencyError, UsageError
 from ..data.files import write_atomic
-from ..metrics import BdRateError, BjontegaardMissingError, Curve, bd_rate
+from ..metrics import METRICS, BdRateError, BjontegaardMissingError, Curve, bd_rate
 from .measurements import RunError
-from .plot import Line, curves_of, draw
+from .plot import axis_label, curves_of, draw, lines_of
 from .results import CodecResult, Results, read_runs
 from .summary import bd_text
-from .tables import Point, pooled_psnr_of, ratio_decibels
+from .tables import Point, curve, number_text, pooled_psnr_of
 
 FORMATS = ("html", "md", "csv", "png")
-_COLUMNS = (
-    "codec",
-    "quality",
-    "images",
-    "bpp",
-    "psnr",
-    "pooled_psnr",
-    "ms_ssim",
-    "ms_ssim_db",
-    "ssimulacra2",
-    "encode_s",
-    "decode_s",
-    "encode_cpu_s",
-    "decode_cpu_s",
-    "peak_mib",
-)
+_AFTER_SCORES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "peak_mib")
 _PAGE = Path(__file__).with_name("page.html")
 _PLACE = "{{DATA}}"
 
@@ -69,19 +55,47 @@ def write_report(
 # -- points as tables --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ScoreColumn:
+    """A column of scores in a report. axis: what a curve of it is called, "" for one that is not drawn."""
+
+    key: str
+    label: str
+    digits: int
+    axis: str
+
+
+def score_columns() -> list[ScoreColumn]:
+    """Every metric of METRICS, after PSNR the pooled one, and after a ratio the decibels that it is drawn in."""
+    found = []
+    for name, metric in METRICS.items():
+        axis = "" if metric.decibels else axis_label(metric)
+        found.append(ScoreColumn(name, metric.label, metric.digits, axis))
+        if name == "psnr":
+            found.append(ScoreColumn("pooled_psnr", f"pooled {metric.label}", metric.digits, f"pooled {axis}"))
+        if metric.decibels:
+            formula = "\N{MINUS SIGN}10 log₁₀(1 \N{MINUS SIGN} x) (dB)"
+            found.append(ScoreColumn(f"{name}_db", f"{metric.label} (dB)", 2, f"{metric.label}, {formula}"))
+    return found
+
+
+def columns() -> tuple[str, ...]:
+    """The columns of the tables of points."""
+    return ("codec", "quality", "images", "bpp", *(column.key for column in score_columns()), *_AFTER_SCORES)
+
+
 def point_record(codec: CodecResult, point: Point) -> dict[str, Any]:
-    """A point with what is derived from its rows: pooled PSNR, MS-SSIM in dB, megapixels, the highest memory peak."""
+    """A point with what is derived from its rows: pooled PSNR, ratios in dB, megapixels, the highest memory peak."""
     rows = [row for row in codec.rows if row.quality == point.quality]
+    decibels = {f"{name}_db": metric.drawn(point.scores[name]) for name, metric in METRICS.items() if metric.decibels}
     return {
         "codec": codec.name,
         "quality": point.quality,
         "images": point.images,
         "bpp": point.bpp,
-        "psnr": point.psnr,
+        **point.scores,
+        **decibels,
         "pooled_psnr": pooled_psnr_of(rows),
-        "ms_ssim": point.ms_ssim,
-        "ms_ssim_db": ratio_decibels(point.ms_ssim),
-        "ssimulacra2": point.ssimulacra2,
         "encode_s": point.encode_s,
         "decode_s": point.decode_s,
         "encode_cpu_s": point.encode_cpu_s,
@@ -91,42 +105,32 @@ def point_record(codec: CodecResult, point: Point) -> dict[str, Any]:
     }
 
 
-def _records(results: Results) -> list[dict[str, Any]]:
-    return [point_record(codec, point) for codec in results.codecs for point in codec.points]
-
-
-def _number(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.6g}" if math.isfinite(value) else ""
+def _table(results: Results) -> list[list[str]]:
+    """A line of names, and one for each codec and quality."""
+    records = [point_record(codec, point) for codec in results.codecs for point in codec.points]
+    return [list(columns()), *([number_text(record[name]) for name in columns()] for record in records)]
 
 
 def table_csv(results: Results) -> str:
     """A line for each codec and quality."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_number(record[name]) for name in _COLUMNS] for record in _records(results))
+    csv.writer(buffer, lineterminator="\n").writerows(_table(results))
     return buffer.getvalue()
 
 
 def markdown(results: Results) -> str:
     """BD-rates, and a table of all points."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    lines += ["| " + " | ".join(_number(record[name]) for name in _COLUMNS) + " |" for record in _records(results)]
+    head, *rows = ["| " + " | ".join(cells) + " |" for cells in _table(results)]
+    lines = [head, "|---" * len(columns()) + "|", *rows]
     return f"{bd_text(results)}\n\n## Points\n\n" + "\n".join(lines) + "\n"
 
 
 def picture(results: Results) -> bytes:
     """The PSNR curves as PNG."""
-    lines = [
-        Line(c.label, [p.bpp for p in c.points], [p.psnr for p in c.points], curve, c.learned)
-        for c, curve in zip(results.codecs, curves_of(c.codec for c in results.codecs), strict=True)
-    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rd.png")
         title = f"Rate and distortion, mean over {len(results.pictures)} pictures of {results.data}"
-        draw(path, lines, title=title, quality_label="RGB PSNR (dB)")
+        draw(path, lines_of(results.codecs, "psnr"), "psnr", title=title)
         return path.read_bytes()
 
 
@@ -149,7 +153,8 @@ def _finite(value: Any) -> Any:
 
 
 def _page_data(results: Results) -> dict[str, Any]:
-    anchor, curves = results.reference, curves_of(codec.codec for codec in results.codecs)
+    anchor, looks = results.reference, curves_of(codec.codec for codec in results.codecs)
+    curves = [curve(codec.points) for codec in results.codecs]
     codecs = [
         {
             "name": codec.name,
@@ -160,17 +165,18 @@ def _page_data(results: Results) -> dict[str, Any]:
             "settings": codec.sidecar.get("settings", ""),
             "version": codec.sidecar.get("version", ""),
             "kmac": codec.kmac,
-            "bd": _bd(anchor.curve(), codec.curve()),
+            "bd": _bd(curve(anchor.points), curve(codec.points)),
             "points": [point_record(codec, point) for point in codec.points],
         }
-        for codec, (colour, marker) in zip(results.codecs, curves, strict=True)
+        for codec, (colour, marker) in zip(results.codecs, looks, strict=True)
     ]
     return {
         "data": results.data,
         "pictures": results.pictures,
         "anchor": anchor.name,
+        "scores": [asdict(column) for column in score_columns()],
         "codecs": codecs,
-        "matrix": [[_bd(row.curve(), column.curve()) for column in results.codecs] for row in results.codecs],
+        "matrix": [[_bd(row, column) for column in curves] for row in curves],
         "images": [_image_record(results, name) for name in results.pictures],
         "crops": [_crop_record(entry) for entry in results.crops if entry["image"] in results.pictures],
         "origin": _origin(results),
@@ -188,8 +194,8 @@ def _bd(reference: Curve, tested: Curve) -> float | None:
 def _image_record(results: Results, image: str) -> dict[str, Any]:
     """One picture: the BD-rate of each codec against the anchor on it alone."""
     own = {codec.name: [row for row in codec.rows if row.image == image] for codec in results.codecs}
-    reference = results.reference.curve(own[results.anchor])
-    bd = {codec.name: _bd(reference, codec.curve(own[codec.name])) for codec in results.codecs}
+    reference = curve(own[results.anchor])
+    bd = {codec.name: _bd(reference, curve(own[codec.name])) for codec in results.codecs}
     size = own[results.anchor][0]
     return {"image": image, "width": size.width, "height": size.height, "bd": bd}
 

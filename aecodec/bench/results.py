@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..contracts import UnknownName, UsageError
 from ..data.files import read_json_object
-from ..metrics import Curve
 from .measurements import Measurement, RunError, holds_rows, read_rows
 from .peers import PEERS
 from .tables import Point, summarise
@@ -49,11 +48,6 @@ class CodecResult:
         """kMAC per pixel as last counted, {} if nobody did."""
         counts = [run["kmac_per_pixel"] for run in self.sidecar.get("runs", []) if run.get("kmac_per_pixel")]
         return counts[-1] if counts else {}
-
-    def curve(self, rows: Iterable[Measurement] | None = None) -> Curve:
-        """bpp against PSNR: of the means, or of these rows."""
-        taken: list[Any] = list(self.points if rows is None else rows)
-        return Curve([t.bpp for t in taken], [t.psnr for t in taken])
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def _restricted(codec: CodecResult, pictures: set[str]) -> CodecResult:
 
 def _best_first(codec: CodecResult) -> float:
     """A rough order for lists: lower is better. The rate in bpp of the point nearest to 32 dB."""
-    return min((abs(p.psnr - 32), p.bpp) for p in codec.points)[1] if codec.points else math.inf
+    return min((abs(p.scores["psnr"] - 32), p.bpp) for p in codec.points)[1] if codec.points else math.inf
 
 
 def _row_files(folder: Path) -> list[Path]:

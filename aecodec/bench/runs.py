@@ -7,15 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ..contracts import AecodecError, OutputExistsError, UnknownName, UsageError
-from ..data.files import make_folder
-from ..metrics import METRICS
+from ..contracts import AecodecError, OutputExistsError, UsageError
+from ..data.files import make_folder, write_atomic
 from . import provenance
 from .codecs import FileCodec
 from .complexity import kmac_per_pixel
@@ -34,8 +33,6 @@ from .opening import CodecSpec
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
-#: Name on the command line -> column.
-COLUMNS_OF = {name.replace("_", "-"): name for name in METRICS}
 
 Say = Callable[[str], None]
 
@@ -48,17 +45,6 @@ class Result:
     picture: Path
     row: Measurement | None
     error: str = ""
-
-
-def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """Metric names -> their columns. Raises UnknownName, or UsageError without psnr, which every table needs."""
-    names = tuple(names)
-    for name in names:
-        if name not in COLUMNS_OF:
-            raise UnknownName(f"no metric {name!r}; there are: {', '.join(COLUMNS_OF)}")
-    if "psnr" not in names:
-        raise UsageError("the metrics must include psnr: BD-rates and tables are made of it")
-    return tuple(COLUMNS_OF[name] for name in names)
 
 
 def start(out: Path, *, resume: bool) -> None:
@@ -104,16 +90,7 @@ def keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, fo
         "learned": codec.learned,
         "runs": runs,
     }
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_lines(path: Path, rows: Iterable[Measurement]) -> None:
-    """The rows as JSON Lines; what is not known is null, and so is the PSNR of a picture that came back equal."""
-    lines = []
-    for row in sorted(rows, key=lambda row: (row.quality, row.image)):
-        values = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in asdict(row).items()}
-        lines.append(json.dumps({"schema_version": 1, **values}, ensure_ascii=False))
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(), overwrite=True)
 
 
 def warm_up(codec: FileCodec, picture: Path) -> None:
@@ -170,7 +147,6 @@ class Runner:
             rows.append(result.row)
             append_row(path, result.row)
         write_rows(path, rows)
-        write_lines(path.with_suffix(".jsonl"), rows)
         more: dict[str, Any] = {"jobs": self.jobs}
         if codec.learned and len(rows) > kept:
             more["kmac_per_pixel"] = kmac_per_pixel(codec, read_rgb(_named(pictures, rows[-1].image)))

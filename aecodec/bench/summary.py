@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from ..contracts import MissingDependencyError, UnknownName
+from ..data.files import write_atomic
 from ..metrics import BjontegaardMissingError
 from .codecs import FileCodec
 from .opening import CodecSpec
 from .results import RUN_FILE, Results, read_runs
-from .tables import bd_table, write_summary
+from .tables import bd_table, curve, write_summary
 
 
 def check_anchor(anchor: str | None, specs: list[CodecSpec], opened: list[FileCodec]) -> str:
@@ -29,7 +30,7 @@ def check_anchor(anchor: str | None, specs: list[CodecSpec], opened: list[FileCo
 def keep_settings(out: Path, data: Path, anchor: str) -> None:
     """run.json: what a report needs to know besides the rows."""
     content = {"schema_version": 1, "data": data.resolve().name, "anchor": anchor}
-    (out / RUN_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomic(out / RUN_FILE, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
 
 
 def summarise_run(out: Path) -> str:
@@ -37,13 +38,13 @@ def summarise_run(out: Path) -> str:
     results = read_runs([out])
     write_summary(out / "summary.csv", [point for codec in results.codecs for point in codec.points])
     text = bd_text(results)
-    (out / "bd_rate.md").write_text(text + "\n", encoding="utf-8")
+    write_atomic(out / "bd_rate.md", f"{text}\n".encode(), overwrite=True)
     return text
 
 
 def bd_text(results: Results) -> str:
     """Markdown: every codec against every codec. Raises MissingDependencyError without the package bjontegaard."""
-    curves = {codec.name: codec.curve() for codec in results.codecs}
+    curves = {codec.name: curve(codec.points) for codec in results.codecs}
     try:
         table = bd_table(curves, curves)
     except BjontegaardMissingError as error:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..metrics import BdRateError, Curve, bd_rate, common_range
-from .measurements import Measurement
+from ..data.files import write_atomic
+from ..metrics import METRICS, BdRateError, Curve, bd_rate, common_range
+from .measurements import Measurement, with_scores
+
+_TIMES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A codec at one quality over a set of pictures: means of bpp and the metrics, medians of the times."""
+    """A codec at one quality over a set of pictures: means of bpp and scores, medians of the times.
+
+    scores: column -> score for every metric of METRICS, NaN if a picture has none.
+    """
 
     codec: str
     quality: float
     images: int
     bpp: float
-    psnr: float
-    ms_ssim: float
+    scores: Mapping[str, float]
     encode_s: float
     decode_s: float
     encode_cpu_s: float
     decode_cpu_s: float
     entropy_decode_s: float
-    ssimulacra2: float = math.nan
-
-
-_MEANS = ("bpp", "psnr", "ms_ssim", "ssimulacra2")
-_MEDIANS = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s")
 
 
 def summarise(rows: Iterable[Measurement]) -> list[Point]:
@@ -46,28 +47,36 @@ def summarise(rows: Iterable[Measurement]) -> list[Point]:
     for quality, group in sorted(by_quality.items()):
         if len(group) < most:
             continue
-        columns = {name: [getattr(row, name) for row in group] for name in (*_MEANS, *_MEDIANS)}
-        values = {name: statistics.fmean(columns[name]) for name in _MEANS}
-        values.update({name: statistics.median(columns[name]) for name in _MEDIANS})
-        points.append(Point(group[0].codec, quality, len(group), **values))
+        scores = {name: statistics.fmean(row.scores[name] for row in group) for name in METRICS}
+        times = {name: statistics.median(getattr(row, name) for row in group) for name in _TIMES}
+        bpp = statistics.fmean(row.bpp for row in group)
+        points.append(Point(group[0].codec, quality, len(group), bpp, scores, **times))
     return points
 
 
-def curve(points: Iterable[Point]) -> Curve:
-    """Mean bpp against mean PSNR."""
-    points = list(points)
-    return Curve([p.bpp for p in points], [p.psnr for p in points])
+def curve(entries: Iterable[Point | Measurement]) -> Curve:
+    """bpp against PSNR, of points or of the rows of one picture."""
+    entries = list(entries)
+    return Curve([entry.bpp for entry in entries], [entry.scores["psnr"] for entry in entries])
 
 
 def write_summary(path: Path, points: Iterable[Point]) -> None:
-    """One line for each codec and quality."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Point)])
-        for point in points:
-            values = asdict(point).values()
-            # NaN differs from itself: what is not known is left empty.
-            writer.writerow(["" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in values])
+    """One line for each codec and quality. Raises OutputError."""
+    columns = with_scores(("codec", "quality", "images", "bpp"), _TIMES)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for point in points:
+        values = {**vars(point), **point.scores}
+        writer.writerow([number_text(values[name]) for name in columns])
+    write_atomic(path, buffer.getvalue().encode(), overwrite=True)
+
+
+def number_text(value: object) -> str:
+    """A cell of a table: floats with six digits, empty what is not known."""
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 # -- BD-rate -------------------------------------------------------------------------------------
@@ -99,13 +108,6 @@ def pooled_psnr_of(rows: Iterable[Measurement]) -> float:
     A picture's mean squared error is 255^2 10^(-PSNR/10), weighted by its pixels. Decibels, `inf` if all are equal.
     """
     rows = list(rows)
-    error = sum(10 ** (-row.psnr / 10) * row.width * row.height for row in rows)
+    error = sum(10 ** (-row.scores["psnr"] / 10) * row.width * row.height for row in rows)
     pixels = sum(row.width * row.height for row in rows)
     return 10 * math.log10(pixels / error) if error else math.inf
-
-
-def ratio_decibels(ms_ssim: float) -> float:
-    """MS-SSIM on a scale that spreads good pictures: -10 log10(1 - x) (Ballé et al. 2018, appendix), `inf` at 1."""
-    if math.isnan(ms_ssim):
-        return math.nan
-    return -10 * math.log10(1 - ms_ssim) if ms_ssim < 1 else math.inf

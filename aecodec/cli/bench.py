@@ -31,10 +31,14 @@ class WithTables(click.Command):
     """A command whose help ends with the codecs and metrics that there are."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ..bench.opening import spelled
         from ..bench.peers import PEERS
+        from ..metrics import METRICS
 
         with formatter.section("Codecs"):
             formatter.write_dl([(name + peer.argument, peer.summary) for name, peer in PEERS.items()])
+        with formatter.section("Metrics"):
+            formatter.write_dl([(spelled(column), metric.summary) for column, metric in METRICS.items()])
 
 
 @click.command(cls=WithTables)
@@ -79,7 +83,7 @@ def bench(
     from ..bench import opening, runs, summary
 
     specs = opening.codec_specs(codecs, qualities, device)
-    columns = runs.check_metrics(part.strip() for part in metrics.split(","))
+    columns = opening.metric_columns(metrics)
     pictures = runs.find_pictures(data, limit)
     opened = [spec.open() for spec in specs]
     anchor = summary.check_anchor(anchor, specs, opened)

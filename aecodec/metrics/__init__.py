@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,28 +18,58 @@ from .bd_rate import (
     common_range,
 )
 from .ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
-from .ms_ssim import ms_ssim
+from .ms_ssim import ms_ssim, ratio_decibels
 from .psnr import pooled_psnr, psnr
 from .retrieval import average_precision, mean_average_precision, precision_within, recall_at
 from .ssimulacra2 import SMALLEST_SIDE as SSIMULACRA2_SIDE
 from .ssimulacra2 import ssimulacra2
 
-#: Each takes two uint8 pictures (H, W) or (H, W, C) of one shape, the original first; larger is better.
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "psnr": psnr,
-    "ms_ssim": ms_ssim,
-    "ssimulacra2": ssimulacra2,
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of how near a decoded picture is to its original; larger is better.
+
+    score: takes two uint8 pictures (H, W) or (H, W, C) of one shape, the original first. label: the name for people;
+    unit: of the score, "" for none; digits: behind the point in tables. smallest_side: the short side in pixels from
+    which the metric exists, NaN below. decibels: the score is a ratio up to 1, drawn as -10 log10(1 - x).
+    """
+
+    score: Callable[[np.ndarray, np.ndarray], float]
+    label: str
+    summary: str
+    unit: str = ""
+    digits: int = 2
+    smallest_side: int = 0
+    decibels: bool = False
+
+    def drawn(self, score: float) -> float:
+        """A score as curves show it."""
+        return ratio_decibels(score) if self.decibels else score
+
+
+#: Column of a result file -> metric, in the order of tables. A newcomer is a file and a row.
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(psnr, "RGB PSNR", "peak signal-to-noise ratio over all samples", unit="dB"),
+    "ms_ssim": Metric(
+        ms_ssim,
+        "MS-SSIM",
+        "multi-scale structural similarity, 1 for equal pictures",
+        digits=5,
+        smallest_side=MS_SSIM_SIDE,
+        decibels=True,
+    ),
+    "ssimulacra2": Metric(
+        ssimulacra2, "SSIMULACRA2", "perceptual score, 100 for equal pictures", smallest_side=SSIMULACRA2_SIDE
+    ),
 }
-#: Metrics that do not exist for smaller pictures (NaN): the short side from which they do, in pixels.
-SMALLEST_SIDES = {"ms_ssim": MS_SSIM_SIDE, "ssimulacra2": SSIMULACRA2_SIDE}
 
 __all__ = [
     "METRICS",
-    "SMALLEST_SIDES",
     "BdRateError",
     "BjontegaardMissingError",
     "Curve",
     "DisjointCurvesError",
+    "Metric",
     "NotMonotonicError",
     "TooFewPointsError",
     "average_precision",
@@ -49,6 +80,7 @@ __all__ = [
     "pooled_psnr",
     "precision_within",
     "psnr",
+    "ratio_decibels",
     "recall_at",
     "ssimulacra2",
 ]

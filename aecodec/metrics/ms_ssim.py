@@ -46,6 +46,16 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
         return _over_scales(_planes(a), _planes(b))
 
 
+def ratio_decibels(ratio: float) -> float:
+    """A similarity up to 1 on a scale that spreads good pictures: -10 log10(1 - x), `inf` at 1, NaN for NaN.
+
+    Ballé, Minnen, Singh, Hwang & Johnston, "Variational image compression with a scale hyperprior", 2018, appendix.
+    """
+    if math.isnan(ratio):
+        return math.nan
+    return -10 * math.log10(1 - ratio) if ratio < 1 else math.inf
+
+
 def _planes(picture: np.ndarray) -> torch.Tensor:
     """(H, W[, C]) uint8 -> (1, C, H, W) float32."""
     import torch

@@ -85,7 +85,7 @@ def test_what_is_here_makes_files_that_decode(pictures: Path, name: str) -> None
     assert codec.name == name
     poor, good = (measure(codec, pictures / "p0.png", quality) for quality in _poor_and_good(codec))
     assert poor.bytes < good.bytes
-    assert 20 < poor.psnr < good.psnr
+    assert 20 < poor.scores["psnr"] < good.scores["psnr"]
 
 
 def test_pillow_and_the_test_installation_bring_most() -> None:
@@ -129,7 +129,7 @@ def test_a_program_is_called_as_it_wants_to_be(
     assert "stand-in 1.0" in codec.version
     poor, good = (measure(codec, pictures / "p0.png", quality) for quality in _poor_and_good(codec))
     assert poor.bytes < good.bytes
-    assert 20 < poor.psnr < good.psnr
+    assert 20 < poor.scores["psnr"] < good.scores["psnr"]
 
 
 def _poor_and_good(codec: FileCodec) -> tuple[float, float]:
@@ -144,7 +144,7 @@ def test_blanks_in_paths_do_not_split_arguments(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     (tmp_path / "two words").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "two words"))
-    assert measure(open_codec("cjxl"), pictures / "p0.png", 50).psnr > 20
+    assert measure(open_codec("cjxl"), pictures / "p0.png", 50).scores["psnr"] > 20
 
 
 def test_a_program_that_fails_or_writes_nothing_is_named(
@@ -199,7 +199,7 @@ def test_compressai_gives_the_figures_of_its_own_evaluation(pictures: Path, tmp_
     pixels = torch.from_numpy(np.array(Image.open(pictures / "p1.png"))).permute(2, 0, 1).float() / 255
     theirs = inference(model, pixels)
     assert row.bytes - 10 - 2 * 4 == round(theirs["bpp"] * 180 * 170 / 8)
-    assert row.psnr == pytest.approx(theirs["psnr-rgb"], abs=1e-4)
+    assert row.scores["psnr"] == pytest.approx(theirs["psnr-rgb"], abs=1e-4)
     assert codec.name == "compressai-mbt2018-mean"
     assert kmac_per_pixel(codec, Image.open(pictures / "p1.png"))["decode"] > 0
 

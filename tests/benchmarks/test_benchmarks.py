@@ -98,8 +98,8 @@ def test_bytes_are_those_of_a_real_file(module: Any, pictures: Path) -> None:
     with Image.open(pictures / "one.png") as image:
         image.save(pictures / "one.out", "JPEG", quality=75, subsampling="4:2:0", optimize=True)
     assert row.bytes == (pictures / "one.out").stat().st_size
-    assert 25 < row.psnr < 50
-    assert 0.9 < row.ms_ssim < 1
+    assert 25 < row.scores["psnr"] < 50
+    assert 0.9 < row.scores["ms_ssim"] < 1
 
 
 def test_resume_measures_only_what_is_missing(module: Any, pictures: Path, tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_wrong_arguments_are_usage_errors(
 
 def test_agreement_flags_a_deviation(module: Any) -> None:
     tables, anchors = module("aecodec.bench.tables"), module("aecodec.bench.anchors")
-    base = tables.Point("webp", 30.0, 24, 0.5, 31.0, 0.96, *([0.01] * 4), math.nan)
-    points = [base, replace(base, quality=50.0, bpp=0.7, psnr=33.0)]
+    base = tables.Point("webp", 30.0, 24, 0.5, {"psnr": 31.0}, *([0.01] * 4), math.nan)
+    points = [base, replace(base, quality=50.0, bpp=0.7, scores={"psnr": 33.0})]
 
     def check(bpp: float, psnr: float) -> Any:
         known = [{"q": 30, "bpp": 0.5, "psnr": 31.0}, {"q": 50, "bpp": bpp, "psnr": psnr}]
