@@ -1,9 +1,9 @@
-"""What one or several runs hold, read back: rows, points, provenance and crops, over the pictures all codecs have."""
+"""What one or several runs hold, read back: rows, points, provenance and crops of codecs over the same pictures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ class CodecResult:
     def codec(self) -> str:
         """The name that the codec gave itself."""
         return self.rows[0].codec
+
+    @property
+    def images(self) -> set[str]:
+        """Names of the pictures that it was measured on."""
+        return {row.image for row in self.rows}
 
     @property
     def label(self) -> str:
@@ -66,11 +71,18 @@ class Results:
         return next(codec for codec in self.codecs if codec.name == self.anchor)
 
 
-def read_runs(folders: Sequence[Path], anchor: str | None = None) -> Results:
-    """Everything of these runs, over the pictures that every codec has.
+def read_runs(
+    folders: Sequence[Path],
+    anchor: str | None = None,
+    *,
+    pictures: Collection[str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Results:
+    """Everything of these runs.
 
-    anchor: a codec; None is the first run's own, or the last codec. Raises RunError, or UnknownName for an anchor that
-    was not measured.
+    anchor: a codec; None is the first run's own, or the last codec. pictures: names of those that count, of which a
+    codec must have all that another one has, or it is left out; None: the pictures that every codec has.
+    say: told what is left out. Raises RunError, or UnknownName for an anchor that was not measured.
     """
     codecs: dict[str, CodecResult] = {}
     data, crops, chosen = "", [], anchor
@@ -80,26 +92,45 @@ def read_runs(folders: Sequence[Path], anchor: str | None = None) -> Results:
         chosen = chosen or settings.get("anchor")
         crops.extend(_crops(folder / "crops"))
         for path in _row_files(folder):
-            sidecar = path.with_suffix(".json")
+            # Of its own codec alone: other tables of rows may lie beside a run.
+            rows = [row for row in read_rows(path) if row.codec == path.stem]
             name = path.stem if path.stem not in codecs else f"{path.stem} ({folder.name})"
-            codecs[name] = CodecResult(name, read_rows(path), [], _json(sidecar))
-    codecs = {name: codec for name, codec in codecs.items() if codec.rows}
+            if rows:
+                codecs[name] = CodecResult(name, rows, [], _json(path.with_suffix(".json")))
     if not codecs:
         raise RunError(f"{', '.join(map(str, folders))}: no measurements in it")
-    common = set.intersection(*({row.image for row in codec.rows} for codec in codecs.values()))
-    if not common:
-        raise RunError("the codecs have no picture in common")
-    found = [_restricted(codec, common) for codec in codecs.values()]
+    taken = _taken(codecs, pictures, say)
+    found = [_restricted(codec, taken, say) for codec in codecs.values() if taken <= codec.images]
     found.sort(key=lambda codec: (not codec.learned, _best_first(codec)))
     names = [codec.name for codec in found]
     if chosen and chosen not in names:
         raise UnknownName(f"no anchor {chosen!r} in the run; there are: {', '.join(names)}")
-    return Results(found, sorted(common), data, chosen or names[-1], crops)
+    return Results(found, sorted(taken), data, chosen or names[-1], crops)
 
 
-def _restricted(codec: CodecResult, pictures: set[str]) -> CodecResult:
+def _taken(codecs: Mapping[str, CodecResult], pictures: Collection[str] | None, say: Callable[[str], None]) -> set[str]:
+    """The pictures that tables are over. Raises RunError if there are none."""
+    if pictures is None:
+        taken = set.intersection(*(codec.images for codec in codecs.values()))
+        if not taken:
+            raise RunError("the codecs have no picture in common")
+        return taken
+    taken = set.union(*(codec.images for codec in codecs.values())) & set(pictures)
+    complete = [name for name, codec in codecs.items() if taken <= codec.images]
+    if not taken or not complete:
+        raise RunError("no codec has all of the pictures")
+    for name in sorted(codecs.keys() - set(complete)):
+        say(f"{name}: left out of the tables, it lacks pictures that other codecs have")
+    return taken
+
+
+def _restricted(codec: CodecResult, pictures: set[str], say: Callable[[str], None]) -> CodecResult:
     rows = [row for row in codec.rows if row.image in pictures]
-    return CodecResult(codec.name, rows, summarise(rows), codec.sidecar)
+    points = summarise(rows)
+    lacking = sorted({row.quality for row in rows} - {point.quality for point in points})
+    if lacking:
+        say(f"{codec.name}: qualities {lacking} lack pictures and are left out of the tables")
+    return CodecResult(codec.name, rows, points, codec.sidecar)
 
 
 def _best_first(codec: CodecResult) -> float:

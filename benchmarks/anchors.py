@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts import UsageError
-from ..data.files import read_json_object
-from ..metrics import Curve
-from .tables import Point
+from aecodec.bench.tables import Point
+from aecodec.contracts import UsageError
+from aecodec.data.files import read_json_object
+from aecodec.metrics import Curve
 
 KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
 
