@@ -18,16 +18,7 @@ import click
 
 from aecodec.bench import provenance
 from aecodec.bench.codecs import FileCodec
-from aecodec.bench.measurements import (
-    Measurement,
-    append_row,
-    forget_peak,
-    measure,
-    pictures_in,
-    read_rgb,
-    read_rows,
-    write_rows,
-)
+from aecodec.bench.measurements import Measurement, append_row, measure, pictures_in, read_rgb, read_rows, write_rows
 from aecodec.bench.peers.aec import file_codec
 from aecodec.bench.tables import curve, summarise
 from aecodec.codec.codec import Codec
@@ -63,7 +54,6 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
                 wanted.append(key)
                 if key in rows:
                     continue
-                forget_peak()
                 rows[key] = measure(codec, picture, quality)
                 if path is not None:
                     append_row(path, rows[key])

@@ -27,6 +27,7 @@ import numpy as np
 from hamming_peers import Peer, Search
 
 from aecodec.bench import provenance
+from aecodec.bench.memory import forget_peak, held_bytes, peak_bytes
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
 
@@ -81,13 +82,13 @@ def enter(peer: Peer, codes: np.ndarray, queries: np.ndarray, k: int) -> Entrant
     """Builds a peer and asks it once. A few codes go first: libraries are loaded and kernels compiled by then."""
     peer.build(codes[:1000])(queries[:1], 1)
     gc.collect()
-    machine.forget_peak()
-    held = machine.held_bytes()
+    forget_peak()
+    held = held_bytes()
     start = time.perf_counter()
     search = peer.build(codes)
     entrant = Entrant(peer, search, time.perf_counter() - start)
     search(queries[:1], k)
-    peak = machine.peak_bytes()
+    peak = peak_bytes()
     entrant.memory = 1 + max(peak - held, 0) / codes.nbytes if peak and held else None
     return entrant
 

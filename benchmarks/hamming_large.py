@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import hamming_peers as machine
 import numpy as np
 from hamming import make_codes
 
 from aecodec.bench import provenance
+from aecodec.bench.memory import forget_peak, held_bytes, peak_bytes
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.index.hash_index import HashIndex
@@ -38,17 +38,17 @@ class Steps:
 
     def __init__(self, codes_bytes: int) -> None:
         self.rows: list[tuple[str, float, float | None]] = []
-        self._bytes, self._held = codes_bytes, machine.held_bytes() or 0
+        self._bytes, self._held = codes_bytes, held_bytes() or 0
 
     def run(self, name: str, call: Callable[[], Any], repeats: int = 1) -> Any:
         """The call's result; of several repeats the shortest counts."""
-        machine.forget_peak()
+        forget_peak()
         seconds = []
         for _ in range(repeats):
             start = time.perf_counter()
             result = call()
             seconds.append(time.perf_counter() - start)
-        peak = machine.peak_bytes()
+        peak = peak_bytes()
         self.rows.append((name, min(seconds), (peak - self._held) / self._bytes if peak else None))
         return result
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,29 +122,3 @@ def best_on_device(call: Callable[[], Any], rounds: int) -> float:
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
-
-
-def peak_bytes() -> int | None:
-    """The most memory this process has held since `forget_peak`; None where the system does not tell."""
-    return _status("VmHWM:")
-
-
-def held_bytes() -> int | None:
-    """Memory that this process holds now."""
-    return _status("VmRSS:")
-
-
-def forget_peak() -> None:
-    """Start `peak_bytes` anew (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return  # no Linux: peak_bytes gives None or the peak of the whole run
-
-
-def _status(key: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(key)), None)

@@ -23,11 +23,11 @@ from aecodec.bench.measurements import pictures_in, read_rgb
 
 #: The process reads its own high-water mark: what the system reports to a parent begins with the parent's own.
 PROBE = """
-import re, sys, time
-from pathlib import Path
+import sys, time
+from aecodec.bench.memory import peak_bytes
 from aecodec.cli import run
 code = run(sys.argv[1:])
-print(time.process_time(), re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text()).group(1))
+print(time.process_time(), peak_bytes())
 sys.exit(code)
 """
 
@@ -52,7 +52,7 @@ def run(*arguments: str) -> tuple[float, float, float]:
     if done.returncode:
         raise click.ClickException(f"aecodec {' '.join(arguments)} failed: {done.stderr}")
     cpu, peak = done.stdout.split()[-2:]
-    return time.perf_counter() - begin, float(cpu), float(peak) / 1024
+    return time.perf_counter() - begin, float(cpu), float(peak) / 2**20
 
 
 @click.command(help=__doc__.split("\n\n")[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
@@ -18,6 +17,7 @@ from ..contracts import AecodecError
 from ..data.files import write_atomic
 from ..metrics import METRICS
 from .codecs import FileCodec, Stopwatch, watching
+from .memory import forget_peak, peak_bytes
 
 PICTURE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg"}
 
@@ -93,24 +93,6 @@ def read_rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def forget_peak() -> None:
-    """Start the system's record of this process's peak memory anew, where it can be done (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mib() -> float:
-    """The most resident memory of this process since `forget_peak`, MiB; NaN where the system does not tell."""
-    try:
-        text = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return math.nan
-    for line in text.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return math.nan
-
-
 def measure(
     codec: FileCodec, path: Path, quality: float, *, metrics: tuple[str, ...] = ("psnr", "ms_ssim")
 ) -> Measurement:
@@ -130,7 +112,7 @@ def measure(
         with watching(codec.tile_codec) as watch, decoding.running():
             decoded = codec.decode(data)
         entropy_s = watch.stopwatch.wall
-    peak = peak_mib()
+    peak = peak_bytes()
     a, b = np.asarray(original), np.asarray(decoded)
     return Measurement(
         codec=codec.name,
@@ -147,7 +129,7 @@ def measure(
         encode_cpu_s=encoding.cpu,
         decode_cpu_s=decoding.cpu,
         entropy_decode_s=entropy_s,
-        peak_mib=peak,
+        peak_mib=math.nan if peak is None else peak / 2**20,
     )
 
 

@@ -67,8 +67,8 @@ def _expected_precision(distances: np.ndarray, relevant: np.ndarray, harmonic: n
     total = int(relevant.sum())
     if not total:
         return 0.0
-    whole = np.issubdtype(distances.dtype, np.unsignedinteger)
-    group = distances if whole else np.unique(distances, return_inverse=True)[1]
+    integers = np.issubdtype(distances.dtype, np.unsignedinteger)
+    group = distances if integers else np.unique(distances, return_inverse=True)[1]
     n = np.bincount(group).astype(np.float64)
     r = np.bincount(group[relevant], minlength=len(n)).astype(np.float64)
     before, relevant_before = np.cumsum(n) - n, np.cumsum(r) - r

@@ -28,7 +28,7 @@ def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
 ) -> None:
     script = load_script(monkeypatch, "effort", "bjontegaard")
     monkeypatch.setitem(script.STEPS, 3, 2)
-    options = "--efforts 1,3 --qualities 0,30,60,90 --limit 1 --out".split()
+    options = ["--efforts", "1,3", "--qualities", "0,30,60,90", "--limit", "1", "--out"]
     arguments = (pictures, "--model", model_file, *options)
     result = run(script.main, *arguments, tmp_path)
     assert result.exit_code == 0, result.output
