@@ -23,7 +23,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from aecodec.engine.device import pick_device
 
 from aecodec.bench import provenance
 from aecodec.bench.measurements import pictures_in, read_rgb
@@ -32,6 +31,7 @@ from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.contracts import AecodecError
 from aecodec.data.images import Picture
+from aecodec.device import pick_device
 
 PEERS = ("mbt2018-mean", "cheng2020-anchor")
 #: compressai's quality whose width is that of its published mid-rate points.
