@@ -265,4 +265,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", linked_pages(), ids=ids)
 def test_paths_that_are_named_exist(page):
+    """But for the list of changes, which names what is gone."""
+    if page.name == "CHANGELOG.md":
+        return
     assert not [path for path in page.paths if not (ROOT / path).exists()]

@@ -1,0 +1,167 @@
+"""The tables of the pages are the measured ones: every row stands in the result file that its table names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pages import Table, pages, rows_of
+from places import ROOT
+
+PAGES = pages()
+TABLES = [(page, table) for page in PAGES for table in page.tables]
+Rows = list[list[str]]
+
+#: What the page calls a transformation of benchmarks/transformations.py.
+CHANGES = {
+    "resize-50": "half size",
+    "resize-25": "quarter size",
+    "stretch-125": "stretched by a quarter",
+    "crop-80": "cropped to 80 % of the area",
+    "crop-60": "cropped to 60 % of the area",
+    "crop-60-sides": "cropped to 60 % of each side",
+    "jpeg-50": "JPEG, quality 50",
+    "jpeg-10": "JPEG, quality 10",
+    "webp-20": "WebP, quality 20",
+    "brighter": "brighter",
+    "darker": "darker",
+    "contrast-up": "more contrast",
+    "contrast-down": "less contrast",
+    "blur": "blurred",
+    "rotate-3": "turned by 3 degrees",
+    "rotate-5-cut": "turned by 5 degrees, corners cut off",
+    "watermark": "watermark",
+    "grey": "grey",
+    "crop-80-jpeg-30-brighter": "cropped, brighter, JPEG 30",
+    "aec-10": ".aec, quality 10",
+}
+#: What the page calls a labelled set, and which of its measures it shows.
+LABELLED = {
+    "mnist": ("MNIST", "mAP@all"),
+    "fashion-mnist": ("Fashion-MNIST", "mAP@1000"),
+    "cifar10": ("CIFAR-10", "mAP@1000"),
+}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def near_duplicates(path: Path) -> Rows:
+    """Recall at 1 within the threshold, of all queries together."""
+    methods = ("photo-hash-64", "photo-hash-256", "phash-64", "dhash-64")
+    found = {
+        (row["method"], row["transformation"]): float(row["recall_at_1_within"])
+        for row in read_csv(path)
+        if row["queries"] == "all"
+    }
+    rows = [[label, *(f"{found[name, change]:.3f}" for name in methods)] for change, label in CHANGES.items()]
+    means = [sum(found[name, change] for change in CHANGES) / len(CHANGES) for name in methods]
+    return [*rows, ["mean", *(f"{mean:.4f}" for mean in means)]]
+
+
+def semantic_hashing(path: Path) -> Rows:
+    """One measure of each set, three lengths."""
+    head, *rows = rows_of(path.read_text())
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    shown = [(row, *LABELLED[row["dataset"]]) for row in found]
+    return [
+        [f"{name}, {row['method']}", *(row[f"{measure} {bits}"] for bits in (16, 32, 64))]
+        for row, name, measure in shown
+    ]
+
+
+def hamming(path: Path) -> Rows:
+    """Each number of codes and queries: ours, and how many times the best of faiss."""
+    cases: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+    for row in read_csv(path):
+        cases.setdefault((row["codes"], row["bits"], row["batch"]), {})[row["method"]] = row
+    rows = []
+    for (codes, bits, batch), methods in cases.items():
+        speed = {name: float(row["queries_per_s"]) for name, row in methods.items()}
+        best = max(value for name, value in speed.items() if name.startswith("faiss"))
+        share = f"{float(methods['native']['share_of_bandwidth']):.0%}" if batch == "1" else ""
+        times = [
+            f"{speed[name] / best:.{digits}f}" for name, digits in (("native", 1), ("native, numba", 1), ("usearch", 2))
+        ]
+        rows.append([f"{int(codes) // 1_000_000}M x {bits}, {int(batch):,}", f"{speed['native']:,.0f}", share, *times])
+    return rows
+
+
+def large(path: Path) -> Rows:
+    """Seconds and memory of each step."""
+
+    def seconds(value: float) -> str:
+        return next(f"{value:.{digits}f}" for digits, from_ in ((1, 5), (2, 0.1), (3, 0)) if value >= from_)
+
+    return [[row["step"], seconds(float(row["seconds"])), f"{float(row['memory']):.2f}"] for row in read_csv(path)]
+
+
+def anomaly_caltech(path: Path) -> Rows:
+    """Pictures and figures of each class."""
+    columns = ("class", "normal_train", "normal_test", "others")
+    return [
+        [
+            *(row[name] for name in columns),
+            *(f"{float(row[name]):.3f}" for name in ("auroc", "ap", "pca_auroc")),
+            f"{float(row['caught_at_10_percent_false_alarms']):.0%}".replace("%", " %"),
+        ]
+        for row in read_csv(path)
+    ]
+
+
+#: Files whose figures the pages show in another form; every other file holds a table of the very rows.
+FORMS: dict[str, Callable[[Path], Rows]] = {
+    "benchmarks/results/autoencoders/anomaly-caltech.csv": anomaly_caltech,
+    "benchmarks/results/hamming/cpu.csv": hamming,
+    "benchmarks/results/hamming/large.csv": large,
+    "benchmarks/results/hashing/near_duplicates.csv": near_duplicates,
+    "benchmarks/results/hashing/semantic_hashing.md": semantic_hashing,
+}
+
+
+def measured(table: Table) -> Rows:
+    """The rows that a table may hold."""
+    path = ROOT / table.source
+    return FORMS[table.source](path) if table.source in FORMS else rows_of(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("page", "table"), TABLES, ids=[f"{page.name}-{Path(table.source).name}" for page, table in TABLES]
+)
+def test_table_is_the_measured_one(page, table):
+    known = measured(table)
+    assert len(table.rows) > 1
+    for row in table.rows[1:]:
+        assert row in known, f"{page.name}: {row} is not in {table.source}"
+
+
+def test_the_figures_that_matter_are_shown():
+    shown = {(page.name, table.source) for page, table in TABLES}
+    curves = {
+        ("docs/benchmarks.md", f"benchmarks/results/{name}/bd_rate.md") for name in ("kodak", "mcmaster", "cid22")
+    }
+    assert {("README.md", "benchmarks/results/kodak/bd_rate.md"), *curves} <= shown
+    assert set(FORMS) <= {source for _, source in shown}
+
+
+def test_no_row_of_a_curve_is_left_out_where_it_hurts():
+    """docs/benchmarks.md has every row; the README may leave out some in our favour."""
+    for page, table in TABLES:
+        if table.source.endswith("bd_rate.md"):
+            needed = [row for row in measured(table)[1:] if row[1].startswith("+") or page.name != "README.md"]
+            assert not [row for row in needed if row not in table.rows], page.name
+
+
+def test_the_readme_says_where_the_model_ends():
+    """The highest PSNR of the model, as the curves give it, is what the text says."""
+    readme = next(page for page in PAGES if page.name == "README.md")
+    table = next(table for table in readme.tables if table.source.endswith("kodak/bd_rate.md"))
+    tops = [float(top) for row in table.rows[1:] for top in re.findall(r"to ([\d.]+) dB", row[1])]
+    stated = re.search(r"the model ends at (\d+) dB", readme.text)
+    assert stated
+    assert int(stated[1]) == round(max(tops))
