@@ -20,10 +20,12 @@ from test_layers import FLOORS
 from warm_commands import WarmCommands, warm_commands
 
 from aecodec.cli import root
+from aecodec.train.config import TrainConfig
 
 PAGES = pages()
 README, *REST = PAGES
-CLI = next(page for page in PAGES if page.name == "docs/cli.md")
+BY_NAME = {page.name: page for page in PAGES}
+CLI = BY_NAME["docs/cli.md"]
 ACTIVATE = "source .venv/bin/activate"
 #: Programs of others that a page may call on a fresh machine.
 FOREIGN = {"git", "tar", "source"}
@@ -229,9 +231,14 @@ def test_every_command_is_documented_with_its_options(name, command):
 
 
 def test_every_room_is_in_the_architecture():
-    page = next(page for page in PAGES if page.name == "docs/architecture.md")
+    text = BY_NAME["docs/architecture.md"].text
     rooms = {room for floor in FLOORS for room in floor} | {"cli"}
-    assert not [room for room in sorted(rooms) if not re.search(rf"`{room}(\.py|/)?`", page.text)]
+    assert not [room for room in sorted(rooms) if not re.search(rf"`{room}(\.py|/)?`", text)]
+
+
+def test_every_setting_of_a_training_is_explained():
+    settings = BY_NAME["docs/training.md"].section("Settings")
+    assert not [name for name in TrainConfig.model_fields if f"`{name}`" not in settings]
 
 
 def test_every_extra_is_in_the_readme():

@@ -159,7 +159,7 @@ def test_no_row_of_a_curve_is_left_out_where_it_hurts():
 
 def test_the_readme_says_where_the_model_ends():
     """The highest PSNR of the model, as the curves give it, is what the text says."""
-    readme = next(page for page in PAGES if page.name == "README.md")
+    readme = PAGES[0]
     table = next(table for table in readme.tables if table.source.endswith("kodak/bd_rate.md"))
     tops = [float(top) for row in table.rows[1:] for top in re.findall(r"to ([\d.]+) dB", row[1])]
     stated = re.search(r"the model ends at (\d+) dB", readme.text)
