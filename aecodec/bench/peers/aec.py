@@ -17,14 +17,14 @@ def open_aec(model: str, device: str) -> FileCodec:
     """Our codec with a model by name or path ("": the built-in default). Raises AecodecError."""
     from ...codec.codec import Codec  # here, so that the peers can be measured without torch
 
-    return file_codec(Codec.from_pretrained(model or None, device=device))
+    return file_codec(Codec.from_pretrained(model or None, device=device), device)
 
 
-def file_codec(codec: Codec) -> FileCodec:
-    """A codec that is open already."""
+def file_codec(codec: Codec, device: str = "cpu") -> FileCodec:
+    """A codec that is open already, on a device."""
     return FileCodec(
         f"aec-{codec.name}",
-        f"aecodec, model {codec.name}, device {codec.device}",
+        f"aecodec, model {codec.name}, device {device}",
         codec.fingerprint.hex(),
         QUALITIES,
         lambda image, quality: codec.encode(image, quality=quality),
