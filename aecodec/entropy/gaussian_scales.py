@@ -17,6 +17,7 @@ from torch import nn
 from ..coding.tables import TableSet, freeze_symmetric
 from ..nn.fixed_point import ACTIVATION_FRACTION, FixedSequence
 from ..nn.gdn import forget_constants
+from ..nn.quantise import round_half_up
 
 LEVELS = 64
 #: Slots of a table beyond its tail, to either side. A slot takes 2^-20 of the mass and codes an outlier in 20
@@ -82,7 +83,7 @@ class FixedScales(nn.Module):
         """
         self.sequence.freeze(hyper_synthesis)
         unit = 2.0**ACTIVATION_FRACTION
-        self.medians_q.copy_(torch.floor(medians.flatten().double() * unit + 0.5))
+        self.medians_q.copy_(round_half_up(medians.flatten().double() * unit))
         self.boundaries_q.copy_(torch.floor(scales[:-1].double() * unit))
 
     def bound(self) -> int:

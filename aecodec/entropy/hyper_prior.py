@@ -11,6 +11,7 @@ from torch import nn
 
 from ..coding.tables import TableSet, freeze_pmfs
 from ..nn.blocks import DepthwiseBlock
+from .logistic import log_mass
 
 COMPONENTS = 3
 
@@ -50,15 +51,12 @@ class HyperPrior(nn.Module):
         self.logit_knot = nn.Parameter(torch.zeros(knots, channels, COMPONENTS))
 
     def log2_likelihood(self, z: torch.Tensor, knot: torch.Tensor) -> torch.Tensor:
-        """z: (B, Z, h, w) float32; knot: (B,) int64 -> log2 P, (B, Z, h, w). Same identity as ScaleMixture."""
+        """z: (B, Z, h, w) float32; knot: (B,) int64 -> log2 P, (B, Z, h, w)."""
         mean = (self.mean + self.mean_knot[knot])[:, :, None, None]
         log_scale = (self.log_scale + self.log_scale_knot[knot])[:, :, None, None]
         log_weight = F.log_softmax(self.logit + self.logit_knot[knot], dim=-1)[:, :, None, None]
         inverse = torch.exp(-log_scale.clamp(-4.0, 5.0))
-        distance = (z[..., None] - mean).abs()
-        u, minus_v = (0.5 - distance) * inverse, (0.5 + distance) * inverse
-        log_mass = torch.log(-torch.expm1(-inverse))
-        terms = F.logsigmoid(u) + F.logsigmoid(minus_v) + log_mass + log_weight
+        terms = log_mass((z[..., None] - mean).abs(), inverse) + log_weight
         return torch.logsumexp(terms, dim=-1) * (1.0 / math.log(2.0))
 
     @torch.no_grad()

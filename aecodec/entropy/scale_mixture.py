@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..coding.tables import TableSet, freeze_symmetric
+from .logistic import log_mass
 
 LEVELS = 64
 SCALE_MIN = 0.08
@@ -38,21 +39,18 @@ class ScaleMixture(nn.Module):
         self.logit = nn.Parameter(torch.zeros(2))
 
     def log2_likelihood(self, r: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """r, index: any equal shape, float32 -> log2 P(r | index), <= 0, same shape.
+        """r, index: any equal shape, float32 or float64 -> log2 P(r | index), at most 0, same shape and type.
 
-        With u = (1/2 - |r|)/s and v = (-1/2 - |r|)/s, sigmoid(u) - sigmoid(v) is
-        sigmoid(u) sigmoid(-v) (1 - exp(v - u)): every factor is far from cancellation, so the gradient
-        never vanishes in the tails.
+        index: real-valued, in [0, LEVELS - 1].
         """
         inverse = (LOGISTIC_STD / SCALE_MIN) * torch.exp(-index * LOG_STEP)
         magnitude = r.abs()
-        terms = []
-        for log_ratio, log_weight in zip(self.log_ratio, F.log_softmax(self.logit, dim=0), strict=True):
-            width = inverse * torch.exp(-log_ratio)
-            u, minus_v = (0.5 - magnitude) * width, (0.5 + magnitude) * width
-            log_mass = torch.log(-torch.expm1(-width))
-            terms.append(F.logsigmoid(u) + F.logsigmoid(minus_v) + log_mass + log_weight)
-        return torch.logaddexp(terms[0], terms[1]) * (1.0 / math.log(2.0))
+        weights = F.log_softmax(self.logit, dim=0)
+        first, second = (
+            log_mass(magnitude, inverse * torch.exp(-log_ratio)) + log_weight
+            for log_ratio, log_weight in zip(self.log_ratio, weights, strict=True)
+        )
+        return torch.logaddexp(first, second) * (1.0 / math.log(2.0))
 
     @torch.no_grad()
     def freeze(self) -> TableSet:
@@ -61,10 +59,6 @@ class ScaleMixture(nn.Module):
         for level in range(LEVELS):
             reach = max(2, math.ceil(10.0 * SCALE_MIN * math.exp(level * LOG_STEP)))
             r = torch.arange(0, reach + 1, dtype=torch.float64)
-            log2p = self.double_log2_likelihood(r, float(level))
+            log2p = self.log2_likelihood(r, torch.full_like(r, level))
             pmfs.append(np.exp2(log2p.numpy()))
         return freeze_symmetric(pmfs)
-
-    def double_log2_likelihood(self, r: torch.Tensor, level: float) -> torch.Tensor:
-        """The same density in float64, for freezing. r: (n,) float64."""
-        return self.log2_likelihood(r, torch.full_like(r, level))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..nn.exact import ExactConv
-from ..nn.quantise import round_ste
+from ..nn.quantise import round_half_up, round_ste
 from .scale_mixture import LEVELS
 
 #: Bits after the binary point of hidden activations (uint8) and of scale indices.
@@ -68,8 +68,7 @@ class ScaleNet(nn.Module):
             if i in self.upsample_after:
                 h = F.pixel_shuffle(h, 2)
         low = position.long().clamp(0, self.offset.shape[0] - 2)
-        share = (position - low)[:, None]
-        offset = torch.lerp(self.offset[low], self.offset[low + 1], share)
+        offset = torch.lerp(self.offset[low], self.offset[low + 1], (position - low)[:, None])
         index = h * 2.0**-INDEX_FRACTION + offset[:, :, None, None]
         return round_ste(index) if quantised else index
 
@@ -78,7 +77,7 @@ class ScaleNet(nn.Module):
         """Write the integer forms of all layers and of the offset table."""
         for layer in self._convs():
             layer.freeze()
-        self.offset_q.copy_(torch.floor(self.offset * 2.0**INDEX_FRACTION + 0.5).to(torch.int32))
+        self.offset_q.copy_(round_half_up(self.offset * 2.0**INDEX_FRACTION).to(torch.int32))
 
     def bound(self) -> int:
         """Largest partial sum that any z in range can cause, from the integer weights alone."""
@@ -93,9 +92,9 @@ class ScaleNet(nn.Module):
             if i in self.upsample_after:
                 h = F.pixel_shuffle(h, 2)
         knot = min(quality // steps_per_knot, self.offset_q.shape[0] - 2)
-        share = quality - knot * steps_per_knot
+        beyond = quality - knot * steps_per_knot
         table = self.offset_q.to(torch.int64)
-        mixed = table[knot] * (steps_per_knot - share) + table[knot + 1] * share
+        mixed = table[knot] * (steps_per_knot - beyond) + table[knot + 1] * beyond
         offset = torch.div(2 * mixed + steps_per_knot, 2 * steps_per_knot, rounding_mode="floor")
         fixed = h.to(torch.int64) + offset[None, :, None, None]
         index = (fixed + (1 << (INDEX_FRACTION - 1))) >> INDEX_FRACTION

@@ -108,8 +108,9 @@ class FactorizedPrior(nn.Module):
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, M, H, W) of one tile -> its integers; the quality step is carried only."""
-        which = channel_tables(*y.shape[1:])
-        return LatentCode(nearest_symbols(y - medians(self.entropy_bottleneck), which, self.tables["y"]), None, quality)
+        indices = channel_tables(*y.shape[1:])
+        symbols = nearest_symbols(y - medians(self.entropy_bottleneck), indices, self.tables["y"])
+        return LatentCode(symbols, None, quality)
 
     def distortion_weight(self, quality: int) -> float:
         """Lambda, the weight of the mean squared error on [0, 1] against bits per pixel."""

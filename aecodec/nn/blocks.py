@@ -15,7 +15,7 @@ class DepthwiseBlock(nn.Module):
     which a CPU runs several times faster than gated activations.
     """
 
-    def __init__(self, channels: int, residual_gain: float = 1.0) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.mix_in = nn.Conv2d(channels, channels, 1)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
@@ -24,7 +24,6 @@ class DepthwiseBlock(nn.Module):
         self.reduce = nn.Conv2d(2 * channels, channels, 1)
         with torch.no_grad():
             for layer in (self.mix_out, self.reduce):
-                layer.weight.mul_(residual_gain)
                 layer.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

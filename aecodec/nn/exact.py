@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .quantise import round_ste
+from .quantise import round_half_up, round_ste
 
 WEIGHT_MAX = 127
 MAX_SHIFT = 20
@@ -85,10 +85,10 @@ class ExactConv(nn.Module):
         """Write the integer weight, bias and shift from the learnt ones."""
         shift = self._shift()
         step = torch.exp2(shift)
-        grid = torch.floor(self.weight * step[:, None, None, None] + 0.5).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        grid = round_half_up(self.weight * step[:, None, None, None]).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         self.weight_q.copy_(grid.to(torch.int8))
         # Out of int32's range a conversion would wrap; a clamped bias is caught by `bound`.
-        bias = torch.floor(self.bias * torch.exp2(shift + self.in_fraction) + 0.5).clamp(-(2.0**30), 2.0**30)
+        bias = round_half_up(self.bias * torch.exp2(shift + self.in_fraction)).clamp(-(2.0**30), 2.0**30)
         self.bias_q.copy_(bias.to(torch.int32))
         self.shift_q.copy_((shift + self.in_fraction - self.out_fraction).to(torch.int32))
 
@@ -105,4 +105,4 @@ class ExactConv(nn.Module):
         # Python's powers of two are exact; a device's exp2 need not be.
         powers = [2.0 ** -int(shift) for shift in self.shift_q.tolist()]
         scale = torch.tensor(powers, dtype=x.dtype, device=x.device)[:, None, None]
-        return torch.floor(acc * scale + 0.5).clamp(self.out_min, self.out_max)
+        return round_half_up(acc * scale).clamp(self.out_min, self.out_max)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .quantise import round_half_up
+
 WEIGHT_FRACTION = 16
 ACTIVATION_FRACTION = 12
 #: Largest magnitude of an activation integer: real values are clamped to +-4096.
@@ -34,7 +36,7 @@ def _grid(values: torch.Tensor, fraction: int, limit: int, dtype: torch.dtype) -
     Whatever saturates (NaN included) exceeds EXACT_BOUND for certain, since limit * ACTIVATION_MAX does: a
     weight that does not fit is refused by `bound`, never coded with.
     """
-    scaled = torch.floor(values.detach().double() * 2.0**fraction + 0.5)
+    scaled = round_half_up(values.detach().double() * 2.0**fraction)
     return torch.nan_to_num(scaled, nan=float(limit)).clamp(-limit, limit).to(dtype)
 
 
@@ -89,7 +91,7 @@ class FixedConv(nn.Module):
         else:
             acc = F.conv2d(x, weight, None, self.stride, self.padding)
         acc = acc + self.bias_q.to("cpu", torch.float64)[:, None, None]
-        return torch.floor(acc * 2.0**-WEIGHT_FRACTION + 0.5).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        return round_half_up(acc * 2.0**-WEIGHT_FRACTION).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 class FixedRectifier(nn.Module):

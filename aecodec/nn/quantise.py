@@ -6,7 +6,7 @@ import torch
 
 
 def round_half_up(x: torch.Tensor) -> torch.Tensor:
-    """floor(x + 1/2): every backend and every language agrees on ties."""
+    """floor(x + 1/2), of the type of x: every backend and every language agrees on ties."""
     return torch.floor(x + 0.5)
 
 
@@ -25,10 +25,7 @@ def soft_round(x: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 def round_ste(x: torch.Tensor) -> torch.Tensor:
-    """Round half up; the gradient passes as if nothing happened (Bengio, Leonard, Courville 2013).
-
-    floor(x + 1/2) rather than round-half-even, so that every backend and every language agrees on ties.
-    """
+    """Round half up; the gradient passes as if nothing happened (Bengio, Leonard, Courville 2013)."""
     return x + (round_half_up(x) - x).detach()
 
 

@@ -84,7 +84,7 @@ def fit(
     data: a folder of pictures, a pack of them, or an array of an .npz (``FILE.npz:KEY``), or a source
     that is open. evaluation: another one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a
     state file to continue from. weights: a checkpoint to begin from, where there is no state to continue.
-    new_schedule: begin warm-up, plateau and decay anew where the state stands, for bursts that each end annealed.
+    new_schedule: begin warm-up, plateau and decay anew where the state stands, for stretches that each end annealed.
     max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
     the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
     as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
@@ -195,13 +195,13 @@ def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
     values = {"loss": total.detach(), **parts, "grad_norm": norm}
     # One transfer for all of them: each would make a device wait for the host.
-    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+    scalars = torch.stack([value.detach().float() for value in values.values()]).tolist()
     # A non-finite gradient would poison weights and EMA for good; such a step is left out and counted.
-    if math.isfinite(numbers[-1]):
+    if math.isfinite(scalars[-1]):
         run.optimizer.step()
         _update_ema(run)
     run.position.step += 1
-    run.meter.add(dict(zip(values, numbers, strict=True)), len(batch))
+    run.meter.add(dict(zip(values, scalars, strict=True)), len(batch))
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def logistic_mass(r: torch.Tensor, mean: float, scale: float) -> torch.Tensor:
 @pytest.mark.parametrize("level", [0, 1, 17, 40, 63])
 def test_the_residuals_prior_sums_to_one(level):
     r = torch.arange(-20000, 20001, dtype=torch.float64)
-    total = torch.exp2(ScaleMixture().double_log2_likelihood(r, float(level))).sum()
+    total = torch.exp2(ScaleMixture().log2_likelihood(r, torch.full_like(r, level))).sum()
     assert float(total.detach()) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -57,7 +57,7 @@ def test_equal_components_are_one_logistic(level):
     r = torch.arange(-8, 9, dtype=torch.float64) * min(1.0, scale)
     expected = torch.log2(logistic_mass(r, 0.0, scale))
     usable = torch.isfinite(expected) & (expected > -40)
-    found = mixture.double_log2_likelihood(r, level)
+    found = mixture.log2_likelihood(r, torch.full_like(r, level))
     assert torch.allclose(found[usable], expected[usable], atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_frozen_residual_tables_cost_what_the_density_says():
     for level in range(LEVELS):
         reach = -int(tables.offsets[level])
         r = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        expected = -mixture.double_log2_likelihood(r, float(level)).detach().numpy()
+        expected = -mixture.log2_likelihood(r, torch.full_like(r, level)).detach().numpy()
         frozen = -np.log2(tables.row(level)[:-1] / TOTAL)
         likely, slots = expected < 8, 1.5 * len(r) / TOTAL
         assert likely.any()
