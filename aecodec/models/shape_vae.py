@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from ..contracts import Loss, UsageError
 from ..nn.stacks import ConvDecoder, ConvEncoder
-from ..nn.variational import evidence_bound, importance_bound, kl_to_standard, mean_surprise, reparametrise
+from ..nn.variational import VariationalModule, kl_to_standard, reparametrise, warmed
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,10 @@ SIZES = {"tiny": ShapeVaeConfig(latents=4, width=8, levels=2), "base": ShapeVaeC
 RECIPE = {"size": "base", "steps": 4000, "batch": 32, "learning_rate": 1e-3, "ema": 0.995, "hold_out": 76}
 
 
-class ShapeVae(nn.Module):
+class ShapeVae(VariationalModule):
     """Items are (D, H, W) float32, label / 255 (as uint8 volumes are drawn); p(x | z) is categorical per voxel."""
+
+    samples_at_once = 20
 
     def __init__(self, config: ShapeVaeConfig) -> None:
         super().__init__()
@@ -59,10 +60,6 @@ class ShapeVae(nn.Module):
         mean, log_variance = self.encoder(one_hot).float().chunk(2, 1)
         return mean, log_variance.clamp(-12.0, 12.0)
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """The posterior's mean, (B, latents)."""
-        return self.posterior(x)[0]
-
     def logits(self, z: torch.Tensor) -> torch.Tensor:
         """z (B, latents) -> unnormalised log-probabilities (B, classes, D, H, W); class 0 is empty."""
         return self.decoder(z).float().unflatten(1, (self.classes, self.shape[0]))
@@ -75,10 +72,6 @@ class ShapeVae(nn.Module):
         probability = torch.softmax(self.logits(z), 1)
         part = probability[:, 1:].argmax(1) + 1
         return torch.where(probability[:, 0] < 0.5, part, torch.zeros_like(part)).float() / 255.0
-
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, D, H, W)."""
-        return self.decode(self.encode(x))
 
     def log_density(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """log p(x | z) in nats, (B,)."""
@@ -93,7 +86,7 @@ class ShapeVae(nn.Module):
         logits = self.logits(reparametrise(mean, log_variance, rng))
         nats = F.cross_entropy(logits, labels, reduction="none").flatten(1).sum(1)
         kl = kl_to_standard(mean, log_variance)
-        beta = self.config.beta * (min(1.0, progress / self.config.warm) if self.config.warm else 1.0)
+        beta = warmed(self.config.beta, self.config.warm, progress)
         full = 1.0 - torch.softmax(logits.detach(), 1)[:, 0]
         parts = {
             "mse": (full - (labels > 0).float()).square().mean(),
@@ -101,21 +94,6 @@ class ShapeVae(nn.Module):
             "nats": (kl + nats).mean().detach(),
         }
         return Loss((beta * kl + nats).mean(), parts)
-
-    @torch.no_grad()
-    def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
-        """E_q[log p(x | z)] - KL in nats. x: (B, D, H, W) -> (B,)."""
-        return evidence_bound(x, self.posterior(x), self.log_density, samples, rng)
-
-    @torch.no_grad()
-    def surprise(self, x: torch.Tensor) -> torch.Tensor:
-        """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
-        return mean_surprise(x, self.posterior(x), self.log_density)
-
-    @torch.no_grad()
-    def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 500) -> torch.Tensor:
-        """The importance-sampled estimate of log p(x) in nats, (B,)."""
-        return importance_bound(x, self.posterior(x), self.log_density, samples, rng, chunk=20)
 
 
 def _mirrored(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

@@ -11,13 +11,12 @@ from torch import nn
 from ..contracts import Loss
 from ..nn.stacks import make_decoder, make_encoder
 from ..nn.variational import (
+    VariationalModule,
     bernoulli_log_density,
-    evidence_bound,
     gaussian_log_density,
-    importance_bound,
     kl_to_standard,
-    mean_surprise,
     reparametrise,
+    warmed,
 )
 
 
@@ -57,7 +56,7 @@ _SMALLEST_LOG_SIGMA = -7.0
 _LOG_VARIANCE_LIMIT = 12.0
 
 
-class Vae(nn.Module):
+class Vae(VariationalModule):
     """See the module's docstring. Raises ValueError for an unknown likelihood or a negative beta."""
 
     def __init__(self, config: VaeConfig) -> None:
@@ -80,62 +79,42 @@ class Vae(nn.Module):
         mean, log_variance = self.encoder(x).float().chunk(2, 1)
         return mean, log_variance.clamp(-_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """The posterior's mean, (B, latents)."""
-        return self.posterior(x)[0]
-
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> the mean of p(x | z), (B, *shape); in [0, 1] with the Bernoulli likelihood."""
-        raw = self.decoder(z).float()
-        return torch.sigmoid(raw) if self.log_sigma is None else raw
-
-    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, *shape)."""
-        return self.decode(self.encode(x))
+        """z (B, latents) float32 -> the mean of p(x | z), (B, *shape) float32, in [0, 1] if that is Bernoulli."""
+        return self._mean(self.decoder(z).float())
 
     def log_density(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """log p(x | z) in nats, (B,)."""
-        raw = self.decoder(z).float()
+        """log p(x | z) in nats, (B,) float32. x: (B, *shape), z: (B, latents)."""
+        return self._log_density(x, self.decoder(z).float())
+
+    def _log_density(self, x: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
+        """raw: what the decoder gives, logits or means."""
         if self.log_sigma is None:
             return bernoulli_log_density(x, raw)
         return gaussian_log_density(x, raw, 2.0 * self.log_sigma.clamp_min(_SMALLEST_LOG_SIGMA))
 
+    def _mean(self, raw: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(raw) if self.log_sigma is None else raw
+
     # -- training and measures ---------------------------------------------------------------------------------------
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """Minus the ELBO in nats per item, its KL weighted by beta; parts: mse of the decoded mean, kl, nats."""
+        """Minus the ELBO in nats per item, its KL weighted by beta; parts: mse of the decoded mean, kl, nats.
+
+        batch: (B, *shape) float32, in [0, 1] with the Bernoulli likelihood.
+        """
         x = torch.bernoulli(batch, generator=rng) if self.log_sigma is None else batch
         mean, log_variance = self.posterior(x)
-        z = reparametrise(mean, log_variance, rng)
-        raw = self.decoder(z).float()
-        if self.log_sigma is None:
-            log_density, x_hat = bernoulli_log_density(x, raw), torch.sigmoid(raw.detach())
-        else:
-            log_density = gaussian_log_density(x, raw, 2.0 * self.log_sigma.clamp_min(_SMALLEST_LOG_SIGMA))
-            x_hat = raw.detach()
+        raw = self.decoder(reparametrise(mean, log_variance, rng)).float()
+        log_density = self._log_density(x, raw)
         kl = kl_to_standard(mean, log_variance)
-        beta = self.config.beta * (min(1.0, progress / self.config.warm) if self.config.warm else 1.0)
         parts = {
-            "mse": (x_hat - batch).square().mean(),
+            "mse": (self._mean(raw.detach()) - batch).square().mean(),
             "kl": kl.mean().detach(),
             "nats": (kl - log_density).mean().detach(),
         }
+        beta = warmed(self.config.beta, self.config.warm, progress)
         return Loss((beta * kl - log_density).mean(), parts)
-
-    @torch.no_grad()
-    def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
-        """E_q[log p(x | z)] - KL in nats, the expectation over so many samples. x: (B, *shape) -> (B,)."""
-        return evidence_bound(x, self.posterior(x), self.log_density, samples, rng)
-
-    @torch.no_grad()
-    def surprise(self, x: torch.Tensor) -> torch.Tensor:
-        """KL - log p(x | mu) in nats, (B,): minus the ELBO with the posterior's mean instead of samples."""
-        return mean_surprise(x, self.posterior(x), self.log_density)
-
-    @torch.no_grad()
-    def log_likelihood(self, x: torch.Tensor, rng: torch.Generator, samples: int = 5000) -> torch.Tensor:
-        """The importance-sampled estimate of log p(x) in nats, (B,): above the ELBO, growing with the samples."""
-        return importance_bound(x, self.posterior(x), self.log_density, samples, rng)
 
     def bits_per_dimension(self, nats: torch.Tensor) -> torch.Tensor:
         """Nats per item -> bits per sample of the item."""
