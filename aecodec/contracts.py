@@ -163,7 +163,7 @@ class BatchSource(Protocol):
         ...
 
     def held_out(self) -> list[torch.Tensor]:
-        """Batches kept aside for evaluation, none of them ever drawn."""
+        """Batches kept aside for evaluation, (B, *shape) float32 each as `draw` gives them, none of them ever drawn."""
         ...
 
 
@@ -188,10 +188,10 @@ Quantiser = Callable[["torch.Tensor", Callable[["torch.Tensor"], "torch.Tensor"]
 class TileCodec(Protocol):
     """What the file codec, encoder effort and checkpoints need of a family whose latents are entropy-coded.
 
-    ``stride`` is the number of pixels per latent position; a tile's sides are multiples of
-    ``alignment`` pixels; ``context`` is how many latent positions beyond a window the transforms look at;
-    ``variable_rate`` says whether the quality step changes anything. ``tables`` are the frozen table sets by the
-    name of their plane, those of y under "y"; they are empty before `freeze`, which coding needs.
+    ``stride`` is the number of pixels per latent position; a tile's sides are multiples of ``alignment`` pixels;
+    ``context`` is how many latent positions beyond a window the transforms look at; ``variable_rate`` says whether the
+    quality step, an integer in [0, QUALITY_STEPS], changes anything. ``tables`` are the frozen table sets by the name
+    of their plane, those of y under "y"; they are empty before `freeze`, which coding needs.
     """
 
     stride: int
@@ -248,7 +248,7 @@ class TileCodec(Protocol):
         ...
 
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
-        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, same shape."""
+        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, same shape and type."""
         ...
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
@@ -285,7 +285,7 @@ class Autoencoder(Protocol):
         ...
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x (B, *shape)."""
+        """decode(encode(x)); x (B, *shape) float32 -> the same shape and type."""
         ...
 
 
@@ -306,11 +306,14 @@ class Variational(Autoencoder, Protocol):
     """
 
     def surprise(self, x: torch.Tensor) -> torch.Tensor:
-        """KL(q || p) - log p(x | z) at the posterior's mean: minus the ELBO without its sampling noise."""
+        """KL(q || p) - log p(x | z) at the posterior's mean: minus the ELBO without its sampling noise.
+
+        x (B, *shape) float32 -> (B,) float32.
+        """
         ...
 
     def elbo(self, x: torch.Tensor, rng: torch.Generator, samples: int = 1) -> torch.Tensor:
-        """E_q[log p(x | z)] - KL, the expectation over so many samples."""
+        """E_q[log p(x | z)] - KL, the expectation over so many samples; x (B, *shape) float32 -> (B,) float32."""
         ...
 
 
@@ -328,7 +331,7 @@ class Restorer(Protocol):
     ) -> torch.Tensor:
         """x (B, C, H, W) float32 in [0, 1] -> the same, restored; "downsample" doubles the sides.
 
-        sigma: of Gaussian noise in [0, 1] units; hole: (B, 1, H, W), 1 where pixels are missing.
+        sigma: of Gaussian noise in [0, 1] units; hole: (B, 1, H, W) bool or number, 1 where pixels are missing.
         """
         ...
 

@@ -53,7 +53,7 @@ def make_bottleneck(channels: int) -> Any:
 
 
 def medians(bottleneck: Any) -> torch.Tensor:
-    """(C, 1, 1) float32."""
+    """Of each channel, (C, 1, 1) float32."""
     return bottleneck.quantiles.detach()[:, :, 1:2]
 
 

@@ -36,7 +36,7 @@ def step_masks(channels: int, height: int, width: int, device: torch.device | No
 
 
 class HyperFeatures(nn.Module):
-    """z_hat (B, Z, h, w) -> features (B, F, 4h, 4w) for the mean predictor."""
+    """z_hat (B, Z, h, w) float32 integers -> features (B, F, 4h, 4w) float32 for the mean predictor."""
 
     def __init__(self, z_channels: int, features: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class MeanContext(nn.Module):
         self.head = nn.ModuleList(heads)
 
     def forward(self, step: int, features: torch.Tensor, y_hat: torch.Tensor) -> torch.Tensor:
-        """features (B, F, H, W), y_hat (B, N, H, W) with zeros where unknown -> mean (B, N, H, W)."""
+        """features (B, F, H, W), y_hat (B, N, H, W) with zeros where unknown -> mean (B, N, H, W); all floating."""
         h = torch.cat([features, y_hat], dim=1) if step else features
         return self.head[step](self.shared(self.adapt[step](h)))
 

@@ -48,6 +48,8 @@ def scale_table() -> torch.Tensor:
 def freeze_gaussians(scales: torch.Tensor, tail_mass: float) -> TableSet:
     """One integer table per scale over round(y - mean), reaching beyond where tail_mass is left, with escape.
 
+    scales: (n,) float64, positive.
+
     P(k) = Phi((k + 1/2) / s) - Phi((k - 1/2) / s), from the lower tail, where float64 does not cancel.
     """
     reach_in_sigmas = -float(torch.special.ndtri(torch.tensor(tail_mass / 2, dtype=torch.float64)))
@@ -60,7 +62,7 @@ def freeze_gaussians(scales: torch.Tensor, tail_mass: float) -> TableSet:
 
 
 class FixedScales(nn.Module):
-    """z (Z, h, w) integers -> table indices (N, 4h, 4w), by integers only (nn/fixed_point.py).
+    """z (Z, h, w) int32 -> table indices (N, 4h, 4w) uint8, by integers only (nn/fixed_point.py).
 
     hyper_synthesis: the network whose first `latents` outputs are the scales; z_channels: Z.
     """
@@ -76,7 +78,7 @@ class FixedScales(nn.Module):
 
     @torch.no_grad()
     def freeze(self, hyper_synthesis: nn.Sequential, medians: torch.Tensor, scales: torch.Tensor) -> None:
-        """Write the integers. medians: (Z, 1, 1) of z; scales: (LEVELS,) increasing.
+        """Write the integers. medians: (Z, 1, 1) float32 of z; scales: (LEVELS,) float64, increasing.
 
         A scale takes table i if it exceeds i boundaries; the last scale is no boundary. For an integer v,
         v > b is v > floor(b), so flooring the boundaries moves none.

@@ -51,7 +51,7 @@ class HyperPrior(nn.Module):
         self.logit_knot = nn.Parameter(torch.zeros(knots, channels, COMPONENTS))
 
     def log2_likelihood(self, z: torch.Tensor, knot: torch.Tensor) -> torch.Tensor:
-        """z: (B, Z, h, w) float32; knot: (B,) int64 -> log2 P, (B, Z, h, w)."""
+        """z: (B, Z, h, w) float32; knot: (B,) int64 in [0, knots) -> log2 P, (B, Z, h, w) float32, at most 0."""
         mean = (self.mean + self.mean_knot[knot])[:, :, None, None]
         log_scale = (self.log_scale + self.log_scale_knot[knot])[:, :, None, None]
         log_weight = F.log_softmax(self.logit + self.logit_knot[knot], dim=-1)[:, :, None, None]

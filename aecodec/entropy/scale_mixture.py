@@ -26,7 +26,7 @@ LOGISTIC_STD = math.pi / math.sqrt(3.0)
 
 
 def index_of_scale(sigma: torch.Tensor) -> torch.Tensor:
-    """Standard deviation -> real-valued scale index (0 at SCALE_MIN, LEVELS - 1 at SCALE_MAX)."""
+    """Standard deviation -> real-valued scale index (0 at SCALE_MIN, LEVELS - 1 at SCALE_MAX), same shape and type."""
     return torch.log(sigma.clamp_min(1e-6) / SCALE_MIN) / LOG_STEP
 
 

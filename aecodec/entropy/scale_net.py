@@ -25,7 +25,7 @@ EXACT_BOUND = 1 << 24
 
 
 class ScaleNet(nn.Module):
-    """z (B, Z, h, w) -> scale index per latent (B, N, 4h, 4w), plus an offset per channel and quality.
+    """z (B, Z, h, w) integers -> scale index per latent (B, N, 4h, 4w), plus an offset per channel and quality.
 
     knots: number of quality knots; offsets between two knots are interpolated linearly.
     """
@@ -58,7 +58,7 @@ class ScaleNet(nn.Module):
         return [cast(ExactConv, layer) for layer in self.layers]
 
     def forward(self, z: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
-        """Training: z (B, Z, h, w) integers in float32; position (B,) quality in knots -> index, float32.
+        """Training: z (B, Z, h, w) integers in float32; position (B,) quality in knots -> (B, N, 4h, 4w); all float32.
 
         The index is real-valued and unclamped; rounding to table indices happens when coding.
         """
@@ -85,7 +85,7 @@ class ScaleNet(nn.Module):
 
     @torch.no_grad()
     def exact(self, z: torch.Tensor, quality: int, steps_per_knot: int) -> torch.Tensor:
-        """z (1, Z, h, w) int -> table indices (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
+        """z (1, Z, h, w) integers -> table indices (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
         h = z.to(torch.float64)
         for i, layer in enumerate(self._convs()):
             h = layer.exact(h)

@@ -47,19 +47,19 @@ class Autoencoder(nn.Module):
         self.decoder = make_decoder(*layout, config.latents, config.act)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, *shape) float32 -> z (B, latents)."""
+        """x: (B, *shape) float32 -> z (B, latents) float32."""
         return self.encoder(x)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape), not clipped."""
+        """z (B, latents) float32 -> x_hat (B, *shape) float32, not clipped."""
         return self.decoder(z)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, *shape)."""
+        """decode(encode(x)); x: (B, *shape) float32 -> the same shape and type."""
         return self.decode(self.encode(x))
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """J: squared error per item to the clean batch, averaged over the batch."""
+        """J: squared error per item to the clean batch, averaged over the batch. batch: (B, *shape) float32."""
         seen = batch
         if self.config.noise:
             noise = torch.randn(batch.shape, generator=rng, device=batch.device)

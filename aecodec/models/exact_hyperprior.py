@@ -109,12 +109,15 @@ class ExactHyperprior(nn.Module):
     # -- quality ---------------------------------------------------------------------------------
 
     def gain(self, knots: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """knots (K, C) log-gains, position (B,) in [0, K - 1] -> gains (B, C), by linear interpolation."""
+        """knots (K, C) log-gains, position (B,) in [0, K - 1] -> gains (B, C), positive; all float32.
+
+        Log-gains between two knots are interpolated linearly.
+        """
         low = position.long().clamp(0, QUALITY_KNOTS - 2)
         return torch.exp(torch.lerp(knots[low], knots[low + 1], (position - low)[:, None]))
 
     def lagrangian(self, position: torch.Tensor) -> torch.Tensor:
-        """position (B,) in knots -> lambda (B,), geometric between the two ends."""
+        """position (B,) float32 in knots, [0, K - 1] -> lambda (B,) float32, geometric between the two ends."""
         c = self.config
         share = position / (QUALITY_KNOTS - 1)
         return torch.exp(
@@ -158,7 +161,10 @@ class ExactHyperprior(nn.Module):
     def forward(
         self, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (B, 3, H, W) in [0, 1] -> (x_hat like x, estimated bits (B,)); position (B,) quality in knots."""
+        """x (B, 3, H, W) float32 in [0, 1] -> (x_hat like x, not clipped; estimated bits (B,) float32).
+
+        position: (B,) float32, quality in knots; quantised: whether the scale net works on its integer grid.
+        """
         y = self.analysis(x - 0.5).float()
         y = y * self.gain(self.y_gain, position)[:, :, None, None]
         z = self.hyper_analysis(y).float()
@@ -177,7 +183,7 @@ class ExactHyperprior(nn.Module):
         return x_hat, bits
 
     def scale_net_float(self, z_hat: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
-        """The scale net outside autocast: its integers do not survive bfloat16."""
+        """The scale net outside autocast: its integers do not survive bfloat16. Shapes as of `ScaleNet.forward`."""
         with torch.autocast(z_hat.device.type, enabled=False):
             return self.scale_net(z_hat, position, quantised)
 
@@ -222,13 +228,13 @@ class ExactHyperprior(nn.Module):
         return torch.tensor([quality / QUALITY_KNOT], device=self.y_gain.device)
 
     def _hyper_tables(self, quality: int, height: int, width: int) -> np.ndarray:
-        """Table indices of z (Z * height * width,): the nearest knot's table of each channel."""
+        """Table indices of z (Z * height * width,) int32: the nearest knot's table of each channel."""
         knot = (2 * quality + QUALITY_KNOT) // (2 * QUALITY_KNOT)
         channel = np.arange(self.config.hyper_latents, dtype=np.int32)
         return np.repeat(knot * self.config.hyper_latents + channel, height * width)
 
     def _scale_indices(self, z: np.ndarray, quality: int) -> np.ndarray:
-        """z (Z, h, w) -> (N, 4h, 4w) uint8, on the CPU in float64 whatever the device of the rest."""
+        """z (Z, h, w) int32 -> (N, 4h, 4w) uint8, on the CPU in float64 whatever the device of the rest."""
         net = self._exact_net()
         return net.exact(torch.from_numpy(z)[None], quality, QUALITY_KNOT)[0].numpy()
 
@@ -243,7 +249,7 @@ class ExactHyperprior(nn.Module):
         return (c.latents, height, width), (c.hyper_latents, height // 4, width // 4)
 
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
-        """y as `analyse` gives it -> y in units of the quality's quantisation step, same shape."""
+        """y as `analyse` gives it -> y in units of the quality's quantisation step, same shape and type."""
         return y * self.gain(self.y_gain, self._position(quality))[:, :, None, None]
 
     def distortion_weight(self, quality: int) -> float:
@@ -255,7 +261,7 @@ class ExactHyperprior(nn.Module):
         return self._scale_indices(code.hyper_latents(), code.quality) if code.indices is None else code.indices
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
-        """y (1, N, H, W) of one tile, H and W multiples of 4 -> its integers at a quality step."""
+        """y (1, N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""
         y = self.scaled(y, quality)
         z = round_half_up(self.hyper_analysis(y).float()).clamp(-self.config.z_max, self.config.z_max)
         z_int = z[0].to(torch.int32).cpu().numpy()
@@ -322,5 +328,5 @@ class ExactHyperprior(nn.Module):
         return self._reconstruct(code.hyper_latents(), code.quality, lambda mean: residual)[0]
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
-        """y_hat (1, N, H, W) -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
+        """y_hat (1, N, H, W) float32 -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
         return self.synthesis(y_hat, self.gain(self.branch_out, self._position(quality))).float() + 0.5

@@ -107,7 +107,7 @@ class FactorizedPrior(nn.Module):
         return (self.config.m, height, width), None
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
-        """y (1, M, H, W) of one tile -> its integers; the quality step is carried only."""
+        """y (1, M, H, W) float32 of one tile -> its integers; the quality step is carried only."""
         indices = channel_tables(*y.shape[1:])
         symbols = nearest_symbols(y - medians(self.entropy_bottleneck), indices, self.tables["y"])
         return LatentCode(symbols, None, quality)
@@ -149,5 +149,5 @@ class FactorizedPrior(nn.Module):
         return torch.from_numpy(code.y).to(centre.device, torch.float32)[None] + centre
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
-        """y_hat (1, M, H, W) -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
+        """y_hat (1, M, H, W) float32 -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
         return self.g_s(y_hat).float()

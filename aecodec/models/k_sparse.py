@@ -48,7 +48,7 @@ class KSparse(nn.Module):
         return round(first + (last - first) * min(1.0, 2.0 * progress))
 
     def encode(self, x: torch.Tensor, active: int | None = None) -> torch.Tensor:
-        """x: (B, *shape) float32 -> z (B, latents), exactly ``active`` of each row kept, the others 0.
+        """x: (B, *shape) float32 -> z (B, latents) float32, exactly ``active`` of each row kept, the others 0.
 
         active: k by default. Ties go to units of lower number where torch's topk puts them first.
         """
@@ -57,19 +57,19 @@ class KSparse(nn.Module):
         return z * torch.zeros_like(z).scatter_(1, largest, 1.0)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """The code for classifiers: the alpha * k largest units, (B, latents)."""
+        """The code for classifiers: the alpha * k largest units. x: (B, *shape) float32 -> (B, latents) float32."""
         return self.encode(x, min(self.latents, round(self.config.alpha * self.config.active)))
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape), not clipped."""
+        """z (B, latents) float32 -> x_hat (B, *shape) float32, not clipped."""
         return (z @ self.filters + self.centre).unflatten(1, self.shape)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, *shape)."""
+        """decode(encode(x)); x: (B, *shape) float32 -> the same shape and type."""
         return self.decode(self.encode(x))
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """J with k units active; k falls in the first half of the training."""
+        """J with k units active; k falls in the first half of the training. batch: (B, *shape) float32."""
         z = self.encode(batch, self.activity(progress))
         error = (self.decode(z).float() - batch).square()
         used = (z != 0).any(0).float().mean()

@@ -60,20 +60,20 @@ class Linear(nn.Module):
         self.centre.copy_(source.draw(INITIAL_ITEMS, rng).flatten(1).mean(0))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, *shape) float32 -> z (B, latents)."""
+        """x: (B, *shape) float32 -> z (B, latents) float32."""
         return (x.flatten(1) - self.centre) @ self.encoder
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape), not clipped."""
+        """z (B, latents) float32 -> x_hat (B, *shape) float32, not clipped."""
         decoder = self.encoder.t() if self.decoder is None else self.decoder
         return (z @ decoder + self.centre).unflatten(1, self.shape)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, *shape)."""
+        """decode(encode(x)); x: (B, *shape) float32 -> the same shape and type."""
         return self.decode(self.encode(x))
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """J: squared error per item, averaged over the batch."""
+        """J: squared error per item, averaged over the batch. batch: (B, *shape) float32."""
         error = (self.reconstruct(batch).float() - batch).square()
         return Loss(error.flatten(1).sum(1).mean(), {"mse": error.mean().detach()})
 

@@ -49,14 +49,14 @@ SIZES = {
 
 
 def hyper_analysis(n: int, m: int) -> nn.Sequential:
-    """h_a: y (B, M, H, W) -> z (B, N, H/4, W/4), H and W multiples of 4."""
+    """h_a: y (B, M, H, W) float32 -> z (B, N, H/4, W/4) float32, H and W multiples of 4."""
     from compressai.models.utils import conv
 
     return nn.Sequential(conv(m, n, kernel_size=3, stride=1), nn.LeakyReLU(), conv(n, n), nn.LeakyReLU(), conv(n, n))
 
 
 def hyper_synthesis(n: int, m: int) -> nn.Sequential:
-    """h_s: z_hat (B, N, h, w) -> (B, 2M, 4h, 4w), scales then means."""
+    """h_s: z_hat (B, N, h, w) float32 -> (B, 2M, 4h, 4w) float32, scales then means."""
     from compressai.models.utils import conv, deconv
 
     middle = m * 3 // 2
@@ -139,7 +139,7 @@ class MeanScaleHyperprior(nn.Module):
         return (c.m, height, width), (c.n, height // HYPER_STRIDE, width // HYPER_STRIDE)
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
-        """y (1, M, H, W) of one tile, H and W multiples of 4 -> its integers; the quality step is carried only."""
+        """y (1, M, H, W) float32 of one tile, sides multiples of 4 -> its integers; the quality step is carried."""
         z = self.h_a(y).float() - medians(self.entropy_bottleneck)
         z_int = nearest_symbols(z, channel_tables(*z.shape[1:]), self.tables["z"])
         means, index = self._means(torch.from_numpy(z_int)), self.fixed_scales.exact(z_int)
@@ -196,5 +196,5 @@ class MeanScaleHyperprior(nn.Module):
         return torch.from_numpy(code.y).to(means.device, torch.float32)[None] + means
 
     def synthesise(self, y_hat: torch.Tensor, quality: int) -> torch.Tensor:
-        """y_hat (1, M, H, W) -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
+        """y_hat (1, M, H, W) float32 -> x_hat (1, 3, 16H, 16W) float32, not clipped."""
         return self.g_s(y_hat).float()

@@ -101,7 +101,7 @@ class Restoration(nn.Module):
         self.reach = self.net.reach
 
     def forward(self, corrupted: Corrupted) -> torch.Tensor:
-        """Sides a multiple of ``alignment`` -> x_hat (B, C, H, W) float32, not clipped."""
+        """Sides a multiple of ``alignment`` -> x_hat (B, C, H, W) float32, not clipped; seen plus a bounded change."""
         seen, condition = corrupted.seen, corrupted.condition
         change = self.net(torch.cat([seen - 0.5, condition], dim=1)).float()
         if self.channels == 3:
@@ -114,7 +114,10 @@ class Restoration(nn.Module):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def corrupt(self, batch: torch.Tensor, rng: torch.Generator) -> Drawn:
-        """A clean batch (B, C, H, W), or with "paired" (B, 2 C, H, W), -> damaged items in an order of their own."""
+        """A clean batch -> damaged items in an order of their own.
+
+        batch: (B, C, H, W) float32 in [0, 1], or with "paired" (B, 2 C, H, W), the corrupted channels first.
+        """
         if self.corruptions == (PAIRED,):
             if batch.shape[1] != 2 * self.channels:
                 raise UsageError(f"expected {2 * self.channels} channels (corrupted, clean), found {batch.shape[1]}")
@@ -139,7 +142,7 @@ class Restoration(nn.Module):
         """The root mean squared error of each item over its damaged pixels, averaged over the batch.
 
         The root keeps a missing region, which costs a hundred times the squared error of weak noise, from drowning the
-        rest. Sides of the batch: multiples of ``alignment``.
+        rest. batch: as of `corrupt`, sides multiples of ``alignment``.
         """
         with torch.autocast(batch.device.type, enabled=False):
             drawn = self.corrupt(batch, rng)
@@ -157,7 +160,7 @@ class Restoration(nn.Module):
         """x: (B, C, H, W) float32 in [0, 1], any sides -> restored, clipped to [0, 1]; "downsample" doubles the sides.
 
         sigma: of Gaussian noise, in [0, 1] units; the weaker it is, the less of the network's change is made. hole:
-        (B, 1, H, W), 1 where "region" and "scribble" lack pixels.
+        (B, 1, H, W) bool or number, 1 where "region" and "scribble" lack pixels.
         Raises UnknownName for a corruption that the model was not trained on, UsageError for wrong channels or a hole
         that is missing or of another size.
         """

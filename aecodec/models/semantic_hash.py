@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes (B, n_bits) in {-1, 1} -> x_hat (B, C, H, W), about [0, 1]: 1/8 of the resolution, then three steps up."""
+    """(B, n_bits) float32 in [-1, 1] -> x_hat (B, C, H, W), about [0, 1]: from 1/8 of the sides in three steps."""
 
     def __init__(self, config: SemanticHashConfig) -> None:
         super().__init__()

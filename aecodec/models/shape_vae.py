@@ -49,23 +49,26 @@ class ShapeVae(VariationalModule):
         self.decoder = ConvDecoder(stacked, config.width, config.levels, config.latents, "relu")
 
     def labels(self, x: torch.Tensor) -> torch.Tensor:
-        """x (B, D, H, W) -> int64 labels in [0, parts]; those of more parts count as the last. Raises UsageError."""
+        """x (B, D, H, W) float32, label / 255 -> (B, D, H, W) int64 in [0, parts]; further parts count as the last.
+
+        Raises UsageError for another shape.
+        """
         if x.shape[1:] != self.shape:
             raise UsageError(f"the model is for volumes of {self.shape}, found {tuple(x.shape[1:])}")
         return (x * 255.0).round().long().clamp(0, self.config.parts)
 
     def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x: (B, D, H, W) -> mean and log variance of q(z | x), (B, latents) float32 each."""
+        """x: (B, D, H, W) float32, label / 255 -> mean and log variance of q(z | x), (B, latents) float32 each."""
         one_hot = F.one_hot(self.labels(x), self.classes).permute(0, 4, 1, 2, 3).flatten(1, 2).float()
         mean, log_variance = self.encoder(one_hot).float().chunk(2, 1)
         return mean, log_variance.clamp(-12.0, 12.0)
 
     def logits(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> unnormalised log-probabilities (B, classes, D, H, W); class 0 is empty."""
+        """z (B, latents) float32 -> unnormalised log-probabilities (B, classes, D, H, W) float32; class 0 is empty."""
         return self.decoder(z).float().unflatten(1, (self.classes, self.shape[0]))
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> the likeliest volume: its most likely part where a voxel is rather full than empty.
+        """z (B, latents) float32 -> the likeliest volume: its most likely part where a voxel is rather full than empty.
 
         (B, D, H, W) float32, label / 255 like the items. Full is weighed against empty, not against one part of many.
         """
@@ -74,11 +77,14 @@ class ShapeVae(VariationalModule):
         return torch.where(probability[:, 0] < 0.5, part, torch.zeros_like(part)).float() / 255.0
 
     def log_density(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """log p(x | z) in nats, (B,)."""
+        """log p(x | z) in nats, (B,) float32. x: (B, D, H, W) float32, label / 255; z: (B, latents) float32."""
         return -F.cross_entropy(self.logits(z), self.labels(x), reduction="none").flatten(1).sum(1)
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """Minus the ELBO in nats per item; parts: mse of the occupancy's probability, kl, nats."""
+        """Minus the ELBO in nats per item; parts: mse of the occupancy's probability, kl, nats.
+
+        batch: (B, D, H, W) float32, label / 255.
+        """
         if self.config.mirror:
             batch = _mirrored(batch, rng)
         labels = self.labels(batch)

@@ -42,19 +42,22 @@ class Sparse(nn.Module):
             self.encoder.weight.copy_(self.filters)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, *shape) float32 -> z (B, latents), not negative."""
+        """x: (B, *shape) float32 -> z (B, latents) float32, not negative."""
         return F.relu(self.encoder(x.flatten(1) - self.centre))
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """z (B, latents) -> x_hat (B, *shape), not clipped."""
+        """z (B, latents) float32 -> x_hat (B, *shape) float32, not clipped."""
         return (z @ F.normalize(self.filters, dim=1) + self.centre).unflatten(1, self.shape)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        """decode(encode(x)); x: (B, *shape)."""
+        """decode(encode(x)); x: (B, *shape) float32 -> the same shape and type."""
         return self.decode(self.encode(x))
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """Squared error plus lambda times the L1 norm of the code, per item; parts: also the share of active units."""
+        """Squared error plus lambda times the L1 norm of the code, per item; parts: also the share of active units.
+
+        batch: (B, *shape) float32.
+        """
         z = self.encode(batch)
         error = (self.decode(z).float() - batch).square()
         total = error.flatten(1).sum(1).mean() + self.config.sparsity * z.float().sum(1).mean()

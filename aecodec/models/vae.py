@@ -117,5 +117,5 @@ class Vae(VariationalModule):
         return Loss((beta * kl - log_density).mean(), parts)
 
     def bits_per_dimension(self, nats: torch.Tensor) -> torch.Tensor:
-        """Nats per item -> bits per sample of the item."""
+        """nats: (...) float32, of items -> bits per sample of the item, same shape."""
         return nats / (math.log(2.0) * math.prod(self.shape))

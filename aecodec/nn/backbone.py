@@ -14,7 +14,7 @@ _CACHED_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Backbone(nn.Module):
-    """x (B, C, H, W) float32 in [0, 1] -> features (B, width), pooled; C must be that of the extractor.
+    """x (B, C, H, W) float32 in [0, 1] -> features (B, width) float32, pooled; C must be that of the extractor.
 
     ``name``: what ``timm.create_model`` takes. Weights are random until `load_weights`. Raises ImportError without
     timm, RuntimeError for a name that it does not know.

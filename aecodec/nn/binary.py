@@ -6,12 +6,12 @@ import torch
 
 
 def above_zero(logits: torch.Tensor) -> torch.Tensor:
-    """(B, K) -> (B, K) float32 in {0, 1}: the sign of each logit; zero counts as one."""
+    """(B, K) floating -> (B, K) float32 in {0, 1}: the sign of each logit; zero counts as one."""
     return (logits >= 0).to(torch.float32)
 
 
 def bi_half(logits: torch.Tensor) -> torch.Tensor:
-    """(B, K) -> (B, K) float32 in {0, 1}: the upper ceil(B / 2) logits of each column become one.
+    """(B, K) floating -> (B, K) float32 in {0, 1}: the upper ceil(B / 2) logits of each column become one.
 
     Of all assignments with half of the batch in each bin it is the nearest to the logits (Li and van Gemert 2021,
     "Deep unsupervised image hashing by maximizing bit entropy", eq. 5). Ties go to the earlier row.
@@ -22,5 +22,8 @@ def bi_half(logits: torch.Tensor) -> torch.Tensor:
 
 
 def straight_through(bits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
-    """The value of the bits with the gradient of their probabilities (Bengio, Leonard, Courville 2013)."""
+    """The value of the bits with the gradient of their probabilities (Bengio, Leonard, Courville 2013).
+
+    bits: (B, K) float32 in {0, 1}; probabilities: (B, K) float32 in [0, 1] -> (B, K) float32 in {0, 1}.
+    """
     return bits + (probabilities - probabilities.detach())

@@ -26,7 +26,7 @@ def nt_xent(similarity: torch.Tensor, alike: torch.Tensor | None = None) -> torc
 
 @torch.no_grad()
 def mutual_neighbours(vectors: torch.Tensor, count: int) -> torch.Tensor:
-    """(B, D) -> (B, B) bool, symmetric: each is among the ``count`` nearest of the other, by cosine, itself apart."""
+    """(B, D) float32 -> (B, B) bool, symmetric: each is among the ``count`` nearest of the other, by cosine."""
     directions = F.normalize(vectors, dim=1)
     similarity = directions @ directions.T
     similarity.fill_diagonal_(float("-inf"))

@@ -24,10 +24,11 @@ _REACH = 6.0
 
 @dataclass(frozen=True)
 class Corrupted:
-    """seen: (B, C, H, W) float32. condition: (B, len(CONDITIONS), H, W).
+    """What the model is given, all float32.
 
-    freedom: (B, 1, H, W), the largest change, 0 where nothing may change.
-    weight: (B, 1, H, W), 1 where an error counts, else 0.
+    seen: (B, C, H, W), about [0, 1]. condition: (B, len(CONDITIONS), H, W).
+    freedom: (B, 1, H, W), the largest change in [0, 1] units, 0 where nothing may change.
+    weight: (B, 1, H, W), by which an error counts, 0 where it does not.
     """
 
     seen: torch.Tensor
@@ -43,44 +44,50 @@ def _condition(x: torch.Tensor, **planes: torch.Tensor | float) -> torch.Tensor:
 
 
 def noisy(x: torch.Tensor, sigma: torch.Tensor | float) -> Corrupted:
-    """A picture with Gaussian noise of known sigma, a number or (B, 1, 1, 1) in [0, 1] units; 0 moves nothing."""
+    """A picture with Gaussian noise of known sigma; 0 moves nothing.
+
+    x: (B, C, H, W) float32; sigma: a number or (B, 1, 1, 1) float32, in [0, 1] units.
+    """
     plane = torch.ones_like(x[:, :1]) * sigma
     return Corrupted(x, _condition(x, sigma=plane), _REACH * plane, torch.ones_like(plane))
 
 
 def with_hole(x: torch.Tensor, hole: torch.Tensor) -> Corrupted:
-    """A picture whose samples under ``hole`` ((B, 1, H, W), 1 missing, 0 known) are unknown, whatever x holds there."""
+    """A picture whose samples under ``hole`` are unknown, whatever x holds there.
+
+    x: (B, C, H, W) float32; hole: (B, 1, H, W) bool or number, 1 missing, 0 known.
+    """
     hole = hole.to(x.dtype)
     return Corrupted(fill_smoothly(x, hole), _condition(x, hole=hole), hole, hole)
 
 
 def with_impulses(x: torch.Tensor) -> Corrupted:
-    """A picture in which some pixels, nobody knows which, are black or white."""
+    """A picture, (B, C, H, W) float32, in which some pixels, nobody knows which, are black or white."""
     one = torch.ones_like(x[:, :1])
     return Corrupted(x, _condition(x, impulse=1.0), one, one)
 
 
 def enlarged(x: torch.Tensor) -> Corrupted:
-    """A picture that was enlarged from half its size by bicubic interpolation."""
+    """A picture, (B, C, H, W) float32, that was enlarged from half its size by bicubic interpolation."""
     one = torch.ones_like(x[:, :1])
     return Corrupted(x, _condition(x, enlarged=1.0), one, one)
 
 
 def greyed(x: torch.Tensor) -> Corrupted:
-    """A grey picture (three equal channels) whose colours are missing."""
+    """A grey picture, (B, 3, H, W) float32 of equal channels, whose colours are missing."""
     one = torch.ones_like(x[:, :1])
     return Corrupted(x, _condition(x, grey=1.0), one, one)
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, 2h, 2w) in [0, 1] -> (B, C, h, w) by antialiased bicubic, rounded to 8 bits as a file would be."""
+    """(B, C, 2h, 2w) in [0, 1] -> (B, C, h, w) float32 by antialiased bicubic, rounded to 8 bits as a file would be."""
     size = x.shape[2] // 2, x.shape[3] // 2
     small = F.interpolate(x.float(), size=size, mode="bicubic", antialias=True, align_corners=False)
     return (small.clamp(0.0, 1.0) * 255.0).round() / 255.0
 
 
 def double(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) -> (B, C, 2h, 2w) by bicubic interpolation, clipped to [0, 1]."""
+    """(B, C, h, w) -> (B, C, 2h, 2w) float32 by bicubic interpolation, clipped to [0, 1]."""
     large = F.interpolate(x.float(), scale_factor=2, mode="bicubic", antialias=True, align_corners=False)
     return large.clamp(0.0, 1.0)
 
@@ -88,7 +95,8 @@ def double(x: torch.Tensor) -> torch.Tensor:
 def fill_smoothly(x: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
     """Fill holes from what surrounds them, coarse to fine (push-pull, Gortler et al. 1996, sec. 3.3).
 
-    x: (B, C, H, W); hole: (B, 1, H, W), 1 missing. Known samples are returned as they are; all missing gives 1/2.
+    x: (B, C, H, W) float32; hole: (B, 1, H, W) float32, 1 missing, 0 known. Known samples are
+    returned as they are; all missing gives 1/2.
     """
     known = 1.0 - hole
     height, width = x.shape[2:]
@@ -106,7 +114,7 @@ def fill_smoothly(x: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Random damage to a clean batch: what the model gets, and what it should give, (B, C, H, W) in [0, 1]."""
+    """Random damage to a clean batch: what the model gets, and what it should give, (B, C, H, W) float32 in [0, 1]."""
 
     corrupted: Corrupted
     target: torch.Tensor
@@ -139,7 +147,10 @@ def _draw_impulse(x: torch.Tensor, rng: torch.Generator) -> Drawn:
 
 
 def draw_region(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """A rectangle per item, sides from a sixteenth to three eighths of the picture's -> (B, 1, H, W), 1 inside."""
+    """A rectangle per item, sides from a sixteenth to three eighths of the picture's.
+
+    x: (B, C, H, W) -> (B, 1, H, W) of its type, 1 inside, else 0.
+    """
     height, width = x.shape[2:]
     rows = torch.arange(height, device=x.device).view(1, 1, -1, 1)
     columns = torch.arange(width, device=x.device).view(1, 1, 1, -1)
@@ -151,7 +162,7 @@ def draw_region(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 
 def draw_scribble(x: torch.Tensor, rng: torch.Generator, strokes: int = 6) -> torch.Tensor:
-    """A broken line of thick strokes per item -> (B, 1, H, W), 1 under the pen."""
+    """A broken line of thick strokes per item. x: (B, C, H, W) -> (B, 1, H, W) of its type, 1 under the pen, else 0."""
     height, width = x.shape[2:]
     side = float(max(height, width))
     rows = torch.arange(height, device=x.device).view(1, 1, -1, 1) / side
@@ -188,7 +199,7 @@ def _draw_grey(x: torch.Tensor, rng: torch.Generator) -> Drawn:
 
 @dataclass(frozen=True)
 class Corruption:
-    """draw: clean (B, C, H, W) in [0, 1] and a generator -> Drawn. colour: whether it needs three channels."""
+    """draw: clean (B, C, H, W) float32 in [0, 1] and a generator -> Drawn. colour: whether it needs three channels."""
 
     draw: Callable[[torch.Tensor, torch.Generator], Drawn]
     summary: str

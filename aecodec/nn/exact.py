@@ -63,7 +63,7 @@ class ExactConv(nn.Module):
         return torch.floor(torch.log2(WEIGHT_MAX / top)).clamp(0, MAX_SHIFT)
 
     def forward(self, x: torch.Tensor, quantised: bool) -> torch.Tensor:
-        """x: (B, cin, H, W) in input units -> (B, cout, H, W) in output units, clamped."""
+        """x: (B, cin, H, W) float32 in input units -> (B, cout, H, W) float32 in output units, clamped."""
         weight: torch.Tensor = self.weight
         bias: torch.Tensor = self.bias
         if quantised:
@@ -99,7 +99,10 @@ class ExactConv(nn.Module):
         return int((norm + self.bias_q.to(torch.int64).abs() + half).max())
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
-        """Integers in, integers out: clamp(floor(acc * 2^-shift + 1/2)). x: float64 holding integers."""
+        """Integers in, integers out: clamp(floor(acc * 2^-shift + 1/2)).
+
+        x: (B, cin, H, W) float64 holding integers, at most in_max in magnitude -> (B, cout, H, W) float64, likewise.
+        """
         acc = F.conv2d(x, self.weight_q.to(x.dtype), padding=self.padding, groups=self.groups)
         acc = acc + self.bias_q.to(x.dtype)[:, None, None]
         # Python's powers of two are exact; a device's exp2 need not be.

@@ -84,7 +84,7 @@ class FixedConv(nn.Module):
         return max(norm * ACTIVATION_MAX + abs(bias) + half for norm, bias in sums)
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
-        """Integers (B, C, H, W) float64 on the CPU -> clamp(floor(acc * 2^-16 + 1/2)), likewise."""
+        """x: (B, C, H, W) float64 integers on the CPU -> clamp(floor(acc * 2^-16 + 1/2)), (B, O, H', W') likewise."""
         weight = self.weight_q.to("cpu", torch.float64)
         if self.transposed:
             acc = F.conv_transpose2d(x, weight, None, self.stride, self.padding, self.output_padding)
@@ -123,7 +123,7 @@ class FixedRectifier(nn.Module):
         return int(2 * p * ACTIVATION_MAX + q)
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
-        """Integers in float64 -> integers in float64, by 64-bit integer division."""
+        """x: any shape, float64 holding integers -> the same, by 64-bit integer division."""
         p, q = self.slope_q.tolist()
         scaled = torch.div(2 * p * x.to(torch.int64) + q, 2 * q, rounding_mode="floor")
         return torch.where(x < 0, scaled.to(torch.float64), x)

@@ -22,7 +22,7 @@ CONTEXT = 2
 
 
 def analysis(channels: int, latents: int) -> nn.Sequential:
-    """g_a: x (B, 3, H, W) -> y (B, latents, H/16, W/16), H and W multiples of 16."""
+    """g_a: x (B, 3, H, W) float32 in [0, 1] -> y (B, latents, H/16, W/16) float32, H and W multiples of 16."""
     from compressai.layers import GDN
     from compressai.models.utils import conv
 
@@ -34,7 +34,7 @@ def analysis(channels: int, latents: int) -> nn.Sequential:
 
 
 def synthesis(channels: int, latents: int) -> nn.Sequential:
-    """g_s: y_hat (B, latents, H, W) -> x_hat (B, 3, 16H, 16W), not clipped."""
+    """g_s: y_hat (B, latents, H, W) float32 -> x_hat (B, 3, 16H, 16W) float32, not clipped."""
     from compressai.layers import GDN
     from compressai.models.utils import deconv
 

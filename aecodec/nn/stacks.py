@@ -31,7 +31,7 @@ def mlp(sizes: tuple[int, ...], act: str) -> nn.Sequential:
 
 
 class MlpEncoder(nn.Module):
-    """x: (B, *shape) -> (B, outputs)."""
+    """x: (B, *shape) float32 -> (B, outputs) float32."""
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, act: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class MlpEncoder(nn.Module):
 
 
 class MlpDecoder(nn.Module):
-    """z: (B, latents) -> (B, *shape), the hidden sizes of the encoder in reverse."""
+    """z: (B, latents) float32 -> (B, *shape) float32, the hidden sizes of the encoder in reverse."""
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...], latents: int, act: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def _check_picture(shape: tuple[int, ...]) -> None:
 
 
 class ConvEncoder(nn.Module):
-    """x: (B, C, H, W) -> (B, outputs): 3x3 convolutions of stride 2 (widths doubling), then a linear layer."""
+    """x: (B, C, H, W) float32 -> (B, outputs): 3x3 convolutions of stride 2 (widths doubling), then a linear layer."""
 
     def __init__(self, shape: tuple[int, ...], width: int, levels: int, outputs: int, act: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """z: (B, latents) -> (B, C, H, W): a linear layer, then nearest enlargement and 3x3 convolution per level."""
+    """z: (B, latents) float32 -> (B, C, H, W): a linear layer, then per level nearest enlargement and a 3x3 layer."""
 
     def __init__(self, shape: tuple[int, ...], width: int, levels: int, latents: int, act: str) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ def _scaled(layer: nn.Conv2d, gain: float) -> nn.Conv2d:
 class Analysis(nn.Module):
     """x -> y: a 16x16 linear block transform plus a residual branch.
 
-    forward(x): x (B, 3, H, W) in [-1/2, 1/2] -> y (B, N, H/16, W/16). It does not depend on quality, so a
+    forward(x): x (B, 3, H, W) float32 in [-1/2, 1/2] -> y (B, N, H/16, W/16). It does not depend on quality, so a
     search for a target rate runs it once.
     """
 
@@ -48,7 +48,7 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """y_hat -> x_hat: the transpose of Analysis, its branch modulated by quality.
 
-    forward(y, gain): y (B, N, H/16, W/16), gain (B, C) positive -> x_hat (B, 3, H, W), about [-1/2, 1/2].
+    forward(y, gain): y (B, N, H/16, W/16) float32, gain (B, C) positive -> x_hat (B, 3, H, W), about [-1/2, 1/2].
     """
 
     def __init__(self, channels: int, latents: int, blocks: int) -> None:

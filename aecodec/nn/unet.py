@@ -22,7 +22,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, inputs, H, W) -> (B, outputs, H, W), H and W multiples of ``alignment``.
+    """(B, inputs, H, W) float32 -> (B, outputs, H, W), H and W multiples of ``alignment``.
 
     The residual U-Net of DRUNet (Zhang et al. 2021, fig. 1) behind a pixel unshuffle by 2, as in FFDNet (Zhang et al.
     2018): a quarter of the positions to compute. No biases, so that scaling the input scales the output, which

@@ -30,7 +30,7 @@ def standard_log_density(z: torch.Tensor) -> torch.Tensor:
 
 
 def gaussian_log_density(x: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """log N(x; mu, sigma^2), summed over all but the first dimension. Broadcastable shapes -> (B,) nats."""
+    """log N(x; mu, sigma^2), summed over all but the first dimension. Float32 of shapes that broadcast -> (B,) nats."""
     each = -0.5 * (log_variance + math.log(2.0 * math.pi) + (x - mean).square() * torch.exp(-log_variance))
     return each.flatten(1).sum(1)
 

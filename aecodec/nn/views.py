@@ -224,7 +224,10 @@ def _turn_hue(x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 
 def blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur of (B, C, H, W) by a standard deviation for each picture, in pixels, cut off at 3 pixels."""
+    """Gaussian blur by a standard deviation for each picture, cut off at 3 pixels.
+
+    x: (B, C, H, W) float32; sigma: (B,) float32, positive, in pixels -> like x.
+    """
     reach = torch.arange(4, device=x.device, dtype=torch.float32)
     weights = torch.exp(-0.5 * (reach / sigma[:, None]) ** 2)
     weights = (weights / (weights[:, :1] + 2 * weights[:, 1:].sum(1, keepdim=True)))[:, :, None, None, None]
@@ -242,6 +245,7 @@ def block_losses(x: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     """What JPEG's quantised 8x8 cosine transform leaves of each channel, at a quality of 1 to 100 per picture.
 
     The luminance table on every channel, without chroma subsampling: its distortions, not its files.
+    x: (B, C, H, W) float32 in [0, 1]; quality: (B,) float32 in [1, 100] -> like x, not clipped.
     """
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None, None]
     step = (scale * x.new_tensor(JPEG_LUMINANCE).view(1, 64, 1, 1) / 255).clamp(min=1 / 255)

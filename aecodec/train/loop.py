@@ -218,7 +218,7 @@ def _update_ema(run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: list[torch.Tensor], seed: int = 0) -> dict[str, float]:
-    """Mean loss and its parts over held-out batches (each (B, *shape)), with fixed noise."""
+    """Mean loss and its parts over held-out batches (each (B, *shape) float32), with fixed noise."""
     sums: dict[str, float] = {}
     for number, batch in enumerate(batches):
         rng = torch.Generator(device=batch.device).manual_seed(seed + number)

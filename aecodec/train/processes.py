@@ -34,7 +34,7 @@ class World:
         return tensor.tolist()
 
     def gather(self, row: torch.Tensor) -> torch.Tensor:
-        """row (n,) of each process -> (size, n) on the CPU, in the order of ranks; every process must ask."""
+        """row (n,) of each process -> (size, n) of its type on the CPU, in the order of ranks; all must ask."""
         if self.size == 1:
             return row[None]
         rows = [torch.empty_like(row, device=self.device) for _ in range(self.size)]
