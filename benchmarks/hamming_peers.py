@@ -40,8 +40,12 @@ def faiss_flat(threads: int) -> Callable[[np.ndarray], Search]:
         index.add(codes)
 
         def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(threads)
-            distances, rows = index.search(queries, k)
+            try:
+                distances, rows = index.search(queries, k)
+            finally:
+                faiss.omp_set_num_threads(before)  # torch's threads are the same setting
             return rows, distances
 
         return search

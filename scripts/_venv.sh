@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it: makes .venv if there is none, installs what is asked for, and leaves
 # its Python in $PYTHON. Stamps in .venv tell whether the installation is still right.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=.venv
 PYTHON="$PWD/$VENV/bin/python"
 

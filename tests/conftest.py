@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def skip_without_layers_of(family: str) -> None:
     """Skip the test if the family is built on compressai and that is not installed."""
     if family in ("factorized-prior", "mean-scale-hyperprior"):
         pytest.importorskip("compressai", reason=WITHOUT_COMPRESSAI)
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_the_process() -> Iterator[None]:
+    """A law that sets torch's threads, or runs what does, leaves the next one as many as there were.
+
+    With more threads than free cores the small tensors of these laws wait for each other most of the time.
+    """
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
