@@ -109,7 +109,7 @@ def test_the_page_renders_without_console_errors(photos, tmp_path):
             "--dump-dom",
             (tmp_path / name).as_uri(),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
         assert done.stdout.count("<figure") == 5
         shown.append(done.stdout.count('class="gone"'))
