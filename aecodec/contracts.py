@@ -341,10 +341,8 @@ class Scanner(Protocol):
     """A search through codes of one width: what a Hamming backend is to the index above it.
 
     Built as ``Backend(codes, **options)``, codes: (N, B) uint8, C-contiguous, perhaps a memory map; rows are numbered
-    from 0. An exact backend returns what the oracle returns, bit for bit: by distance, then by row.
+    from 0. Every backend returns what the oracle returns, bit for bit: by distance, then by row.
     """
-
-    exact: bool
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(Q, B) uint8 -> rows (Q, min(k, N)) int64 and distances, the same shape, int32 in [0, 8 B]."""

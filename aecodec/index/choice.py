@@ -1,4 +1,4 @@
-"""Which exact backend answers soonest: by device, number of codes, their width and the size of a batch of queries."""
+"""Which backend answers soonest: by device, number of codes, their width and the size of a batch of queries."""
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ def _native_engine() -> str:
 
 class AutoScanner:
     """Answers each batch with the backend that `choose` names; each is built when first needed."""
-
-    exact = True
 
     def __init__(self, codes: np.ndarray, *, device: str | None = None) -> None:
         """codes: (N, B) uint8, perhaps a memory map.

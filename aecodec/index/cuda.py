@@ -44,8 +44,6 @@ def _kernels() -> Any:
 class CudaScanner:
     """A linear scan on one CUDA device; codes that do not fit in its memory pass through it shard by shard."""
 
-    exact = True
-
     def __init__(
         self,
         codes: np.ndarray,

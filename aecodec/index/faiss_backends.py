@@ -1,4 +1,4 @@
-"""Hamming search by faiss: flat (exact), inverted lists and HNSW (not exact), and flat on a CUDA device.
+"""Exact Hamming search by faiss: a linear scan on the processor, or on a CUDA device.
 
 faiss shares one query out over OpenMP threads, which wait for each other at barriers: on two busy cores a scan of ten
 million codes was measured at 60 to 3,900 ms instead of 13 ms. Here each query is answered by one thread and several
@@ -18,7 +18,7 @@ from ..contracts import MissingDependencyError, UsageError
 from .codes import check_codes, check_k, check_queries, check_radius
 from .oracle import NumpyScanner
 from .threads import cores
-from .ties import in_order, ordered_ranges, range_by_search, settle, surplus
+from .ties import ordered_ranges, range_by_search, settle, surplus
 
 #: Queries that a thread gets at least; fewer are not worth waking one.
 _SHARE = 8
@@ -54,10 +54,8 @@ class _Workers:
 
 
 class _Engine:
-    """What the four have in common. `_index` answers ``search(queries, k)`` as (distances, labels)."""
+    """What both have in common. `_index` answers ``search(queries, k)`` as (distances, labels)."""
 
-    exact = False
-    _ranges = True  # whether the engine has a range search
     _most = 1 << 31  # largest k that the engine takes
     _index: Any
 
@@ -66,12 +64,11 @@ class _Engine:
         self._workers = _Workers(threads)
 
     def _ask(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and distances (Q, k) as the engine gives them; rows of -1 get a distance beyond all others."""
+        """Rows and distances (Q, k) as the engine gives them, k at most the number of codes."""
         if not (len(queries) and k):
             return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.int32)
         answers = self._workers.share(lambda part: self._index.search(part, k), queries)
         found, rows = (np.concatenate([answer[i] for answer in answers]) for i in range(2))
-        found[rows < 0] = 8 * self._codes.shape[1] + 1
         return rows, found
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,34 +77,11 @@ class _Engine:
         if k > self._most:
             return NumpyScanner(self._codes).search(queries, k)
         rows, found = self._ask(queries, min(surplus(k, len(self._codes)), self._most))
-        if self.exact:
-            return settle(self._codes, queries, rows, found, k)
-        rows, found = in_order(rows, found)
-        return rows[:, :k], found[:, :k]
-
-    def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
-        if not (len(self._codes) and len(queries)):
-            return NumpyScanner(self._codes).range_search(queries, radius)
-        if self._ranges:
-            return self._own_ranges(queries, radius)
-        hits = range_by_search(self._ask, queries, radius, len(self._codes), self._most)
-        return hits if hits is not None else NumpyScanner(self._codes).range_search(queries, radius)
-
-    def _own_ranges(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """By the engine's range search, whose radius is exclusive."""
-        beyond = min(radius, 8 * self._codes.shape[1]) + 1
-        answers = self._workers.share(lambda part: self._index.range_search(part, beyond), queries)
-        counts = [np.diff(limits.astype(np.int64)) for limits, _, _ in answers]
-        limits = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-        return ordered_ranges(limits, *(np.concatenate([answer[i] for answer in answers]) for i in (2, 1)))
+        return settle(self._codes, queries, rows, found, k)
 
 
 class FaissScanner(_Engine):
     """IndexBinaryFlat: a linear scan. Holds a copy of the codes."""
-
-    exact = True
 
     def __init__(self, codes: np.ndarray, threads: int | None = None) -> None:
         """codes: (N, B) uint8. threads: that share several queries; all cores unless given."""
@@ -115,55 +89,21 @@ class FaissScanner(_Engine):
         self._index = _faiss().IndexBinaryFlat(8 * self._codes.shape[1])
         self._workers.call(self._index.add, self._codes)
 
-
-class FaissIvfScanner(_Engine):
-    """IndexBinaryIVF: only the codes nearest to some of the centroids are looked at, so hits may be missed.
-
-    Places for which nothing was found hold row -1 and distance 8 B + 1.
-    """
-
-    def __init__(
-        self, codes: np.ndarray, threads: int | None = None, lists: int | None = None, probes: int | None = None
-    ) -> None:
-        """lists: centroids, 4 sqrt(N) unless given. probes: lists looked at per query, an eighth unless given."""
-        super().__init__(codes, threads)
-        count, bits = len(self._codes), 8 * self._codes.shape[1]
-        lists = min(check_k(lists or max(min(4 * int(count**0.5), count // 39), 1)), max(count, 1))
-        faiss = _faiss()
-        self._quantiser = faiss.IndexBinaryFlat(bits)
-        self._index = faiss.IndexBinaryIVF(self._quantiser, bits, lists)
-        self._index.nprobe = min(check_k(probes or max(lists // 8, 1)), lists)
-        self._index.cp.min_points_per_centroid = 1  # keeps k-means from complaining about few codes
-        if count:
-            self._workers.call(self._index.train, self._codes)
-            self._workers.call(self._index.add, self._codes)
-
-
-class FaissHnswScanner(_Engine):
-    """IndexBinaryHNSW (Malkov and Yashunin 2018): a walk through a graph of neighbours, so hits may be missed.
-
-    Places for which nothing was found hold row -1 and distance 8 B + 1.
-    """
-
-    _ranges = False
-
-    def __init__(
-        self, codes: np.ndarray, threads: int | None = None, links: int = 32, breadth: int = 128, effort: int = 80
-    ) -> None:
-        """links: of a node; breadth: of the search; effort: breadth of the search while building."""
-        super().__init__(codes, threads)
-        self._index = _faiss().IndexBinaryHNSW(8 * self._codes.shape[1], check_k(links))
-        self._index.hnsw.efConstruction = check_k(effort)
-        self._index.hnsw.efSearch = check_k(breadth)
-        if len(self._codes):
-            self._workers.call(self._index.add, self._codes)
+    def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `contracts.Scanner.range_search`."""
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        if not (len(self._codes) and len(queries)):
+            return NumpyScanner(self._codes).range_search(queries, radius)
+        beyond = min(radius, 8 * self._codes.shape[1]) + 1  # a radius of faiss is exclusive
+        answers = self._workers.share(lambda part: self._index.range_search(part, beyond), queries)
+        counts = [np.diff(limits.astype(np.int64)) for limits, _, _ in answers]
+        limits = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        return ordered_ranges(limits, *(np.concatenate([answer[i] for answer in answers]) for i in (2, 1)))
 
 
 class FaissGpuScanner(_Engine):
     """GpuIndexBinaryFlat on one CUDA device. What its kernels cannot do (k above 2,048) the oracle does."""
 
-    exact = True
-    _ranges = False
     _most = 2048
 
     def __init__(self, codes: np.ndarray, device: int = 0) -> None:
@@ -180,3 +120,11 @@ class FaissGpuScanner(_Engine):
         self._index = faiss.GpuIndexBinaryFlat(self._resources, 8 * self._codes.shape[1], config)
         if len(self._codes):
             self._index.add(self._codes)
+
+    def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `contracts.Scanner.range_search`."""
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        hits = None
+        if len(self._codes) and len(queries):
+            hits = range_by_search(self._ask, queries, radius, len(self._codes), self._most)
+        return hits if hits is not None else NumpyScanner(self._codes).range_search(queries, radius)

@@ -21,17 +21,15 @@ from .ids import Numbers, Paths
 class Hits:
     """The k nearest of each query, by distance, then by id.
 
-    ids: (Q, k) int64, or an array of str for an index of paths. distances: (Q, k) int32 in [0, n_bits]. A backend that
-    is not exact may find fewer: then ids are -1 (None) and distances n_bits + 1.
+    ids: (Q, k) int64, or an array of str for an index of paths. distances: (Q, k) int32 in [0, n_bits].
     """
 
     ids: np.ndarray
     distances: np.ndarray
 
     def of(self, query: int) -> list[tuple[Any, int]]:
-        """(id, distance) of one query's hits, nearest first, without the places where nothing was found."""
-        pairs = zip(self.ids[query].tolist(), self.distances[query].tolist(), strict=True)
-        return [(name, distance) for name, distance in pairs if name is not None and name != -1]
+        """(id, distance) of one query's hits, nearest first."""
+        return list(zip(self.ids[query].tolist(), self.distances[query].tolist(), strict=True))
 
 
 @dataclass(frozen=True)

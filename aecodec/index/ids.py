@@ -23,11 +23,9 @@ class Numbers:
         return self._count
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Rows, any shape -> ids int64; a row of -1 has id -1."""
+        """Rows, any shape -> ids int64."""
         rows = np.asarray(rows, np.int64)
-        if self.values is None:
-            return rows.copy()
-        return np.where(rows < 0, -1, self.values[rows]) if len(self) else rows.copy()
+        return rows.copy() if self.values is None else self.values[rows]
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """Ids -> rows, -1 for one that is not there."""
@@ -112,11 +110,11 @@ class Paths:
         return [whole[start:end] for start, end in pairwise(limits)]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Rows, any shape -> paths, an array of str of the same shape; a row of -1 has None."""
+        """Rows, any shape -> paths, an array of str of the same shape."""
         rows = np.asarray(rows, np.int64)
         found = np.empty(rows.shape, object)
         for place, row in np.ndenumerate(rows):
-            found[place] = os.fsdecode(self.raw(int(row))) if row >= 0 else None
+            found[place] = os.fsdecode(self.raw(int(row)))
         return found
 
     def rows_of(self, ids: Sequence[bytes]) -> np.ndarray:

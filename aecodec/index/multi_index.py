@@ -34,8 +34,6 @@ class MultiIndexScanner:
     the codes, 4 m bytes per code and 4 bytes per value of a part.
     """
 
-    exact = True
-
     def __init__(self, codes: np.ndarray, *, parts: int | None = None, threads: int | None = None) -> None:
         """codes: (N, B) uint8. parts: m, bits / log2 N unless given (the paper's section 4, uniform codes)."""
         self._codes = check_codes(codes)

@@ -67,8 +67,6 @@ class NativeScanner:
     A few queries are answered at the speed at which memory can be read; a batch reads the codes once.
     """
 
-    exact = True
-
     def __init__(self, codes: np.ndarray, *, threads: int | None = None, engine_name: str | None = None) -> None:
         """codes: (N, B) uint8, perhaps a memory map; kept, not copied. threads: None for every core at hand.
 

@@ -1,4 +1,4 @@
-"""The oracle: exact Hamming search with NumPy alone, which every other exact backend must equal bit for bit."""
+"""The oracle: exact Hamming search with NumPy alone, which every other backend must equal bit for bit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from .codes import BLOCK, TILE, check_codes, check_k, check_queries, check_radiu
 
 class NumpyScanner:
     """A blocked linear scan. A hit is one integer, distance * N + row: its order is the order that hits have."""
-
-    exact = True
 
     def __init__(self, codes: np.ndarray) -> None:
         """codes: (N, B) uint8, perhaps a memory map; kept, not copied."""

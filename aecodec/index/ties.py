@@ -65,14 +65,14 @@ def range_by_search(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """A range search by an engine that has none: ask for more and more until the last hit lies beyond the radius.
 
-    search: (queries, k) -> rows and distances, rows -1 where nothing was found. count: rows of the codes. most: the
-    largest k that the engine takes; None is returned where that is not enough.
+    search: (queries, k) -> rows and distances. count: rows of the codes. most: the largest k that the engine takes;
+    None is returned where that is not enough.
     """
     k = min(64, count)
     while k <= most:
         rows, found = search(queries, k)
-        if k == count or not len(queries) or bool(((found[:, -1] > radius) | (rows[:, -1] < 0)).all()):
-            within = (found <= radius) & (rows >= 0)
+        if k == count or not len(queries) or bool((found[:, -1] > radius).all()):
+            within = found <= radius
             limits = np.concatenate([[0], np.cumsum(within.sum(axis=1))])
             return ordered_ranges(limits, rows[within], found[within])
         k = min(4 * k, count)

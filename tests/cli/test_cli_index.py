@@ -105,7 +105,7 @@ def test_search(photos, capsys):
     assert capsys.readouterr().out == "   0  photos/p1.png\n"
 
 
-@pytest.mark.parametrize("backend", ["numpy", "faiss", "faiss-hnsw"])
+@pytest.mark.parametrize("backend", ["numpy", "faiss", "multi-index"])
 def test_backends_answer_alike(photos, capsys, backend):
     index = built(capsys)
     assert run(["search", index, "photos/p2.png", "-k", "2", "--backend", backend]) == 0

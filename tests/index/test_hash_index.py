@@ -98,19 +98,15 @@ def test_paths_that_are_no_text_come_back(tmp_path):
     assert HashIndex.load(tmp_path / "a.hix").ids.tolist() == [name, "b/c.jpg"]
 
 
-def test_backends_agree_and_missing_places_are_left_out(tmp_path):
+def test_backends_agree(tmp_path):
     index = small(False)
     query = random_codes(3, 4)
     oracle = index.search(query, 5)
     index.save(tmp_path / "a.hix")
-    exact = HashIndex.view(tmp_path / "a.hix", backend="faiss", threads=1)
-    assert np.array_equal(exact.search(query, 5).ids, oracle.ids)
-    exact.use("faiss-ivf", lists=5, probes=1)
-    hits = exact.search(query, 7)
-    assert hits.ids.shape == (3, 7)
-    assert (hits.ids == -1).any()
-    assert all(0 < len(hits.of(n)) < 7 for n in range(3))
-    assert ((hits.ids == -1) == (hits.distances == 65)).all()
+    other = HashIndex.view(tmp_path / "a.hix", backend="faiss", threads=1)
+    assert np.array_equal(other.search(query, 5).ids, oracle.ids)
+    other.use("multi-index", parts=3)
+    assert [other.search(query, 5).of(n) for n in range(3)] == [oracle.of(n) for n in range(3)]
 
 
 def bad_calls(index: HashIndex) -> list:
