@@ -12,7 +12,7 @@ from . import checkpoint
 from .coding.container import SemanticHash
 from .contracts import CheckpointError, FrozenModel, UsageError
 from .data.pixels import WindowedPixels
-from .data.squares import to_square
+from .data.thumbnails import square_thumbnail
 from .device import pick_device
 from .models import family
 from .nn.fold import fold_batch_norms
@@ -100,10 +100,10 @@ class Hasher:
         """Pictures (H, W) or (H, W, 3) uint8 of any size -> (N, n_bits // 8) uint8. Raises ImageReadError."""
         if not len(pictures):
             return np.zeros((0, self.n_bits // 8), np.uint8)
-        return self.hash(np.stack([to_square(pixels, self.side, self.channels) for pixels in pictures]))
+        return self.hash(np.stack([square_thumbnail(pixels, self.side, self.channels) for pixels in pictures]))
 
     def describe(self, pixels: np.ndarray | WindowedPixels) -> SemanticHash:
         """What an .aec file carries of a picture (H, W) or (H, W, 3) uint8: its shortest code of at least 64 bits."""
         enough = next((bits for bits in self.lengths if bits >= CARRIED_BITS), self.lengths[-1])
-        code = self._codes(to_square(pixels, self.side, self.channels)[None])[0]
+        code = self._codes(square_thumbnail(pixels, self.side, self.channels)[None])[0]
         return SemanticHash(self.name, self.fingerprint, np.packbits(code[:enough]).tobytes())

@@ -17,19 +17,19 @@ from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.files import atomic_file
 from aecodec.data.folders import list_photos
 from aecodec.data.images import read_picture
-from aecodec.data.squares import to_square
+from aecodec.data.thumbnails import square_thumbnail
 
 
 def windows_of(pixels: np.ndarray, side: int, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """(H, W[, 3]) uint8 -> count + 1 squares (3, side, side) uint8, the whole picture first."""
     height, width = pixels.shape[:2]
-    squares = [to_square(pixels, side)]
+    squares = [square_thumbnail(pixels, side)]
     for _ in range(count):
         scale, stretch = np.sqrt(rng.uniform(0.15, 0.9)), np.exp(rng.uniform(-0.2, 0.2))
         h, w = (max(side, round(n * min(1.0, scale * s))) for n, s in ((height, stretch), (width, 1 / stretch)))
         h, w = min(h, height), min(w, width)
         top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-        squares.append(to_square(pixels[top : top + h, left : left + w], side))
+        squares.append(square_thumbnail(pixels[top : top + h, left : left + w], side))
     return squares
 
 

@@ -8,7 +8,7 @@ import torch
 from conftest import natural_picture
 
 from aecodec import checkpoint
-from aecodec.data.squares import to_square
+from aecodec.data.thumbnails import square_thumbnail
 
 CONFIG = {"shape": [3, 32, 32], "n_bits": 64, "prefixes": [16], "widths": [8, 16], "blocks": [1, 1], "features": 32}
 
@@ -18,7 +18,10 @@ def save_hasher(path: Path, config: dict[str, object]) -> Path:
     torch.manual_seed(0)
     model = checkpoint.build("semantic-hash", config)
     shape = model.config.shape
-    x = torch.stack([torch.from_numpy(to_square(natural_picture(70, 90, s), 32, shape[0])) for s in range(16)]) / 255.0
+    x = (
+        torch.stack([torch.from_numpy(square_thumbnail(natural_picture(70, 90, s), 32, shape[0])) for s in range(16)])
+        / 255.0
+    )
     with torch.no_grad():
         for _ in range(30):
             model.loss(x[..., : shape[1], : shape[2]], torch.Generator().manual_seed(0))

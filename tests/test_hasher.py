@@ -14,9 +14,9 @@ from small_hasher import CONFIG, save_hasher
 import aecodec
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, ImageReadError, UsageError
-from aecodec.data import squares
+from aecodec.data import thumbnails
 from aecodec.data.pixels import WindowedPixels
-from aecodec.data.squares import to_square
+from aecodec.data.thumbnails import square_thumbnail
 from aecodec.hasher import Hasher
 
 
@@ -44,7 +44,7 @@ def test_a_hasher_tells_what_it_is(hasher, hasher_file):
 
 def test_codes_are_the_signs_of_the_logits_packed_high_bit_first(hasher, hasher_file):
     module = checkpoint.load(hasher_file).module
-    squares = np.stack([to_square(p, 32) for p in some_pictures()])
+    squares = np.stack([square_thumbnail(p, 32) for p in some_pictures()])
     with torch.no_grad():
         logits = module.logits(torch.from_numpy(squares) / 255.0).numpy()
     codes = hasher.hash_pixels(some_pictures())
@@ -65,7 +65,7 @@ def test_a_short_code_is_the_beginning_of_a_long_one(hasher_file, hasher):
 
 
 def test_bytes_floats_arrays_and_tensors_give_the_same_codes(hasher):
-    squares = np.stack([to_square(p, 32) for p in some_pictures()])
+    squares = np.stack([square_thumbnail(p, 32) for p in some_pictures()])
     codes = hasher.hash(squares)
     for same in (torch.from_numpy(squares), torch.from_numpy(squares).float() / 255.0, (squares / 255.0).astype("f4")):
         assert np.array_equal(hasher.hash(same), codes)
@@ -109,22 +109,22 @@ def test_what_cannot_be_hashed_is_refused(hasher, model_file, tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (200, 150), (1500, 900)])
 def test_squares_keep_what_is_constant_and_the_mean_of_the_rest(shape):
     flat = np.full((*shape, 3), (10, 128, 250), np.uint8)
-    square = to_square(flat, 16)
+    square = square_thumbnail(flat, 16)
     assert square.shape == (3, 16, 16)
     assert square.dtype == np.uint8
     assert [np.unique(channel).tolist() for channel in square] == [[10], [128], [250]]
     picture = natural_picture(*shape)
-    assert to_square(picture, 16).mean() == pytest.approx(picture.mean(), abs=4)
+    assert square_thumbnail(picture, 16).mean() == pytest.approx(picture.mean(), abs=4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (90, 40), (333, 517), (1200, 811)])
 @pytest.mark.parametrize("band", [1, 20_000, 1 << 24])
 def test_squares_are_pillows_resize_with_a_reducing_gap_whatever_the_band(shape, band, monkeypatch):
-    monkeypatch.setattr(squares, "_BAND", band)
+    monkeypatch.setattr(thumbnails, "_BAND", band)
     picture = natural_picture(*shape, 3)
     whole = Image.fromarray(picture).resize((16, 16), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    assert np.array_equal(to_square(picture, 16).transpose(1, 2, 0), np.asarray(whole))
-    assert np.array_equal(to_square(WindowedPixels(Image.fromarray(picture)), 16), to_square(picture, 16))
+    assert np.array_equal(square_thumbnail(picture, 16).transpose(1, 2, 0), np.asarray(whole))
+    assert np.array_equal(square_thumbnail(WindowedPixels(Image.fromarray(picture)), 16), square_thumbnail(picture, 16))
 
 
 def test_what_a_file_carries_is_the_beginning_of_the_code(hasher, hasher_file):

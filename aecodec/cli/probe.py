@@ -39,9 +39,9 @@ def probe(
         chosen = np.arange(len(x)) if count is None else transfer.few_labels(y, count, seed)
         if fine_tune:
             torch.manual_seed(seed)
-            classes, numbers = np.unique(y, return_inverse=True)
+            classes, indices = np.unique(y, return_inverse=True)
             tuned = transfer.Classifier(net, len(classes), frozen=False)
-            transfer.fine_tune(tuned, x[chosen], numbers[chosen], seed=seed)
+            transfer.fine_tune(tuned, x[chosen], indices[chosen], seed=seed)
             errors.append(transfer.error_rate(tuned.eval(), asked, np.searchsorted(classes, truth)))
         else:
             fitted = transfer.fit_probe(transfer.extract(net, x[chosen]), y[chosen], penalty=penalty)

@@ -26,12 +26,12 @@ _COST_OF_CHECKSUM = 256
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk: its type, its data, the offset of its first byte in the file, and its number if it is a tile."""
+    """One chunk: its type, its data, the offset of its first byte in the file, and its index if it is a tile."""
 
     type: bytes
     data: bytes
     offset: int = 0
-    number: int = 0
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Gap:
     end: int
 
 
-def _checksum(binding: int, number: int, content: bytes | memoryview) -> int:
-    """CRC-32 of a chunk's type, length and data, bound to the file (its header's CRC) and to the tile's number."""
-    return zlib.crc32(content, zlib.crc32(struct.pack("<II", binding, number)))
+def _checksum(binding: int, index: int, content: bytes | memoryview) -> int:
+    """CRC-32 of a chunk's type, length and data, bound to the file (its header's CRC) and to the tile's index."""
+    return zlib.crc32(content, zlib.crc32(struct.pack("<II", binding, index)))
 
 
-def pack_chunk(kind: bytes, data: bytes, binding: int, number: int = 0) -> bytes:
-    """A chunk's bytes. binding: the CRC of its file's header; number: of the tile."""
+def pack_chunk(kind: bytes, data: bytes, binding: int, index: int = 0) -> bytes:
+    """A chunk's bytes. binding: the CRC of its file's header; index: of the tile."""
     content = HEAD.pack(kind, len(data)) + data
-    return content + CRC.pack(_checksum(binding, number, content))
+    return content + CRC.pack(_checksum(binding, index, content))
 
 
 def read_chunk(data: bytes, position: int, binding: int, tile: int, offset: int = 0) -> tuple[Chunk, int]:
     """The chunk at a position, verified, and where the next one begins.
 
-    tile: its number if it should be a tile; offset: of ``data`` in the file. Raises TruncatedError or BitstreamError.
+    tile: its index if it should be a tile; offset: of ``data`` in the file. Raises TruncatedError or BitstreamError.
     """
     place = position + offset
     if len(data) - position < MIN_CHUNK:
@@ -65,13 +65,13 @@ def read_chunk(data: bytes, position: int, binding: int, tile: int, offset: int 
     end = position + MIN_CHUNK + length
     if end > len(data):
         raise TruncatedError(f"the chunk at byte {place} declares {length} bytes, beyond the file's end")
-    number = tile if kind == TILE else 0
+    index = tile if kind == TILE else 0
     content = memoryview(data)[position : end - CRC.size]
-    if CRC.unpack_from(data, end - CRC.size)[0] != _checksum(binding, number, content):
+    if CRC.unpack_from(data, end - CRC.size)[0] != _checksum(binding, index, content):
         raise BitstreamError(f"the chunk at byte {place} is damaged or out of place (checksum mismatch)")
     if not kind.isalpha():
         raise BitstreamError(f"the chunk at byte {place} has no valid type: {kind!r}")
-    return Chunk(kind, bytes(content[HEAD.size :]), place, number), end
+    return Chunk(kind, bytes(content[HEAD.size :]), place, index), end
 
 
 def read_chunks(data: bytes, position: int, binding: int) -> list[Chunk]:
@@ -93,7 +93,7 @@ def recover_chunks(
     """The chunks from a position on that are whole, and the gaps between them. Raises nothing.
 
     Behind damage the next whole chunk is looked for: one of the given types (letters) whose checksum is right for
-    this file, for number 0 or for a tile number that is still to come, up to ``tiles``.
+    this file, for index 0 or for a tile index that is still to come, up to ``tiles``.
     """
     chunks: list[Chunk] = []
     gaps: list[Gap] = []
@@ -111,7 +111,7 @@ def recover_chunks(
             gaps.append(Gap(position, chunk.offset))
         chunks.append(chunk)
         if chunk.type == TILE:
-            tile = chunk.number + 1
+            tile = chunk.index + 1
         else:
             others += 1
         position = end
@@ -137,13 +137,13 @@ class _Search:
             end = self._end(match.start())
             if end is None or not (end == len(self._data) or self._end(end) is not None):
                 continue
-            numbers = range(tile, self._tiles) if match.group() == TILE else range(1)
-            for number in numbers:
+            indices = range(tile, self._tiles) if match.group() == TILE else range(1)
+            for index in indices:
                 self._budget -= end - match.start() + _COST_OF_CHECKSUM
                 if self._budget < 0:
                     return None
                 try:
-                    return read_chunk(self._data, match.start(), self._binding, number)
+                    return read_chunk(self._data, match.start(), self._binding, index)
                 except BitstreamError:
                     continue
         return None

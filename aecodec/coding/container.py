@@ -20,7 +20,7 @@ All integers are little-endian and unsigned.
       0   1   type            ASCII letter: a capital is critical, a small letter may be skipped
       1   4   length          m, bytes of data
       5   m   data
-     5+m  4   CRC-32 of: the header's CRC-32, the number of the tile (0 for other chunks; both as 4 bytes),
+     5+m  4   CRC-32 of: the header's CRC-32, the index of the tile (0 for other chunks; both as 4 bytes),
               then type, length and data. A chunk thus belongs to its file and its place: one moved to
               another file or another tile is as wrong as a damaged one.
 
@@ -218,7 +218,7 @@ def _parse_partial(data: bytes, position: int, binding: int, header: Header, cou
     known = TILE + b"".join(sorted(kind.code for kind in SIDE.values()))
     chunks, gaps = recover_chunks(data, position, binding, count, known)
     notices = [f"bytes {gap.start} to {gap.end - 1} are damaged" for gap in gaps]
-    payloads = {chunk.number: chunk.data for chunk in chunks if chunk.type == TILE and chunk.number < count}
+    payloads = {chunk.index: chunk.data for chunk in chunks if chunk.type == TILE and chunk.index < count}
     found, misplaced = _side_chunks(chunks)
     notices += [f"the {chunk.type!r} chunk at byte {chunk.offset} is out of place" for chunk in misplaced]
     side = {}

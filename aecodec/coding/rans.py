@@ -26,7 +26,7 @@ def _model(tables: TableSet, table: int) -> constriction.stream.model.Categorica
 
 
 def _groups(which: np.ndarray, tables: TableSet) -> tuple[np.ndarray, list[tuple[int, slice]]]:
-    """(n,) table numbers -> positions sorted stably by table, and for each table in use its slice of them.
+    """(n,) table indices -> positions sorted stably by table, and for each table in use its slice of them.
 
     A table of one slot codes nothing, since its symbol is certain, and has no slice.
     """
@@ -76,7 +76,7 @@ class PlaneDecoder:
             raise BitstreamError(f"an entropy-coded payload ends in a zero word: {error}") from error
 
     def pop(self, which: np.ndarray, tables: TableSet) -> np.ndarray:
-        """which: (n,) table numbers -> (n,) int32 symbols."""
+        """which: (n,) table indices -> (n,) int32 symbols."""
         which = np.asarray(which)
         order, groups = _groups(which, tables)
         # One-slot tables stay at slot 0; all work is done in sorted order and undone by one scatter.

@@ -110,11 +110,11 @@ class TableCounts:
         symmetric: give a symbol and its negative the same frequency, in tables that are centred on 0.
         """
         frequencies = np.zeros_like(self._tables.frequencies)
-        for number in range(len(self._tables)):
-            old = self._tables.row(number)
-            count = self._counts[number, : len(old)].astype(np.float64)
+        for table in range(len(self._tables)):
+            old = self._tables.row(table)
+            count = self._counts[table, : len(old)].astype(np.float64)
             if symmetric:
                 body = slice(0, len(old) - (1 if self._tables.escape else 0))
                 count[body] = (count[body] + count[body][::-1]) / 2.0
-            frequencies[number, : len(old)] = quantise_pmf(count + PRIOR_OBSERVATIONS * old / TOTAL)
+            frequencies[table, : len(old)] = quantise_pmf(count + PRIOR_OBSERVATIONS * old / TOTAL)
         return TableSet(frequencies, self._tables.lengths, self._tables.offsets, self._tables.escape)

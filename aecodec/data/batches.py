@@ -12,9 +12,9 @@ import torch
 from ..contracts import BatchSource, UsageError
 from .arrays import ArraySet, holds_arrays, read_array
 from .photos import PhotoPack, open_photos
+from .resized import read_folder
 from .shapes import holds_shapes, read_shapes
 from .speech import SpeechMixtures, is_mixture
-from .whole import read_whole
 
 #: Held-out photographs are evaluated on their centre of at most this side.
 EVALUATION_SIDE = 256
@@ -24,7 +24,7 @@ EVALUATION_SIDE = 256
 class CropPlan:
     """How crops are cut. size: side in pixels; late_size: side once ``late_from`` of the training is done;
     downscale: smallest scale factor drawn; hold_out: items kept aside for evaluation; view: "crops", or a view of
-    whole pictures squeezed to size x size (data.whole); only: the one class of a labelled array that is wanted."""
+    whole pictures squeezed to size x size (data.resized); only: the one class of a labelled array that is wanted."""
 
     size: int
     late_size: int | None = None
@@ -63,8 +63,8 @@ class PhotoCrops:
 def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
     """The centre of each picture whose sides reach ``multiple``, (8, 3, S, S) float32 in [0, 1]."""
     pictures = []
-    for number in range(len(held)):
-        image = held.picture(number)
+    for index in range(len(held)):
+        image = held.picture(index)
         h, w = image.shape[:2]
         side = min(EVALUATION_SIDE, h, w) // multiple * multiple
         top, left = (h - side) // 2, (w - side) // 2
@@ -77,7 +77,7 @@ def centres(held: PhotoPack, multiple: int = 64) -> list[torch.Tensor]:
 def _reader(data: str | Path, plan: CropPlan) -> Callable[[str | Path], np.ndarray]:
     """How items of a fixed shape are read from a source."""
     if plan.view != "crops":
-        return lambda source: read_whole(Path(source), plan.size, plan.view)
+        return lambda source: read_folder(Path(source), plan.size, plan.view)
     if holds_shapes(data):
         return read_shapes
     return lambda source: read_array(source, plan.only)

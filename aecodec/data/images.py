@@ -66,7 +66,7 @@ _METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 @dataclass(frozen=True)
 class Picture:
     """pixels: (H, W) grey or (H, W, 3) RGB uint8. alpha: (H, W) uint8, 0 transparent, or None. metadata: icc,
-    exif, xmp as raw bytes. notices: for the user. damaged: numbers of the tiles of its file that were lost."""
+    exif, xmp as raw bytes. notices: for the user. damaged: indices of the tiles of its file that were lost."""
 
     pixels: np.ndarray
     metadata: dict[str, bytes] = field(default_factory=dict)

@@ -90,9 +90,9 @@ class PhotoPack:
         widths = torch.tensor([a.shape[1] for a in arrays], device=device)
         return cls(buffer, offsets, heights, widths, tuple(names))
 
-    def picture(self, number: int) -> torch.Tensor:
+    def picture(self, index: int) -> torch.Tensor:
         """One whole picture, (H, W, 3) uint8, a view."""
-        start, h, w = int(self.offsets[number]), int(self.heights[number]), int(self.widths[number])
+        start, h, w = int(self.offsets[index]), int(self.heights[index]), int(self.widths[index])
         return self.pixels[start : start + 3 * h * w].view(h, w, 3)
 
     def at_least(self, smallest: int) -> PhotoPack:

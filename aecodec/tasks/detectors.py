@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError
 from ..data.arrays import as_float, holds_arrays, read_array
 from ..data.files import write_atomic
-from ..data.whole import read_view, read_whole, view_of
+from ..data.resized import read_folder, read_view, view_of
 from .anomaly import Detector, heat_map
 
 FORMAT = "aecodec-detector-1"
@@ -27,7 +27,7 @@ def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
     if holds_arrays(source):
         return as_float(torch.from_numpy(read_array(source)))
     view, side = view_of(tuple(model.shape))
-    return as_float(torch.from_numpy(read_whole(Path(source), side, view)))
+    return as_float(torch.from_numpy(read_folder(Path(source), side, view)))
 
 
 def read_item(model: Autoencoder, path: Path) -> torch.Tensor:

@@ -77,8 +77,8 @@ def fit_probe(features: torch.Tensor, labels: np.ndarray, *, penalty: float = 1e
 
     features: (N, d); labels: (N,) integers.
     """
-    classes, numbers = np.unique(labels, return_inverse=True)
-    target = torch.from_numpy(numbers).to(features.device)
+    classes, indices = np.unique(labels, return_inverse=True)
+    target = torch.from_numpy(indices).to(features.device)
     mean = features.mean(0)
     # A unit that is hardly ever active must not be blown up to unit variance: the floor is a tenth of the typical one.
     deviation = features.std(0)

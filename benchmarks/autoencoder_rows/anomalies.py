@@ -9,7 +9,7 @@ import torch
 
 from aecodec.data.arrays import as_float
 from aecodec.data.folders import list_photos
-from aecodec.data.whole import read_items, read_whole
+from aecodec.data.resized import read_folder, read_items
 from aecodec.metrics.detection import auroc, average_precision, roc_curve
 from aecodec.tasks.anomaly import fit, scores
 from aecodec.tasks.detectors import heat_picture
@@ -88,7 +88,7 @@ def caltech(bench: Bench) -> None:
     for name, label in CALTECH.items():
         model, normal = caltech_model(bench, name, label)
         others = torch.from_numpy(
-            np.concatenate([read_whole(folder / other, 64, "gradients") for other in classes if other != name])
+            np.concatenate([read_folder(folder / other, 64, "gradients") for other in classes if other != name])
         )
         train, held = normal
         asked = torch.cat([held, others])
@@ -124,7 +124,7 @@ def view(bench: Bench) -> None:
     names = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in CALTECH]
     records: list[Record] = []
     for kind, side in (("colour", 32), ("grey", 32), ("grey", 64), ("gradients", 64)):
-        items = {name: as_float(torch.from_numpy(read_whole(folder / name, side, kind))) for name in names}
+        items = {name: as_float(torch.from_numpy(read_folder(folder / name, side, kind))) for name in names}
         found = {name: _cross_validated(name, items) for name in VIEW_CLASSES}
         records.append({"view": kind, "side": side, **found, "mean": float(np.mean(list(found.values())))})
     bench.keep("anomaly-view", records, components=8, folds=5)

@@ -1,4 +1,4 @@
-"""Whole pictures of any size as items of one shape: squeezed to a square, in colour, grey, or as oriented gradients."""
+"""Whole pictures of any size resized to items of one shape: square, in colour, grey, or as oriented gradients."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def oriented_gradients(grey: np.ndarray) -> np.ndarray:
     return (cells / (np.sqrt(around) + _FLAT)).astype(np.float32) / 3.0
 
 
-def read_whole(folder: Path, side: int, view: str) -> np.ndarray:
+def read_folder(folder: Path, side: int, view: str) -> np.ndarray:
     """Every picture below a folder, in order of paths -> (N, *item).
 
     Unreadable ones are left out with a warning. Raises ImageReadError if none is left.
@@ -75,7 +75,7 @@ def read_whole(folder: Path, side: int, view: str) -> np.ndarray:
 
 
 def read_items(paths: list[Path], side: int, view: str) -> np.ndarray:
-    """Some pictures -> (N, *item), as `read_whole`."""
+    """Some pictures -> (N, *item), as `read_folder`."""
     items = []
     for path in paths:
         try:

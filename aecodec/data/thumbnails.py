@@ -1,4 +1,4 @@
-"""Any picture as a small square: what a hasher of pictures looks at."""
+"""Any picture as a small square thumbnail: what a hasher of pictures looks at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GAP = 3
 _BAND = 1 << 24
 
 
-def to_square(pixels: np.ndarray | WindowedPixels, side: int, channels: int = 3) -> np.ndarray:
+def square_thumbnail(pixels: np.ndarray | WindowedPixels, side: int, channels: int = 3) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8 -> (channels, side, side) uint8; channels is 3 or 1, grey becomes three alike.
 
     The aspect ratio is given up. Large pictures are first averaged over whole blocks, to no less than three times the
