@@ -248,7 +248,7 @@ class TileCodec(Protocol):
         ...
 
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
-        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, same shape and type."""
+        """What `analyse` gives -> the latents that are rounded, in units of the quantisation step, like it."""
         ...
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:

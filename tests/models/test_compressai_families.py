@@ -12,7 +12,7 @@ import torch
 from conftest import WITHOUT_COMPRESSAI
 
 from aecodec import checkpoint
-from aecodec.contracts import BitstreamError, CheckpointError, LatentCode, TileCodec
+from aecodec.contracts import CheckpointError
 from aecodec.models import family
 from aecodec.nn.fixed_point import ACTIVATION_FRACTION, ACTIVATION_MAX, WEIGHT_FRACTION, FixedConv, FixedRectifier
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
@@ -135,97 +135,11 @@ def test_loss_is_that_of_compressai_for_the_same_noise(pairs: dict, name: str, m
     torch.testing.assert_close(loss.total, codec.config.mse_weight * mse + bpp, rtol=1e-5, atol=1e-6)
 
 
-# -- the contracts -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_loss_is_finite_repeatable_and_reaches_every_trained_parameter(name: str) -> None:
-    model = fresh(name)
-    batch = torch.cat([picture(64, 128, seed) for seed in range(2)])
-    losses = [model.loss(batch, torch.Generator().manual_seed(3)).total for _ in range(2)]
-    other = model.loss(batch, torch.Generator().manual_seed(4)).total
-    assert losses[0].item() == losses[1].item() != other.item()
-    losses[0].backward()
-    for key, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, key
-            assert bool(torch.isfinite(parameter.grad).all()), key
-            assert bool((parameter.grad != 0).any()), key
-    assert [k for k, p in model.named_parameters() if not p.requires_grad] == ["entropy_bottleneck.quantiles"]
-
-
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("name", FAMILIES)
-@torch.no_grad()
-def test_saving_and_loading_changes_nothing(name: str, half: bool, tmp_path: Path) -> None:
-    model = fresh(name)
-    print_ = checkpoint.save(model, tmp_path / "a", name="a", family_name=name, card={}, half=half)
-    loaded = checkpoint.load(tmp_path / "a")
-    assert loaded.fingerprint == print_
-    assert checkpoint.save(loaded.module, tmp_path / "b", name="a", family_name=name, card={}, half=half) == print_
-    for key, table in model.tables.items():
-        for part in ("frequencies", "lengths", "offsets"):
-            np.testing.assert_array_equal(getattr(table, part), getattr(loaded.module.tables[key], part))
-    x = picture(128, 64)
-    codes = [codec.quantise(codec.analyse(x), 10) for codec in (model, loaded.module)]
-    assert codes[0].quality == codes[1].quality == 10
-    np.testing.assert_array_equal(codes[0].y, codes[1].y)
-    assert model.encode_tile(codes[0]) == loaded.module.encode_tile(codes[1])
-    assert torch.equal(model.dequantise(codes[0]), loaded.module.dequantise(codes[1]))
-    assert isinstance(loaded.module, TileCodec)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@torch.no_grad()
-def test_a_tile_decodes_to_what_was_encoded(pairs: dict, name: str) -> None:
-    codec = pairs[name][1]
-    rng = np.random.default_rng(0)
-    code = codec.quantise(codec.analyse(picture(128, 192)), 700)
-    far = rng.integers(-30_000, 30_000, size=code.y.shape).astype(np.int32)
-    wild_z = None if code.z is None else code.z + 1000
-    for sent in (code, LatentCode(np.where(rng.random(code.y.shape) < 0.01, far, code.y), wild_z, 700)):
-        data = codec.encode_tile(sent)
-        received = codec.decode_tile(data, 700, 8, 12)
-        np.testing.assert_array_equal(received.y, sent.y)
-        assert received.quality == 700
-        assert (received.z is None) == (sent.z is None)
-        if sent.z is not None:
-            np.testing.assert_array_equal(received.z, sent.z)
-        with pytest.raises(BitstreamError):
-            codec.decode_tile(data[:-1], 700, 8, 12)
-        with pytest.raises(BitstreamError):
-            codec.decode_tile(data + b"\1\0\0\0" * 40, 700, 8, 12)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@torch.no_grad()
-def test_any_latent_can_be_coded(pairs: dict, name: str) -> None:
-    codec = pairs[name][1]
-    y = codec.analyse(picture(64, 64)) * 1e6
-    code = codec.quantise(y, 0)
-    np.testing.assert_array_equal(codec.decode_tile(codec.encode_tile(code), 0, 4, 4).y, code.y)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@torch.no_grad()
-def test_context_is_all_that_a_window_needs(pairs: dict, name: str) -> None:
-    codec = pairs[name][1]
-    x = picture(256, 256)
-    whole = codec.analyse(x)
-    margin, start, stop = codec.context, 5, 9
-    window = codec.analyse(x[:, :, 16 * (start - margin) : 16 * (stop + margin), 16 * (start - margin) :])
-    torch.testing.assert_close(
-        window[:, :, margin:-margin, margin:], whole[:, :, start:stop, start:], rtol=1e-4, atol=1e-4
-    )
-    y = torch.randn(1, M, 16, 16, generator=torch.Generator().manual_seed(0))
-    part = codec.synthesise(y[:, :, start - margin : stop + margin], 0)[:, :, 16 * margin : -16 * margin]
-    torch.testing.assert_close(part, codec.synthesise(y, 0)[:, :, 16 * start : 16 * stop], rtol=1e-4, atol=1e-4)
-
-
 def test_quantiles_are_where_the_density_says() -> None:
     from aecodec.entropy.bottleneck import search_quantiles
 
     bottleneck = fresh("factorized-prior").entropy_bottleneck
+    assert not bottleneck.quantiles.requires_grad, "they are searched, not trained"
     search_quantiles(bottleneck, keep_medians=False)
     logits = bottleneck._logits_cumulative(bottleneck.quantiles, stop_gradient=True)
     assert float((logits - bottleneck.target).abs().max()) < 0.05
@@ -280,22 +194,6 @@ def test_scale_indices_equal_a_slow_integer_oracle(pairs: dict, spread: int) -> 
     np.testing.assert_array_equal(index, slow_indices(codec, z))
     assert index.dtype == np.uint8
     assert index.max() < 64
-
-
-def test_scale_indices_do_not_depend_on_threads_or_libraries(pairs: dict) -> None:
-    codec = pairs["mean-scale-hyperprior"][1]
-    z = np.random.default_rng(1).integers(-20, 20, size=(N, 8, 8)).astype(np.int32)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            for enabled in (True, False):
-                with torch.backends.mkldnn.flags(enabled=enabled), torch.autocast("cpu", torch.bfloat16):
-                    results.append(codec.fixed_scales.exact(z))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        np.testing.assert_array_equal(results[0], other)
 
 
 @pytest.mark.parametrize("layer", [0, 2, 4])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,34 @@ import torch
 from conftest import SMALL, as_batch, natural_picture, skip_without_layers_of
 
 from aecodec import checkpoint
-from aecodec.contracts import QUALITY_STEPS, Initialisable, Loss, Model, TileCodec
+from aecodec.coding.tables import TOTAL
+from aecodec.contracts import QUALITY_STEPS, BitstreamError, Initialisable, LatentCode, Loss, Model, TileCodec
 from aecodec.data.arrays import ArraySet
 from aecodec.models import FAMILIES
 from aecodec.nn.quantise import round_half_up, round_ste
 
 SIDE = 128
+QUALITIES = (0, 50, 333, 500, 999, QUALITY_STEPS)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+#: What may run an encoder or a decoder.
+ARITHMETIC: dict[str, Callable[[], AbstractContextManager]] = {
+    "plain": nullcontext,
+    "one thread": lambda: threads(1),
+    "two threads": lambda: threads(2),
+    "without mkldnn": lambda: torch.backends.mkldnn.flags(enabled=False),
+    "bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
+}
 
 
 def small_model(name: str) -> Any:
@@ -37,10 +62,32 @@ def batch_for(model: Any, count: int = 2) -> torch.Tensor:
     return torch.cat([as_batch(natural_picture(SIDE, SIDE, seed)) for seed in range(count)])
 
 
-def save(family: str, folder: Path) -> tuple[Any, Path]:
-    model, path = small_model(family), folder / "model.safetensors"
-    checkpoint.save(model.eval(), path, name="small", family_name=family, card={})
-    return model, path
+def source_for(model: Any) -> ArraySet:
+    """Items to start from; crops of pictures are small."""
+    items = batch_for(model)
+    if not hasattr(model.config, "shape"):
+        items = items.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    return ArraySet((items * 255).byte())
+
+
+def started_model(name: str) -> Any:
+    """A small model, started from data if it can."""
+    model = small_model(name)
+    if isinstance(model, Initialisable):
+        model.initialise(source_for(model), torch.Generator().manual_seed(0))
+    return model
+
+
+def save(family: str, path: Path, half: bool = False) -> Any:
+    model = started_model(family)
+    checkpoint.save(model.eval(), path, name="small", family_name=family, card={}, half=half)
+    return model
+
+
+def same(a: LatentCode, b: LatentCode) -> bool:
+    """Whether two tiles hold the same integers."""
+    hyper = (a.z is None and b.z is None) or np.array_equal(a.z, b.z)
+    return a.quality == b.quality and np.array_equal(a.y, b.y) and hyper
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -51,13 +98,31 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module", params=sorted(name for name in FAMILIES if FAMILIES[name].role == "codec"))
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A small codec and its checkpoint."""
-    return save(request.param, tmp_path_factory.mktemp(request.param))
+    path = tmp_path_factory.mktemp(request.param) / "model.safetensors"
+    return save(request.param, path), path
+
+
+@pytest.fixture(scope="module")
+def codec(saved: tuple[Any, Path]) -> Any:
+    """A small codec, loaded."""
+    return checkpoint.load(saved[1]).module
+
+
+@pytest.fixture(scope="module")
+def x(codec: Any) -> torch.Tensor:
+    """A picture of one tile."""
+    return as_batch(natural_picture(2 * codec.alignment, 3 * codec.alignment))
+
+
+@pytest.fixture(scope="module")
+def latents(codec: Any, x: torch.Tensor) -> torch.Tensor:
+    return codec.analyse(x)
 
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_the_loss_is_finite_and_moves_every_parameter(family, progress, autocast):
-    model = small_model(family)
+    model = started_model(family)
     assert isinstance(model, Model)
     batch = batch_for(model)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -75,6 +140,8 @@ def test_the_loss_is_finite_and_moves_every_parameter(family, progress, autocast
         if parameter.requires_grad:
             assert parameter.grad is not None, f"{key} takes no part"
             assert torch.isfinite(parameter.grad).all(), key
+            if FAMILIES[family].role == "codec":
+                assert (parameter.grad != 0).any(), key
 
 
 def test_the_loss_is_repeatable_from_its_generator(family):
@@ -103,18 +170,15 @@ def test_a_few_steps_lower_the_loss(family):
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if issubclass(FAMILIES[name].load()[0], Initialisable)])
 def test_weights_that_start_from_data_follow_from_the_seed(name):
-    items = (batch_for(small_model(name)) * 255).byte()
-    weights = []
-    for seed in (1, 1):
-        model = small_model(name)
-        model.initialise(ArraySet(items), torch.Generator().manual_seed(seed))
-        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    weights = [torch.cat([p.detach().flatten() for p in started_model(name).parameters()]) for _ in range(2)]
     assert torch.equal(weights[0], weights[1])
     assert torch.isfinite(weights[0]).all()
 
 
-def test_saving_and_loading_is_the_identity(family, tmp_path):
-    model, path = save(family, tmp_path)
+@pytest.mark.parametrize("half", [False, True])
+def test_saving_and_loading_is_the_identity(family, half, tmp_path):
+    path, again = tmp_path / "first", tmp_path / "again"
+    model = save(family, path, half)
     loaded = checkpoint.load(path)
     assert loaded.family == family
     assert loaded.module.config == model.config
@@ -122,51 +186,112 @@ def test_saving_and_loading_is_the_identity(family, tmp_path):
     assert ours.keys() == theirs.keys()
     for key in ours:
         assert torch.equal(ours[key], theirs[key]), key
+    print_ = checkpoint.save(loaded.module, again, name="small", family_name=family, card={}, half=half)
+    assert print_ == loaded.fingerprint
 
 
-def test_a_codec_is_one_and_analyses_alike_when_loaded(saved):
-    model, path = saved
-    loaded = checkpoint.load(path)
-    assert isinstance(loaded.module, TileCodec)
-    x = as_batch(natural_picture(SIDE, SIDE))
+# -- codecs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_codec_is_one_and_analyses_alike_when_loaded(saved, codec, x, latents):
+    model = saved[0]
+    assert isinstance(codec, TileCodec)
     with torch.no_grad():
-        assert torch.equal(model.analyse(x), loaded.module.analyse(x))
+        assert torch.equal(model.analyse(x), latents)
+    for name, tables in model.tables.items():
+        for part in ("frequencies", "lengths", "offsets"):
+            assert np.array_equal(getattr(tables, part), getattr(codec.tables[name], part))
 
 
-@pytest.mark.parametrize("quality", [0, 137, QUALITY_STEPS])
-def test_decoding_inverts_encoding(saved, quality):
-    codec = checkpoint.load(saved[1]).module
-    height = width = 2 * codec.alignment
-    x = as_batch(natural_picture(height, width))
-    y = codec.analyse(x)
-    positions = height // codec.stride, width // codec.stride
-    code = codec.quantise(y, quality)
-    y_shape, z_shape = codec.code_shapes(*positions)
-    assert code.y.shape == y_shape
-    assert (None if code.z is None else code.z.shape) == z_shape
-    assert y.shape == (1, *y_shape)
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_decoding_inverts_encoding(codec, x, latents, quality):
+    positions = tuple(side // codec.stride for side in x.shape[2:])
+    code = codec.quantise(latents, quality)
+    assert (code.y.shape, None if code.z is None else code.z.shape) == codec.code_shapes(*positions)
+    assert latents.shape == (1, *code.y.shape)
     decoded = codec.decode_tile(codec.encode_tile(code), quality, *positions)
-    assert decoded.quality == quality
-    assert np.array_equal(decoded.y, code.y)
-    assert (decoded.z is None) == (code.z is None)
-    if code.z is not None:
-        assert np.array_equal(decoded.z, code.z)
+    assert same(decoded, code)
     y_hat = codec.dequantise(decoded)
     assert torch.equal(y_hat, codec.dequantise(code))
-    assert y_hat.shape == y.shape
+    assert y_hat.shape == latents.shape
     x_hat = codec.synthesise(y_hat, quality)
     assert x_hat.shape == x.shape
     assert torch.isfinite(x_hat).all()
 
 
+@pytest.mark.parametrize("gain", [1e2, 1e4, 1e6, 1e8])
+def test_latents_far_beyond_every_table_still_code(codec, latents, gain):
+    code = codec.quantise(latents * gain, QUALITY_STEPS)
+    assert same(code, codec.decode_tile(codec.encode_tile(code), QUALITY_STEPS, *latents.shape[2:]))
+
+
+@pytest.mark.parametrize("encoder", ARITHMETIC)
+def test_who_encodes_and_who_decodes_makes_no_difference(codec, x, latents, encoder):
+    with torch.no_grad(), ARITHMETIC[encoder]():
+        code = codec.quantise(codec.analyse(x), 420)
+        data = codec.encode_tile(code)
+    for decoder in ARITHMETIC.values():
+        with torch.no_grad(), decoder():
+            assert same(code, codec.decode_tile(data, 420, *latents.shape[2:]))
+            assert codec.encode_tile(code) == data
+
+
+def test_other_arithmetic_moves_pixels_only_a_little(codec, latents):
+    code = codec.quantise(latents, 500)
+    pictures = []
+    for setting in ARITHMETIC.values():
+        with torch.no_grad(), setting():
+            pictures.append(codec.synthesise(codec.dequantise(code), 500))
+    for other in pictures[1:]:
+        assert (other - pictures[0]).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_bytes_are_what_the_tables_say(codec, latents, quality):
+    code = codec.quantise(latents, quality)
+    ideal = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in codec.symbol_planes(code))
+    actual = 8 * len(codec.encode_tile(code))
+    # The coder begins with an empty state, so its first symbol can cost up to log2(TOTAL) bits less.
+    assert ideal - math.log2(TOTAL) <= actual < 1.005 * ideal + 64
+
+
+def test_damaged_tiles_decode_to_something_or_raise(codec, latents):
+    data = codec.encode_tile(codec.quantise(latents, 300))
+    positions = latents.shape[2:]
+    for wrong in (data[:-1], data + b"\1\0\0\0" * 40):
+        with pytest.raises(BitstreamError):
+            codec.decode_tile(wrong, 300, *positions)
+    rng = np.random.default_rng(0)
+    for trial in range(40):
+        damaged = bytearray(data)
+        if trial % 2:
+            damaged[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        else:
+            damaged = damaged[: 4 * int(rng.integers(len(data) // 4))]
+        try:
+            code = codec.decode_tile(bytes(damaged), 300, *positions)
+        except BitstreamError:
+            continue
+        assert code.y.shape == codec.code_shapes(*positions)[0]
+        assert torch.isfinite(codec.dequantise(code)).all()
+
+
+def test_a_tile_of_the_wrong_size_or_quality_is_noticed_or_harmless(codec, latents):
+    data = codec.encode_tile(codec.quantise(latents, 300))
+    for height, width, quality in ((4, 4, 300), (8, 16, 300), (*latents.shape[2:], 900)):
+        try:
+            code = codec.decode_tile(data, quality, height, width)
+        except BitstreamError:
+            continue
+        assert code.y.shape == codec.code_shapes(height, width)[0]
+
+
 @pytest.mark.parametrize("quality", [0, 333, QUALITY_STEPS])
-def test_the_quantiser_with_hard_rounding_is_quantising_and_its_inverse(saved, quality):
-    codec = checkpoint.load(saved[1]).module
-    y = codec.analyse(as_batch(natural_picture(2 * codec.alignment, 2 * codec.alignment)))
-    code = codec.quantise(y, quality)
+def test_the_quantiser_with_hard_rounding_is_quantising_and_its_inverse(codec, latents, quality):
+    code = codec.quantise(latents, quality)
     indices = codec.table_indices(code)
     assert indices.shape == code.y.shape
-    scaled = codec.scaled(y, quality).requires_grad_()
+    scaled = codec.scaled(latents, quality).requires_grad_()
     y_hat, residual = codec.quantiser(code.z, indices, quality)(scaled, round_half_up)
     assert np.array_equal(residual[0].detach().numpy(), code.y)
     torch.testing.assert_close(y_hat, codec.dequantise(code))
@@ -175,7 +300,18 @@ def test_the_quantiser_with_hard_rounding_is_quantising_and_its_inverse(saved, q
     assert codec.distortion_weight(quality) > 0
 
 
-def test_shapes_and_margins_are_sound(saved):
-    codec = checkpoint.load(saved[1]).module
+@torch.no_grad()
+def test_context_is_all_that_a_window_needs(codec):
     assert codec.alignment % codec.stride == 0
-    assert codec.context >= 0
+    stride, margin = codec.stride, codec.context
+    start, stop, positions = margin + 3, margin + 7, 2 * margin + 12
+    picture = as_batch(natural_picture(stride * positions, stride * positions))
+    everything = codec.analyse(picture)
+    seen = slice(stride * (start - margin), stride * (stop + margin))
+    window = codec.analyse(picture[:, :, seen, stride * (start - margin) :])
+    inner = slice(margin, margin + stop - start)
+    torch.testing.assert_close(window[:, :, inner, margin:], everything[:, :, start:stop, start:], rtol=1e-4, atol=1e-4)
+    y = torch.randn(everything.shape, generator=torch.Generator().manual_seed(0))
+    rows = codec.synthesise(y[:, :, start - margin : stop + margin], 500)
+    expected = codec.synthesise(y, 500)[:, :, stride * start : stride * stop]
+    torch.testing.assert_close(rows[:, :, stride * margin : -stride * margin], expected, rtol=1e-4, atol=1e-4)
