@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +164,25 @@ def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
         model.prove_exact()
     model.eval().requires_grad_(False).to(device)
     return FrozenModel(header["name"], header["family"], found, model, header["card"])
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """A model's golden digests, in hexadecimal. found: what its integer path gives; recorded: when it was saved."""
+
+    name: str
+    found: str
+    recorded: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether the integers are those recorded."""
+        return self.found == self.recorded
+
+
+def check_golden(path: Path, device: str | torch.device = "cpu") -> GoldenCheck:
+    """Compute a model's golden digest on a device. Raises CheckpointError as `load`, and for one that codes nothing."""
+    frozen = load(path, device)
+    if "golden" not in frozen.metadata:
+        raise CheckpointError(f"{frozen.name} ({frozen.family}) codes no pictures: it has no exactness to test")
+    return GoldenCheck(frozen.name, golden_digest(frozen.module), frozen.metadata["golden"])

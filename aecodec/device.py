@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Which devices there are, and which to compute on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} is not available here ({str(error).splitlines()[0]})") from error
     return device
+
+
+def list_devices() -> list[str]:
+    """Names of the processor and of every accelerator here, as `pick_device` takes them."""
+    accelerators = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu", *accelerators, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -14,6 +14,7 @@ from aecodec.coding import tables as tables_module
 from aecodec.contracts import CheckpointError, FrozenModel, OutputError
 from aecodec.entropy import hyper_prior, scale_mixture, scale_net
 from aecodec.models.exact_hyperprior import ExactHyperprior
+from aecodec.zoo.registry import find_model
 
 
 def save(model: torch.nn.Module, path: Path, **changes) -> bytes:
@@ -186,3 +187,12 @@ def test_a_model_unfit_for_exact_coding_is_not_written(tmp_path):
 def test_a_folder_in_the_way_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
         save(small_flagship(initialised=False), tmp_path)
+
+
+def test_the_golden_digest_is_compared_with_the_recorded_one(tmp_path, model_file, monkeypatch):
+    check = checkpoint.check_golden(model_file)
+    assert (check.name, check.exact, check.found) == ("small", True, check.recorded)
+    monkeypatch.setattr(checkpoint, "golden_digest", lambda module: "other integers")
+    assert not checkpoint.check_golden(model_file).exact
+    with pytest.raises(CheckpointError, match="codes no pictures"):
+        checkpoint.check_golden(find_model("vae-digits"))

@@ -5,13 +5,15 @@ import pytest
 import torch
 from conftest import natural_picture
 
+from aecodec.checkpoint import check_golden
 from aecodec.codec.codec import Codec
-from aecodec.codec.selftest import check_devices
 from aecodec.coding import container
 from aecodec.data.images import Picture
+from aecodec.device import list_devices
 from aecodec.metrics.psnr import psnr
 from aecodec.train.config import resolve
 from aecodec.train.loop import fit
+from aecodec.zoo.registry import find_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -39,10 +41,10 @@ def test_float32_pixels_differ_by_at_most_one_level_between_devices():
     assert np.abs(cpu.pixels.astype(int) - cuda.pixels).max() <= 1
 
 
-def test_the_self_test_passes_on_every_device():
-    checks = check_devices()
-    assert {check["device"].split(":")[0] for check in checks} >= {"cpu", "cuda"}
-    assert all(check["exact"] for check in checks)
+def test_the_model_is_exact_on_every_device():
+    devices = list_devices()
+    assert {device.split(":")[0] for device in devices} >= {"cpu", "cuda"}
+    assert all(check_golden(find_model(), device).exact for device in devices)
 
 
 def test_training_runs_on_the_device(tmp_path, photo_folder):

@@ -38,7 +38,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "train": {"checkpoint", "models", "coding", "data", "device", "contracts"},
         "search": {"index", "coding", "data", "contracts"},
     },
-    {"codec": {"engine", "hasher", "checkpoint", "coding", "data", "metrics", "zoo", "parallel", "contracts"}},
+    {"codec": {"engine", "hasher", "coding", "data", "metrics", "zoo", "parallel", "contracts"}},
     {"pillow": {"codec", "coding", "data", "contracts"}, "bench": {"codec", "metrics", "data", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}

@@ -25,7 +25,7 @@ IMPORTED = (
     "aecodec.bench.runs",
     "aecodec.codec.files",
     "aecodec.search.building",
-    "aecodec.tasks.pictures",
+    "aecodec.tasks.restore",
     "aecodec.train.loop",
 )
 #: A program that hands its arguments, folder, environment and standard streams over, and takes the exit code.

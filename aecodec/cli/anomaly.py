@@ -25,12 +25,11 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
     """Fit the threshold of MODEL to NORMAL: a folder of pictures or FILE.npz[:KEY], best not those trained on."""
     from ..contracts import Autoencoder
     from ..tasks import anomaly as task
-    from ..tasks.detectors import read_items, write_detector
     from ..tasks.loading import load_for
 
     frozen, net = load_for("anomaly detection", Autoencoder, model)
-    detector = task.fit(net, read_items(net, normal), false_alarms, score)
-    write_detector(detector, frozen, output, overwrite=force)
+    detector = task.fit(net, task.read_items(net, normal), false_alarms, score)
+    task.write_detector(detector, frozen, output, overwrite=force)
     click.echo(f"{output}: threshold {detector.threshold:.6g} from {detector.normal_items} normal items")
 
 
@@ -54,8 +53,7 @@ def score(
     from ..data.files import make_folder
     from ..data.folders import list_photos
     from ..data.images import Picture, write_picture
-    from ..tasks.anomaly import scores
-    from ..tasks.detectors import heat_picture, read_detector, read_item, read_label_file
+    from ..tasks.anomaly import heat_picture, read_detector, read_item, read_label_file, scores
     from ..tasks.loading import load_for
     from ..zoo.registry import find_fingerprint
 

@@ -42,7 +42,7 @@ def restore(
     from ..contracts import Restorer
     from ..device import pick_device
     from ..tasks.loading import load_for
-    from ..tasks.restore import corruption_of
+    from ..tasks.restore import box_mask, corruption_of, read_mask, restore_picture
 
     corruption_of(task)
     if (mask is not None or box is not None) != (task == "inpaint") or (mask is not None and box is not None):
@@ -54,7 +54,6 @@ def restore(
         _, net = load_for("restoration", Restorer, model or DEFAULT_SPEECH, place)
         return _recording(net, source, target, force)
     from ..data.images import read_picture, write_picture
-    from ..tasks.pictures import box_mask, read_mask, restore_picture
 
     _, net = load_for("restoration", Restorer, model or DEFAULT_RESTORER, place)
     picture = read_picture(source)

@@ -28,9 +28,9 @@ def sample(model: str | None, output: Path, count: int, kind: str, data: str | N
     from ..contracts import Variational
     from ..data.images import Picture, write_picture
     from ..tasks import generate
-    from ..tasks.detectors import read_items
+    from ..tasks.anomaly import read_items
     from ..tasks.loading import load_for
-    from ..tasks.pictures import to_pixels
+    from ..tasks.restore import to_pixels
     from ..zoo.registry import DEFAULT_GENERATOR
 
     _, vae = load_for("sampling", Variational, model or DEFAULT_GENERATOR)

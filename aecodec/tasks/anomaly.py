@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
-from ..contracts import Autoencoder, UsageError, Variational
+from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError, Variational
+from ..data.arrays import as_float, holds_arrays, read_array
+from ..data.files import write_atomic
+from ..data.resized import read_folder, read_view, view_of
 from ..metrics.detection import threshold_for
 
+FORMAT = "aecodec-detector-1"
 #: How an item is scored: its squared error, or minus its ELBO in nats.
 SCORES = ("error", "surprise")
+#: Classes of a label file.
+NORMAL, ANOMALOUS = "normal", "anomalous"
 _BATCH = 256
 
 
@@ -68,3 +79,62 @@ def fit(model: Autoencoder, normal: torch.Tensor, false_alarm_rate: float = 0.05
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Detector(threshold, score, false_alarm_rate, len(normal))
+
+
+def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
+    """A folder of pictures, in the view that the model takes, or an array of an .npz -> (N, *shape) float32."""
+    if holds_arrays(source):
+        return as_float(torch.from_numpy(read_array(source)))
+    view, side = view_of(tuple(model.shape))
+    return as_float(torch.from_numpy(read_folder(Path(source), side, view)))
+
+
+def read_item(model: Autoencoder, path: Path) -> torch.Tensor:
+    """One picture file -> (1, *shape) float32."""
+    view, side = view_of(tuple(model.shape))
+    return as_float(torch.from_numpy(read_view(path, side, view))[None])
+
+
+def write_detector(detector: Detector, model: FrozenModel, path: Path, *, overwrite: bool) -> None:
+    """A small JSON file. Raises OutputError."""
+    record = {"format": FORMAT, "model": model.name, "fingerprint": model.fingerprint.hex(), **asdict(detector)}
+    write_atomic(path, (json.dumps(record, indent=1) + "\n").encode(), overwrite=overwrite)
+
+
+def read_detector(path: Path) -> tuple[Detector, bytes, str]:
+    """The detector, and the fingerprint and name of its model. Raises CheckpointError."""
+    try:
+        record = json.loads(path.read_text())
+        if record.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: expected a detector of format {FORMAT}, found {record.get('format')!r}")
+        detector = Detector(**{field.name: record[field.name] for field in fields(Detector)})
+        return detector, bytes.fromhex(record["fingerprint"]), record["model"]
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such detector") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a detector ({error})") from error
+
+
+def read_label_file(path: Path) -> dict[str, bool]:
+    """CSV lines of file name and class -> name -> whether it is anomalous. Raises UsageError for unknown classes."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not a readable CSV file ({error})") from error
+    labels = {}
+    for row in rows:
+        if len(row) != 2 or row[1] not in (NORMAL, ANOMALOUS):
+            raise UsageError(f"{path}: expected lines FILE,{NORMAL} or FILE,{ANOMALOUS}, found {','.join(row)!r}")
+        labels[row[0]] = row[1] == ANOMALOUS
+    return labels
+
+
+def heat_picture(model: Autoencoder, item: torch.Tensor, path: Path, side: int = 128) -> np.ndarray:
+    """The picture in grey beside the same under its error, red where the model fails -> (side, 2 side, 3) uint8."""
+    error = heat_map(model, item)[:, None]
+    error = F.interpolate((error / error.max().clamp_min(1e-9)).sqrt(), size=(side, side), mode="bilinear")[0, 0]
+    grey = as_float(torch.from_numpy(read_view(path, side, "grey")))[0]
+    heat = torch.stack([torch.maximum(grey, error), grey * (1 - error), grey * (1 - error)])
+    pair = torch.cat([grey.expand(3, -1, -1), heat], dim=2)
+    return (pair.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

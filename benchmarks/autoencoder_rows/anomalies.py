@@ -11,10 +11,9 @@ from aecodec.data.arrays import as_float
 from aecodec.data.folders import list_photos
 from aecodec.data.resized import read_folder, read_items
 from aecodec.metrics.detection import auroc, average_precision, roc_curve
-from aecodec.tasks.anomaly import fit, scores
-from aecodec.tasks.detectors import heat_picture
+from aecodec.tasks.anomaly import fit, heat_picture, scores
 from aecodec.tasks.generate import sheet
-from aecodec.tasks.pictures import to_batch
+from aecodec.tasks.restore import to_batch
 
 from .running import Bench, Record, digits, write_png
 

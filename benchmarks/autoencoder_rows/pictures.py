@@ -15,8 +15,7 @@ from aecodec.device import has_bfloat16
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.luma import LUMA
 from aecodec.tasks.generate import sheet
-from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
-from aecodec.tasks.restore import restore
+from aecodec.tasks.restore import restore, restore_pixels, to_batch, to_pixels
 
 from .running import Bench, Record, write_png
 

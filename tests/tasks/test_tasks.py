@@ -15,8 +15,7 @@ from PIL import Image
 from aecodec import checkpoint
 from aecodec.contracts import UnknownName, UsageError
 from aecodec.tasks import anomaly, generate, transfer
-from aecodec.tasks.pictures import box_mask, read_mask, restore_pixels
-from aecodec.tasks.restore import estimate_sigma, restore
+from aecodec.tasks.restore import box_mask, estimate_sigma, read_mask, restore, restore_pixels
 
 
 @pytest.fixture(scope="module")

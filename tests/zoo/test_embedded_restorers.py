@@ -14,7 +14,7 @@ from aecodec.data.speech import mix, read_wav
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.corruptions import double, fill_smoothly, halve
 from aecodec.nn.luma import LUMA
-from aecodec.tasks.pictures import restore_pixels, to_batch, to_pixels
+from aecodec.tasks.restore import restore_pixels, to_batch, to_pixels
 from aecodec.tasks.speech import denoise_speech
 from aecodec.zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH, find_model
 
