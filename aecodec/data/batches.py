@@ -86,7 +86,7 @@ def _reader(data: str | Path, plan: CropPlan) -> Callable[[str | Path], np.ndarr
 def open_batches(
     data: str | Path, device: torch.device, plan: CropPlan, evaluation: str | Path | None = None
 ) -> BatchSource:
-    """A source of batches: a folder of pictures, a pack of them, an array of an .npz, an .npz of segmented shapes, or
+    """A source of batches: a folder of pictures, an array of an .npz, an .npz of segmented shapes, or
     SPEECH.npz+NOISE.npz. Raises ImageReadError for what cannot be read, UsageError for what the source does not know:
     a class where there are none, an evaluation source where speakers and noises are held out instead.
 

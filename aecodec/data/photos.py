@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ..contracts import ImageReadError
-from .files import atomic_file
+from .arrays import KEYS
 from .folders import list_photos
 from .images import read_picture
-
-_PARTS = ("pixels", "offsets", "heights", "widths", "names")
-#: Names under which a pack file keeps the pictures set aside for evaluation.
-_HELD = "held_"
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -95,55 +88,6 @@ class PhotoPack:
         start, h, w = int(self.offsets[index]), int(self.heights[index]), int(self.widths[index])
         return self.pixels[start : start + 3 * h * w].view(h, w, 3)
 
-    def at_least(self, smallest: int) -> PhotoPack:
-        """The pictures with both sides of at least ``smallest`` pixels. Raises ImageReadError if there is none."""
-        if self.smallest >= smallest:
-            return self
-        keep = torch.nonzero(torch.minimum(self.heights, self.widths) >= smallest)[:, 0]
-        if not len(keep):
-            raise ImageReadError(f"no picture of the pack has both sides of at least {smallest} pixels")
-        names = tuple(self.names[i] for i in keep.tolist())
-        return PhotoPack(self.pixels, self.offsets[keep], self.heights[keep], self.widths[keep], names)
-
-    def _arrays(self) -> dict[str, Any]:
-        tensors = (self.pixels, self.offsets, self.heights, self.widths)
-        return dict(zip(_PARTS, [*(t.cpu().numpy() for t in tensors), np.array(self.names)], strict=True))
-
-    def save(self, path: Path, held: PhotoPack | None = None) -> None:
-        """Write an .npz, to be sent to a machine that has no pictures. held: pictures for evaluation, kept apart."""
-        arrays = self._arrays()
-        if held is not None:
-            arrays.update({_HELD + key: value for key, value in held._arrays().items()})
-        with atomic_file(path, overwrite=True) as file:
-            np.savez(file, **arrays)
-
-    @classmethod
-    def load(cls, path: Path, device: torch.device) -> PhotoPack:
-        """The training pictures of a file written by `save`. Raises ImageReadError if it is none."""
-        return cls._read(path, device, "")
-
-    @classmethod
-    def load_held(cls, path: Path, device: torch.device) -> PhotoPack | None:
-        """The pictures that `save` kept apart in the file, if any. Raises ImageReadError."""
-        with _npz(path) as pack:
-            if _HELD + _PARTS[0] not in pack:
-                return None
-        return cls._read(path, device, _HELD)
-
-    @classmethod
-    def _read(cls, path: Path, device: torch.device, prefix: str) -> PhotoPack:
-        try:
-            with _npz(path) as pack:
-                arrays = [pack[prefix + key] for key in _PARTS]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ImageReadError(f"{path}: not a pack of photographs ({error})") from error
-        pixels, offsets, heights, widths, names = arrays
-        sound = pixels.dtype == np.uint8 and len({a.shape for a in arrays[1:]}) == 1 and len(names) > 0
-        if not sound or offsets.min() < 0 or (offsets + 3 * heights * widths).max() > pixels.size:
-            raise ImageReadError(f"{path}: not a pack of photographs (its tables do not fit its pixels)")
-        first, second, third, fourth = (torch.from_numpy(a).to(device) for a in (pixels, offsets, heights, widths))
-        return cls(first, second, third, fourth, tuple(names.tolist()))
-
     def crops(self, count: int, size: int, rng: torch.Generator, downscale: float = 1.0) -> torch.Tensor:
         """Random crops, flipped and transposed at random -> (count, 3, size, size) float32 in [0, 1].
 
@@ -173,29 +117,16 @@ class PhotoPack:
         return batch.contiguous(memory_format=torch.channels_last)
 
 
-def _npz(path: Path) -> np.lib.npyio.NpzFile:
-    """An .npz, opened. Raises ImageReadError for anything else."""
-    try:
-        pack = np.load(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ImageReadError(f"{path}: not a pack of photographs ({error})") from error
-    if not isinstance(pack, np.lib.npyio.NpzFile):
-        raise ImageReadError(f"{path}: not a pack of photographs (one bare array)")
-    return pack
-
-
 def open_photos(source: Path, device: torch.device, hold_out: int, smallest: int) -> tuple[PhotoPack, PhotoPack | None]:
-    """A folder or a pack file -> the training pictures and those held out for evaluation (None: none).
+    """A folder -> the training pictures and those held out for evaluation (None: none).
 
-    Of a folder, the ``hold_out`` files whose names have the smallest SHA-256 are kept aside, so that the
-    choice does not depend on order or on other files. A pack file carries the choice made when it was written.
-    Raises ImageReadError.
+    The ``hold_out`` files whose names have the smallest SHA-256 are kept aside, so that the choice does not depend on
+    order or on other files. smallest: side in pixels that pictures must have. Raises ImageReadError.
     """
-    if source.is_file():
-        held = PhotoPack.load_held(source, device) if hold_out else None
-        return PhotoPack.load(source, device).at_least(smallest), held
+    if not source.exists():
+        raise ImageReadError(f"{source}: no such folder")
     if not source.is_dir():
-        raise ImageReadError(f"{source}: no such folder or pack")
+        raise ImageReadError(f"{source}: neither a folder of pictures nor an .npz of items ({', '.join(KEYS)})")
     paths = list_photos(source)
     kept_aside = choose_held(paths, hold_out)
     try:

@@ -81,7 +81,7 @@ def fit(
 ) -> Outcome:
     """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
 
-    data: a folder of pictures, a pack of them, or an array of an .npz (``FILE.npz:KEY``), or a source
+    data: a folder of pictures, an array of an .npz (``FILE.npz:KEY``), or a source
     that is open. evaluation: another one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a
     state file to continue from. weights: a checkpoint to begin from, where there is no state to continue.
     new_schedule: begin warm-up, plateau and decay anew where the state stands, for stretches that each end annealed.
