@@ -62,7 +62,10 @@ def warm_commands() -> Iterator[WarmCommands]:
     """A process that answers until the block is left."""
     with tempfile.TemporaryDirectory(prefix="aec") as folder:
         address = f"{folder}/socket"
-        with subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE) as process:
+        # On small pictures a pool of threads only waits, the more so where the tests share the cores.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        command = [sys.executable, __file__, address]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout is not None
                 assert process.stdout.readline(), "the process that answers commands has not started"
