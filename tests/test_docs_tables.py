@@ -1,4 +1,4 @@
-"""The tables of the pages are the measured ones: every row stands in the result file that its table names."""
+"""The tables of the pages and cards are the measured ones: every row stands in the result file that its table names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pages import Table, pages, rows_of
+from pages import Page, Table, pages, rows_of
 from places import ROOT
 
-PAGES = pages()
+CARDS = [Page(path) for path in sorted((ROOT / "aecodec" / "zoo").glob("*.md"))]
+PAGES = [*pages(), *CARDS]
 TABLES = [(page, table) for page in PAGES for table in page.tables]
 Rows = list[list[str]]
 
