@@ -23,10 +23,6 @@ from aecodec.data.arrays import ArraySet
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# Laws hold on a machine under any load: no example has a deadline, and none is drawn too slowly.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
-
 FLAGSHIP = "exact-hyperprior"
 WITHOUT_COMPRESSAI = "compressai is an extra of its own: it needs NumPy 1, and so Python 3.12 or older"
 SMALL = {
