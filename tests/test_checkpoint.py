@@ -34,22 +34,16 @@ def same_codec(a: FrozenModel, b: FrozenModel) -> bool:
     return a.fingerprint == b.fingerprint and a.module.config == b.module.config and tensors and tables
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path):
-    model = small_flagship()
+def test_a_loaded_model_has_its_name_its_card_and_is_ready_for_use(tmp_path):
+    """Its weights and tables: tests/models/test_contracts.py."""
     path = tmp_path / "model.safetensors"
-    fingerprint = save(model, path, card={"steps": 7, "note": "ü"})
+    fingerprint = save(small_flagship(), path, card={"steps": 7, "note": "ü"})
     loaded = checkpoint.load(path)
     assert (loaded.name, loaded.family, loaded.fingerprint) == ("small", FLAGSHIP, fingerprint)
     assert loaded.metadata["steps"] == 7
     assert loaded.metadata["note"] == "ü"
-    assert loaded.module.config == model.config
     assert not loaded.module.training
     assert not any(p.requires_grad for p in loaded.module.parameters())
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, loaded.module.state_dict()[key]), key
-    for key, tables in model.tables.items():
-        assert np.array_equal(tables.frequencies, loaded.module.tables[key].frequencies)
-        assert tables.escape == loaded.module.tables[key].escape
 
 
 def test_saving_is_repeatable(tmp_path):

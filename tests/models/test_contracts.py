@@ -201,6 +201,7 @@ def test_a_codec_is_one_and_analyses_alike_when_loaded(saved, codec, x, latents)
     for name, tables in model.tables.items():
         for part in ("frequencies", "lengths", "offsets"):
             assert np.array_equal(getattr(tables, part), getattr(codec.tables[name], part))
+        assert tables.escape == codec.tables[name].escape
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
