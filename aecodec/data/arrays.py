@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,16 +79,32 @@ def split_key(source: str | Path) -> tuple[Path, str | None]:
     return (Path(f"{path}.npz"), key) if mark else (Path(source), None)
 
 
+def array_names(path: str | Path) -> set[str]:
+    """Names of the arrays in an .npz; none for a file that is missing or something else."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {name.removesuffix(".npy") for name in file.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return set()
+
+
+@contextlib.contextmanager
+def open_arrays(path: str | Path, what: str = ".npz") -> Iterator[Any]:
+    """The arrays of an .npz by name. Raises ImageReadError, naming what it should be, for what cannot be read."""
+    try:
+        pack = np.load(path)
+        if not isinstance(pack, np.lib.npyio.NpzFile):
+            raise ImageReadError(f"{path}: not a readable {what} (one bare array)")
+        with pack:
+            yield pack
+    except (OSError, LookupError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageReadError(f"{path}: not a readable {what} ({error})") from error
+
+
 def holds_arrays(source: str | Path) -> bool:
     """Whether the source names an array of an .npz, or an .npz with one of KEYS in it."""
     path, key = split_key(source)
-    if key is not None:
-        return True
-    try:
-        with zipfile.ZipFile(path) as file:
-            return any(f"{known}.npy" in file.namelist() for known in KEYS)
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return key is not None or not array_names(path).isdisjoint(KEYS)
 
 
 def read_array(source: str | Path, only: int | None = None) -> np.ndarray:
@@ -106,26 +125,20 @@ def read_array(source: str | Path, only: int | None = None) -> np.ndarray:
 def read_labels(source: str | Path) -> np.ndarray:
     """The classes of an array's items, (N,) int64: ``y_train`` beside ``x_train``. Raises ImageReadError."""
     path, key = split_key(source)
-    try:
-        with np.load(path) as pack:
-            name = "y_" + (key or KEYS[0]).removeprefix("x_")
-            if name not in pack.files:
-                raise ImageReadError(f"{path}: no labels {name}; it holds {', '.join(pack.files)}")
-            return pack[name].astype(np.int64)
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageReadError(f"{path}: not a readable .npz ({error})") from error
+    with open_arrays(path) as pack:
+        name = "y_" + (key or KEYS[0]).removeprefix("x_")
+        if name not in pack.files:
+            raise ImageReadError(f"{path}: no labels {name}; it holds {', '.join(pack.files)}")
+        return np.asarray(pack[name], np.int64)
 
 
 def _read_array(source: str | Path) -> np.ndarray:
     path, key = split_key(source)
-    try:
-        with np.load(path) as pack:
-            key = key or next((known for known in KEYS if known in pack.files), None)
-            if key not in pack.files:
-                raise ImageReadError(f"{path}: holds {', '.join(pack.files)}; name one as {path.name}:KEY")
-            array = pack[key]
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageReadError(f"{path}: not a readable .npz ({error})") from error
+    with open_arrays(path) as pack:
+        key = key or next((known for known in KEYS if known in pack.files), None)
+        if key not in pack.files:
+            raise ImageReadError(f"{path}: holds {', '.join(pack.files)}; name one as {path.name}:KEY")
+        array: np.ndarray = pack[key]
     if not len(array) or array.ndim < 2:
         raise ImageReadError(f"{path}: {key} of shape {array.shape} holds no items")
     if np.issubdtype(array.dtype, np.floating):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ..contracts import ImageReadError
+from .arrays import array_names, open_arrays
 
 #: Voxels along each side, and part labels besides 0 (empty); further parts share the last label.
 SIDE = 16
@@ -17,20 +16,13 @@ PARTS = 8
 
 def holds_shapes(source: str | Path) -> bool:
     """Whether the source is an .npz with arrays ``points`` and ``segment``."""
-    try:
-        with zipfile.ZipFile(source) as file:
-            return {"points.npy", "segment.npy"} <= set(file.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return {"points", "segment"} <= array_names(source)
 
 
 def read_shapes(source: str | Path) -> np.ndarray:
     """``points`` (N, P, 3) and ``segment`` (N, P) -> (N, SIDE, SIDE, SIDE) uint8 labels. Raises ImageReadError."""
-    try:
-        with np.load(source) as pack:
-            points, segment = pack["points"].astype(np.float64), pack["segment"].astype(np.int64)
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageReadError(f"{source}: not a readable file of shapes ({error})") from error
+    with open_arrays(source, "file of shapes") as pack:
+        points, segment = pack["points"].astype(np.float64), pack["segment"].astype(np.int64)
     if points.ndim != 3 or points.shape[2] != 3 or segment.shape != points.shape[:2] or not len(points):
         raise ImageReadError(f"{source}: points {points.shape} and segment {segment.shape} do not fit each other")
     return np.stack([voxelise(upright(p), ordered_parts(p, s)) for p, s in zip(points, segment, strict=True)])

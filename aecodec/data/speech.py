@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import wave
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 
 from ..contracts import ImageReadError, UsageError
+from .arrays import open_arrays
 from .files import write_atomic
 
 #: Samples per second that the speech models know.
@@ -118,13 +117,10 @@ class Clips:
 
 def read_clips(path: Path) -> Clips:
     """``audio`` int16, ``offsets``, ``sample_rate``, perhaps ``speaker``. Raises ImageReadError, UsageError."""
-    try:
-        with np.load(path) as pack:
-            audio, offsets = pack["audio"], pack["offsets"].astype(np.int64)
-            rate = int(pack["sample_rate"][0])
-            speaker = pack["speaker"].astype(np.int64) if "speaker" in pack.files else None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageReadError(f"{path}: not a readable file of recordings ({error})") from error
+    with open_arrays(path, "file of recordings") as pack:
+        audio, offsets = pack["audio"], pack["offsets"].astype(np.int64)
+        rate = int(pack["sample_rate"][0])
+        speaker = pack["speaker"].astype(np.int64) if "speaker" in pack.files else None
     if rate != RATE:
         raise UsageError(f"{path}: recorded at {rate} Hz, expected {RATE}")
     if audio.dtype != np.int16 or offsets.ndim != 1 or len(offsets) < 2 or offsets[-1] > len(audio):

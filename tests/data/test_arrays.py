@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -75,10 +77,13 @@ def test_what_is_no_item_is_refused(digits, source, message):
         read_array(f"{digits}{source}")
 
 
-def test_a_damaged_file_is_refused(digits):
-    digits.write_bytes(digits.read_bytes()[:100])
-    with pytest.raises(ImageReadError, match="not a readable"):
-        read_array(f"{digits}:x_train")
+def test_a_damaged_file_and_a_bare_array_are_refused(digits):
+    bare = io.BytesIO()
+    np.save(bare, np.zeros(3))
+    for content in (digits.read_bytes()[:100], bare.getvalue()):
+        digits.write_bytes(content)
+        with pytest.raises(ImageReadError, match="not a readable"):
+            read_array(f"{digits}:x_train")
 
 
 def test_late_crops_are_larger_and_fewer(photo_folder):
