@@ -25,10 +25,10 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
     """Fit the threshold of MODEL to NORMAL: a folder of pictures or FILE.npz[:KEY], best not those trained on."""
     from ..contracts import Autoencoder
     from ..tasks import anomaly as task
-    from ..tasks.loading import load_for
+    from ..tasks.loading import load_for, read_items
 
     frozen, net = load_for("anomaly detection", Autoencoder, model)
-    detector = task.fit(net, task.read_items(net, normal), false_alarms, score)
+    detector = task.fit(net, read_items(net, normal), false_alarms, score)
     task.write_detector(detector, frozen, output, overwrite=force)
     click.echo(f"{output}: threshold {detector.threshold:.6g} from {detector.normal_items} normal items")
 
@@ -53,8 +53,8 @@ def score(
     from ..data.files import make_folder
     from ..data.folders import list_photos
     from ..data.images import Picture, write_picture
-    from ..tasks.anomaly import heat_picture, read_detector, read_item, read_label_file, scores
-    from ..tasks.loading import load_for
+    from ..tasks.anomaly import heat_picture, read_detector, read_label_file, scores
+    from ..tasks.loading import load_for, read_item
     from ..zoo.registry import find_fingerprint
 
     kept, fingerprint, name = read_detector(detector)

@@ -28,8 +28,7 @@ def sample(model: str | None, output: Path, count: int, kind: str, data: str | N
     from ..contracts import Variational
     from ..data.images import Picture, write_picture
     from ..tasks import generate
-    from ..tasks.anomaly import read_items
-    from ..tasks.loading import load_for
+    from ..tasks.loading import load_for, read_items
     from ..tasks.restore import to_pixels
     from ..zoo.registry import DEFAULT_GENERATOR
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .pairs import check_pair
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,10 +36,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     zeros before averaging, both as pytorch-msssim does it, whose figures the literature reports.
     Raises ValueError if a dtype is not uint8 or the shapes differ.
     """
-    if a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise ValueError(f"expected two uint8 pictures, found {a.dtype} and {b.dtype}")
-    if a.shape != b.shape or a.ndim not in (2, 3):
-        raise ValueError(f"expected two pictures of one shape (H, W) or (H, W, C), found {a.shape} and {b.shape}")
+    check_pair(a, b)
     if min(a.shape[:2]) < SMALLEST_SIDE:
         return math.nan
     import torch  # here, so that importing the metrics does not load torch

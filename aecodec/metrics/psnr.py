@@ -7,15 +7,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from .pairs import check_pair
+
 PEAK = 255.0
 
 
 def _squared_error(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
     """Two uint8 pictures of one shape -> (sum of squared differences, number of samples), both exact."""
-    if a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise ValueError(f"expected two uint8 pictures, found {a.dtype} and {b.dtype}")
-    if a.shape != b.shape or a.ndim not in (2, 3) or a.size == 0:
-        raise ValueError(f"expected two pictures of one shape (H, W) or (H, W, C), found {a.shape} and {b.shape}")
+    check_pair(a, b)
+    if a.size == 0:
+        raise ValueError(f"expected two pictures of at least one pixel, found {a.shape}")
     difference = a.astype(np.int32) - b.astype(np.int32)
     return int(np.square(difference).sum(dtype=np.int64)), a.size
 

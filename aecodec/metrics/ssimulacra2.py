@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .pairs import check_pair
+
 if TYPE_CHECKING:
     import torch
 
@@ -62,10 +64,9 @@ def ssimulacra2(a: np.ndarray, b: np.ndarray) -> float:
     a, b: (H, W) or (H, W, C) uint8 sRGB in [0, 255], of one shape; grey counts as RGB of equal channels. NaN if a side
     is below 8 pixels. Raises ValueError if a dtype is not uint8 or the shapes differ.
     """
-    if a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise ValueError(f"expected two uint8 pictures, found {a.dtype} and {b.dtype}")
-    if a.shape != b.shape or a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (1, 3)):
-        raise ValueError(f"expected two pictures of one shape (H, W) or (H, W, 3), found {a.shape} and {b.shape}")
+    check_pair(a, b)
+    if a.ndim == 3 and a.shape[2] not in (1, 3):
+        raise ValueError(f"expected two pictures of 1 or 3 channels, found {a.shape}")
     if min(a.shape[:2]) < SMALLEST_SIDE:
         return float("nan")
     import torch  # here, so that importing the metrics does not load torch

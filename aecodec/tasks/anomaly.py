@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError, Variational
-from ..data.arrays import as_float, holds_arrays, read_array
+from ..data.arrays import as_float
 from ..data.files import write_atomic
-from ..data.resized import read_folder, read_view, view_of
+from ..data.resized import read_view
 from ..metrics.detection import threshold_for
+from .loading import check_items
 
 FORMAT = "aecodec-detector-1"
 #: How an item is scored: its squared error, or minus its ELBO in nats.
@@ -34,12 +35,6 @@ class Detector:
     score: str
     false_alarm_rate: float
     normal_items: int
-
-
-def check_items(model: Autoencoder, x: torch.Tensor) -> None:
-    """Raises UsageError unless x is (N, *shape) of the model."""
-    if tuple(x.shape[1:]) != tuple(model.shape):
-        raise UsageError(f"the model is for items of shape {tuple(model.shape)}, found {tuple(x.shape[1:])}")
 
 
 @torch.no_grad()
@@ -79,20 +74,6 @@ def fit(model: Autoencoder, normal: torch.Tensor, false_alarm_rate: float = 0.05
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Detector(threshold, score, false_alarm_rate, len(normal))
-
-
-def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
-    """A folder of pictures, in the view that the model takes, or an array of an .npz -> (N, *shape) float32."""
-    if holds_arrays(source):
-        return as_float(torch.from_numpy(read_array(source)))
-    view, side = view_of(tuple(model.shape))
-    return as_float(torch.from_numpy(read_folder(Path(source), side, view)))
-
-
-def read_item(model: Autoencoder, path: Path) -> torch.Tensor:
-    """One picture file -> (1, *shape) float32."""
-    view, side = view_of(tuple(model.shape))
-    return as_float(torch.from_numpy(read_view(path, side, view))[None])
 
 
 def write_detector(detector: Detector, model: FrozenModel, path: Path, *, overwrite: bool) -> None:

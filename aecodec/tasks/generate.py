@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..contracts import Autoencoder, UsageError, Variational
+from .loading import check_items
 
 
 @torch.no_grad()
@@ -24,8 +25,7 @@ def interpolate(model: Autoencoder, first: torch.Tensor, second: torch.Tensor, s
     if steps < 2:
         raise UsageError(f"a way between two items takes at least 2 steps, found {steps}")
     for item in (first, second):
-        if tuple(item.shape) != tuple(model.shape):
-            raise UsageError(f"the model is for items of shape {tuple(model.shape)}, found {tuple(item.shape)}")
+        check_items(model, item[None])
     ends = model.encode(torch.stack([first, second]))
     share = torch.linspace(0.0, 1.0, steps, device=ends.device)[:, None]
     return model.decode(torch.lerp(ends[:1], ends[1:], share))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..contracts import Autoencoder, Featured, UsageError
+from .loading import check_items
 
 _BATCH = 1024
 
@@ -24,8 +25,7 @@ def features_of(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def extract(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """Features of many items, (N, d) float32. Raises UsageError for items of another shape."""
-    if tuple(x.shape[1:]) != tuple(model.shape):
-        raise UsageError(f"the model is for items of shape {tuple(model.shape)}, found {tuple(x.shape[1:])}")
+    check_items(model, x)
     return torch.cat([features_of(model, batch).float() for batch in x.split(_BATCH)])
 
 
