@@ -74,28 +74,20 @@ def warm_commands() -> Iterator[WarmCommands]:
                 process.kill()
 
 
-def serve(address: str) -> tuple[str, list[str]]:
-    """Answer calls for ever. Returns in a fork only, to carry out a call: the program's name and its arguments."""
+def serve(address: str) -> socket.socket:
+    """Answer calls for ever. Returns in a fork only: the connection to a caller, whose call it is to carry out."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
         print("listening", flush=True)
         while True:
             connection, _ = listener.accept()
+            if not os.fork():
+                return connection
+            connection.close()
             with suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
-            if os.fork():
-                connection.close()
-                continue
-            with connection:
-                call = receive(connection)
-                worker = os.fork()
-                if not worker:
-                    return call
-                code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-                connection.sendall(bytes([code % 256]))
-                os._exit(0)
 
 
 def receive(connection: socket.socket) -> tuple[str, list[str]]:
@@ -128,20 +120,21 @@ def carry_out(name: str, arguments: list[str]) -> int:
     return 0
 
 
-def leave(code: int) -> None:
-    """End the process without taking its modules apart, which would copy all of their memory."""
+def answer(connection: socket.socket) -> None:
+    """Carry a call out and tell its exit code, without taking modules apart, which would copy all of their memory."""
+    code = 1
+    try:
+        code = carry_out(*receive(connection))
+    except BaseException:
+        traceback.print_exc()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    connection.sendall(bytes([code]))
     os._exit(code)
 
 
 if __name__ == "__main__":
     for module in IMPORTED:
         import_module(module)
-    call = serve(sys.argv[1])
-    try:
-        leave(carry_out(*call))
-    except BaseException:
-        traceback.print_exc()
-        leave(1)
+    answer(serve(sys.argv[1]))
