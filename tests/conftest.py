@@ -6,34 +6,59 @@ import importlib
 import sys
 import types
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from block_hasher import BlockHasher
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from places import TESTS
 
-from aecodec import checkpoint
 from aecodec.contracts import FrozenModel
-from aecodec.data.arrays import ArraySet
 
 # Laws hold on a machine under any load: no example has a deadline, and none is drawn too slowly.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-FLAGSHIP = "exact-hyperprior"
-WITHOUT_COMPRESSAI = "compressai is an extra of its own: it needs NumPy 1, and so Python 3.12 or older"
-SMALL = {
-    "channels": 16,
-    "latents": 32,
-    "hyper_latents": 8,
-    "analysis_blocks": 1,
-    "synthesis_blocks": 1,
-    "features": 16,
-    "scale_hidden": 8,
-}
+WITHOUT_TORCH = "torch is an extra of its own"
+#: Packages of extras that modules of tests, or what they test, import when they are collected.
+EXTRAS = (
+    "torch",
+    "pydantic",
+    "yaml",
+    "matplotlib",
+    "sklearn",
+    "bjontegaard",
+    "faiss",
+    "numba",
+    "scipy",
+    "threadpoolctl",
+)
+
+
+class _Absent:
+    """An import finder under which a module of tests is skipped, with a reason, that needs what is not installed.
+
+    In place while modules are collected, and not while tests run: there a missing package is an error, as for a user.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name in ABSENT:
+            pytest.skip(f"{name} is not installed", allow_module_level=True)
+
+
+ABSENT = frozenset(name for name in EXTRAS if not find_spec(name))
+
+
+def pytest_collection() -> None:
+    sys.meta_path.insert(0, _Absent)
+
+
+def pytest_collection_finish() -> None:
+    sys.meta_path.remove(_Absent)
 
 
 def natural_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -55,34 +80,17 @@ def natural_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def as_batch(picture: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
-
-
-def small_flagship(seed: int = 0, *, initialised: bool = True) -> torch.nn.Module:
-    """A seeded, untrained model of few channels, its linear transform fitted to one synthetic picture."""
-    torch.manual_seed(seed)
-    model = checkpoint.build(FLAGSHIP, SMALL)
-    if initialised:
-        tiles = natural_picture(512, 512, seed=99).reshape(32, 16, 32, 16, 3).transpose(0, 2, 4, 1, 3)
-        source = ArraySet(torch.from_numpy(tiles.reshape(-1, 3, 16, 16)))
-        model.initialise(source, torch.Generator().manual_seed(seed))
-    return model
-
-
-def skip_without_layers_of(family: str) -> None:
-    """Skip the test if the family is built on compressai and that is not installed."""
-    if family in ("factorized-prior", "mean-scale-hyperprior"):
-        pytest.importorskip("compressai", reason=WITHOUT_COMPRESSAI)
-
-
 @pytest.fixture(autouse=True)
 def _threads_of_the_process() -> Iterator[None]:
     """A law that sets torch's threads, or runs what does, leaves the next one as many as there were.
 
     With more threads than free cores the small tensors of these laws wait for each other most of the time.
     """
+    if not find_spec("torch"):
+        yield
+        return
+    import torch
+
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -105,15 +113,27 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the small flagship."""
+    """A checkpoint of the small flagship with graphs; one that was kept where torch is not installed."""
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    if not find_spec("torch"):
+        path.write_bytes((TESTS / "engine" / "small.safetensors").read_bytes())
+        return path
+    from small_models import FLAGSHIP, small_flagship
+
+    from aecodec import checkpoint
+    from aecodec.engine.graphs import write_graphs
+
     checkpoint.save(small_flagship().eval(), path, name="small", family_name=FLAGSHIP, card={"steps": 0})
+    write_graphs(path)
     return path
 
 
 @pytest.fixture(scope="session")
 def frozen(model_file: Path) -> FrozenModel:
-    """The small flagship, loaded. Laws that change it must load their own."""
+    """The small flagship, loaded by torch. Laws that change it must load their own."""
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    from aecodec import checkpoint
+
     return checkpoint.load(model_file)
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FLAGSHIP, SMALL, small_flagship
+from small_models import FLAGSHIP, SMALL, small_flagship
 
 from aecodec import checkpoint
 from aecodec.coding import tables as tables_module
 from aecodec.contracts import CheckpointError, FrozenModel, OutputError
+from aecodec.engine.opening import check_golden
 from aecodec.entropy import hyper_prior, scale_mixture, scale_net
 from aecodec.models.exact_hyperprior import ExactHyperprior
+from aecodec.zoo import stored
 from aecodec.zoo.registry import find_model
 
 
@@ -69,21 +71,21 @@ def test_half_precision_is_smaller_and_codes_as_itself(tmp_path):
 def test_the_fingerprint_changes_with_every_tensor_and_the_config(model_file):
     loaded = checkpoint.load(model_file)
     config = {"a": 1}
-    tensors = dict(loaded.module.state_dict())
-    seen = {checkpoint.fingerprint(FLAGSHIP, config, tensors)}
+    tensors = {key: value.numpy() for key, value in loaded.module.state_dict().items()}
+    seen = {stored.fingerprint(FLAGSHIP, config, tensors)}
     for key, value in tensors.items():
-        changed = value.clone()
-        flat = changed.view(-1)
+        changed = value.copy()
+        flat = changed.reshape(-1)
         flat[-1] = flat[-1] + 1
-        seen.add(checkpoint.fingerprint(FLAGSHIP, config, {**tensors, key: changed}))
+        seen.add(stored.fingerprint(FLAGSHIP, config, {**tensors, key: changed}))
     key = "analysis.enter.weight"
-    seen.add(checkpoint.fingerprint(FLAGSHIP, config, {**tensors, key: tensors[key].double()}))
-    seen.add(checkpoint.fingerprint(FLAGSHIP, config, {**tensors, key: tensors[key].reshape(-1)}))
-    seen.add(checkpoint.fingerprint(FLAGSHIP, config, {k: v for k, v in tensors.items() if k != key}))
-    seen.add(checkpoint.fingerprint(FLAGSHIP, {"a": 2}, tensors))
-    seen.add(checkpoint.fingerprint("another", config, tensors))
+    seen.add(stored.fingerprint(FLAGSHIP, config, {**tensors, key: tensors[key].astype(np.float64)}))
+    seen.add(stored.fingerprint(FLAGSHIP, config, {**tensors, key: tensors[key].reshape(-1)}))
+    seen.add(stored.fingerprint(FLAGSHIP, config, {k: v for k, v in tensors.items() if k != key}))
+    seen.add(stored.fingerprint(FLAGSHIP, {"a": 2}, tensors))
+    seen.add(stored.fingerprint("another", config, tensors))
     assert len(seen) == len(tensors) + 6
-    assert checkpoint.fingerprint(FLAGSHIP, config, tensors) in seen
+    assert stored.fingerprint(FLAGSHIP, config, tensors) in seen
 
 
 def test_loading_computes_no_table_and_freezes_nothing(model_file, monkeypatch):
@@ -184,9 +186,9 @@ def test_a_folder_in_the_way_is_an_output_error(tmp_path):
 
 
 def test_the_golden_digest_is_compared_with_the_recorded_one(tmp_path, model_file, monkeypatch):
-    check = checkpoint.check_golden(model_file)
+    check = check_golden(model_file)
     assert (check.name, check.exact, check.found) == ("small", True, check.recorded)
-    monkeypatch.setattr(checkpoint, "golden_digest", lambda module: "other integers")
-    assert not checkpoint.check_golden(model_file).exact
+    monkeypatch.setattr("aecodec.engine.opening.golden_digest", lambda coder: "other integers")
+    assert not check_golden(model_file).exact
     with pytest.raises(CheckpointError, match="codes no pictures"):
-        checkpoint.check_golden(find_model("vae-digits"))
+        check_golden(find_model("vae-digits"))

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..coding.rans import ESCAPE_LIMIT
 from ..coding.tables import TableSet, freeze_pmfs
 from ..contracts import MissingDependencyError, Quantiser
+from ..latents.planes import symbol_range
 from ..nn.gdn import forget_constants
 
 #: Quantiles are searched within +-2^15, and a table reaches at most so far to either side of its median:
@@ -99,26 +99,6 @@ def freeze_bottleneck(bottleneck: Any) -> TableSet:
     pmf = density._likelihood(symbols + middle[:, None, None], stop_gradient=True)[0][:, 0].numpy()
     rows = [row[-b - start : a + 1 - start] for row, b, a in zip(pmf, below.tolist(), above.tolist(), strict=True)]
     return freeze_pmfs(rows, offsets=[-b for b in below.tolist()], escape=True)
-
-
-def channel_tables(channels: int, height: int, width: int) -> np.ndarray:
-    """Table indices (channels * height * width,) int32 of a plane whose channels have a table each."""
-    return np.repeat(np.arange(channels, dtype=np.int32), height * width)
-
-
-def symbol_range(indices: np.ndarray, tables: TableSet) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest symbol that tables (with escape) can express, int32, each of the shape of indices."""
-    lowest = tables.offsets[indices] - ESCAPE_LIMIT - 1
-    return lowest, tables.offsets[indices] + tables.lengths[indices] - 1 + ESCAPE_LIMIT
-
-
-def nearest_symbols(values: torch.Tensor, indices: np.ndarray, tables: TableSet) -> np.ndarray:
-    """values: (1, C, H, W) float32 -> (C, H, W) int32: rounded, and clamped to what the tables can express.
-
-    indices: table indices of the (C, H, W) values, any shape that reshapes to theirs; tables: with escape.
-    """
-    rounded = torch.round(values[0].float()).clamp(-(2.0**30), 2.0**30).to(torch.int32).cpu().numpy()
-    return np.clip(rounded, *symbol_range(indices.reshape(rounded.shape), tables)).astype(np.int32)
 
 
 def quantiser_around(centre: torch.Tensor, indices: np.ndarray, tables: TableSet) -> Quantiser:

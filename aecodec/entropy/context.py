@@ -6,33 +6,25 @@ another device shifts a latent by as little and can never desynchronise the entr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..latents.context import STEPS, step_map
 from ..nn.blocks import DepthwiseBlock
-
-STEPS = 4
-#: Phase (row, column) within each 2x2 cell. In step s, channels c with c % 4 == g decode phase (g + s) % 4.
-PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 def step_masks(channels: int, height: int, width: int, device: torch.device | None = None) -> torch.Tensor:
-    """(STEPS, channels, height, width) bool; the four masks partition every latent exactly once.
+    """(STEPS, channels, height, width) bool; the four masks partition every latent exactly once."""
+    steps = torch.from_numpy(step_map(channels, height, width)).to(device)
+    return torch.stack([steps == step for step in range(STEPS)])
 
-    The partition over channel groups and quarter phases is that of DCVC-DC (Li, Li, Lu 2023, fig. 4).
-    """
-    phase = torch.zeros(2, 2, dtype=torch.int64)
-    for number, (row, column) in enumerate(PHASES):
-        phase[row, column] = number
-    rows = torch.arange(height) % 2
-    columns = torch.arange(width) % 2
-    phase_map = phase[rows][:, columns]
-    group = (torch.arange(channels) % STEPS)[:, None, None]
-    step = (phase_map - group) % STEPS
-    return torch.stack([step == s for s in range(STEPS)]).to(device)
+
+def _masks_of(latents: torch.Tensor) -> torch.Tensor:
+    _, channels, height, width = latents.shape
+    return step_masks(channels, height, width, latents.device)
 
 
 class HyperFeatures(nn.Module):
@@ -71,16 +63,20 @@ class MeanContext(nn.Module):
         return self.head[step](self.shared(self.adapt[step](h)))
 
     def reconstruct(
-        self, features: torch.Tensor, unknown: torch.Tensor, residual_of: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        features: torch.Tensor,
+        unknown: torch.Tensor,
+        residual_of: Callable[[torch.Tensor], torch.Tensor],
+        masks: Iterable[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The four steps of a decoder -> (y_hat, residual, mean), each (B, N, H, W) float32.
 
         features: (B, F, H, W); unknown: (B, N, H, W) float32, zeros, of the memory format that is wanted;
         residual_of: means -> the residuals of all latents given them, of which a step takes its own.
+        masks: those of `step_masks`, made here unless given.
         """
-        _, channels, height, width = unknown.shape
         y_hat = residual = mean = unknown
-        for step, mask in enumerate(step_masks(channels, height, width, unknown.device)):
+        for step, mask in enumerate(masks or _masks_of(unknown)):
             mu = self(step, features, y_hat).float()
             r = residual_of(mu)
             y_hat = torch.where(mask, mu + r, y_hat)

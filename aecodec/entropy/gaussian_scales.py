@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..coding.tables import TableSet, freeze_symmetric
-from ..nn.fixed_point import ACTIVATION_FRACTION, FixedSequence
+from ..latents.exact import ACTIVATION_FRACTION, LEVELS, GaussianIndices
+from ..nn.fixed_point import FixedSequence
 from ..nn.gdn import forget_constants
 from ..nn.quantise import round_half_up
 
-LEVELS = 64
 #: Slots of a table beyond its tail, to either side. A slot takes 2^-20 of the mass and codes an outlier in 20
 #: bits where an escape takes 36: with few slots at small scales, outliers would cost more than all the rest.
 MARGIN = 8
@@ -88,15 +87,7 @@ class FixedScales(nn.Module):
         self.medians_q.copy_(round_half_up(medians.flatten().double() * unit))
         self.boundaries_q.copy_(torch.floor(scales[:-1].double() * unit))
 
-    def bound(self) -> int:
-        """Largest partial sum that any z can cause."""
-        return self.sequence.bound()
-
-    @torch.no_grad()
-    def exact(self, z: np.ndarray) -> np.ndarray:
-        """z: (Z, h, w) int32, any values -> (N, 4h, 4w) uint8 in [0, LEVELS - 1]; on the CPU."""
-        symbols = torch.from_numpy(z).to(torch.int64)
-        fixed = (symbols << ACTIVATION_FRACTION) + self.medians_q.cpu()[:, None, None]
-        scale = self.sequence.exact(fixed[None].to(torch.float64))[0].to(torch.int64).contiguous()
-        # Left side: the number of boundaries strictly below the scale.
-        return torch.searchsorted(self.boundaries_q.cpu(), scale).to(torch.uint8).numpy()
+    def indices(self) -> GaussianIndices:
+        """The frozen integers at work: what files depend on."""
+        medians, boundaries = self.medians_q.cpu().numpy(), self.boundaries_q.cpu().numpy()
+        return GaussianIndices(self.sequence.frozen(), medians, boundaries)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..coding.tables import TableSet, freeze_symmetric
+from ..latents.exact import LEVELS
 from .logistic import log_mass
 
-LEVELS = 64
 SCALE_MIN = 0.08
 SCALE_MAX = 100.0
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (LEVELS - 1)

@@ -1,7 +1,7 @@
 """The exact scale net: scale indices of the latents as an integer function of z and the quality step.
 
-Everything here that a decoder runs is integer arithmetic held in float64 (nn/exact.py), so the choice of
-probability tables cannot differ between devices, thread counts or number formats.
+What a decoder runs of it is integer arithmetic (latents/exact.py), so the choice of probability tables cannot differ
+between devices, thread counts or number formats.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..contracts import QUALITY_KNOT
+from ..latents.exact import INDEX_FRACTION, INDEX_LIMIT, ScaleIndices
+from ..latents.exact_hyperprior import UPSAMPLE_AFTER
 from ..nn.exact import ExactConv
 from ..nn.quantise import round_half_up, round_ste
-from .scale_mixture import LEVELS
 
-#: Bits after the binary point of hidden activations (uint8) and of scale indices.
+#: Bits after the binary point of hidden activations (uint8).
 HIDDEN_FRACTION = 4
-INDEX_FRACTION = 4
-INDEX_LIMIT = 1 << 12
-#: Partial sums below this are exact in float32 as well as in float64.
-EXACT_BOUND = 1 << 24
 
 
 class ScaleNet(nn.Module):
@@ -47,7 +45,7 @@ class ScaleNet(nn.Module):
             ExactConv(hidden, latents, kernel=1, **inner, **to_index),
         ]
         self.layers = nn.ModuleList(convs)
-        self.upsample_after = (2, 4)
+        self.upsample_after = UPSAMPLE_AFTER
         self.offset = nn.Parameter(torch.zeros(knots, latents))
         self.register_buffer("offset_q", torch.zeros(knots, latents, dtype=torch.int32))
         with torch.no_grad():
@@ -79,23 +77,7 @@ class ScaleNet(nn.Module):
             layer.freeze()
         self.offset_q.copy_(round_half_up(self.offset * 2.0**INDEX_FRACTION).to(torch.int32))
 
-    def bound(self) -> int:
-        """Largest partial sum that any z in range can cause, from the integer weights alone."""
-        return max(layer.bound() for layer in self._convs())
-
-    @torch.no_grad()
-    def exact(self, z: torch.Tensor, quality: int, steps_per_knot: int) -> torch.Tensor:
-        """z (1, Z, h, w) integers -> table indices (1, N, 4h, 4w) uint8 in [0, LEVELS - 1], by integers only."""
-        h = z.to(torch.float64)
-        for i, layer in enumerate(self._convs()):
-            h = layer.exact(h)
-            if i in self.upsample_after:
-                h = F.pixel_shuffle(h, 2)
-        knot = min(quality // steps_per_knot, self.offset_q.shape[0] - 2)
-        beyond = quality - knot * steps_per_knot
-        table = self.offset_q.to(torch.int64)
-        mixed = table[knot] * (steps_per_knot - beyond) + table[knot + 1] * beyond
-        offset = torch.div(2 * mixed + steps_per_knot, 2 * steps_per_knot, rounding_mode="floor")
-        fixed = h.to(torch.int64) + offset[None, :, None, None]
-        index = (fixed + (1 << (INDEX_FRACTION - 1))) >> INDEX_FRACTION
-        return index.clamp(0, LEVELS - 1).to(torch.uint8)
+    def indices(self) -> ScaleIndices:
+        """The frozen integers at work: what files depend on."""
+        layers = [layer.frozen() for layer in self._convs()]
+        return ScaleIndices(layers, self.upsample_after, self.offset_q.cpu().numpy(), QUALITY_KNOT)

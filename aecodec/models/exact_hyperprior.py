@@ -7,7 +7,6 @@ context model (entropy/context.py). Quality is continuous: per-channel log-gains
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,25 +15,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
-from ..coding.tables import TableCounts, TableSet
-from ..contracts import (
-    QUALITY_KNOT,
-    QUALITY_KNOTS,
-    QUALITY_STEPS,
-    BatchSource,
-    CheckpointError,
-    LatentCode,
-    Loss,
-    Quantiser,
-    SymbolPlane,
-)
+from ..coding.tables import TableCounts
+from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, QUALITY_STEPS, BatchSource, LatentCode, Loss, Quantiser
+from ..entropy.coded import Coded
 from ..entropy.context import HyperFeatures, MeanContext
 from ..entropy.hyper_prior import HyperAnalysis, HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
-from ..entropy.scale_net import EXACT_BOUND, ScaleNet
+from ..entropy.scale_net import ScaleNet
+from ..latents.exact_hyperprior import ExactHyperpriorCoder
 from ..nn.quantise import round_half_up, round_ste, uniform_noise
-from ..nn.transforms import STRIDE, Analysis, Synthesis, start_from_components
+from ..nn.transforms import Analysis, Synthesis, start_from_components
 
 
 @dataclass(frozen=True)
@@ -77,17 +67,14 @@ SIZES = {
 }
 
 
-class ExactHyperprior(nn.Module):
+class ExactHyperprior(Coded):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]."""
 
-    stride = STRIDE
-    variable_rate = True
-    alignment = 4 * STRIDE
+    coder_class = ExactHyperpriorCoder
 
     def __init__(self, config: ExactHyperpriorConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.context = (max(c.analysis_blocks, c.synthesis_blocks) + 1) // 2 + 1
         self.analysis = Analysis(c.channels, c.latents, c.analysis_blocks)
         self.synthesis = Synthesis(c.channels, c.latents, c.synthesis_blocks)
         self.hyper_analysis = HyperAnalysis(c.latents, c.features, c.hyper_latents)
@@ -104,7 +91,7 @@ class ExactHyperprior(nn.Module):
         self.branch_out = nn.Parameter(torch.zeros(QUALITY_KNOTS, c.channels))
         with torch.no_grad():
             self.scale_net.offset.copy_(start.repeat(1, c.latents) / LOG_STEP + index_of_scale(torch.tensor(1.0)))
-        self.tables: dict[str, TableSet] = {}
+        self.tables = {}
 
     # -- quality ---------------------------------------------------------------------------------
 
@@ -214,39 +201,12 @@ class ExactHyperprior(nn.Module):
                     counts[name].add(plane.symbols, plane.tables)
         self.tables = {"y": counts["y"].refit(symmetric=True), "z": counts["z"].refit(symmetric=False)}
 
-    def prove_exact(self) -> None:
-        """Raise CheckpointError unless no input can take the scale net beyond exact arithmetic."""
-        bound = self.scale_net.bound()
-        if bound >= EXACT_BOUND:
-            raise CheckpointError(f"the scale net can reach {bound}; its sums are exact below {EXACT_BOUND} only")
-
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, N, H/16, W/16) float32, the same for every quality."""
         return self.analysis(x - 0.5).float()
 
     def _position(self, quality: int) -> torch.Tensor:
         return torch.tensor([quality / QUALITY_KNOT], device=self.y_gain.device)
-
-    def _hyper_tables(self, quality: int, height: int, width: int) -> np.ndarray:
-        """Table indices of z (Z * height * width,) int32: the nearest knot's table of each channel."""
-        knot = (2 * quality + QUALITY_KNOT) // (2 * QUALITY_KNOT)
-        channel = np.arange(self.config.hyper_latents, dtype=np.int32)
-        return np.repeat(knot * self.config.hyper_latents + channel, height * width)
-
-    def _scale_indices(self, z: np.ndarray, quality: int) -> np.ndarray:
-        """z (Z, h, w) int32 -> (N, 4h, 4w) uint8, on the CPU in float64 whatever the device of the rest."""
-        net = self._exact_net()
-        return net.exact(torch.from_numpy(z)[None], quality, QUALITY_KNOT)[0].numpy()
-
-    def _exact_net(self) -> ScaleNet:
-        if self.scale_net.offset_q.device.type == "cpu":
-            return self.scale_net
-        return copy.deepcopy(self.scale_net).cpu()
-
-    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """Shapes of y and z (or None) for a tile of (height, width) latent positions."""
-        c = self.config
-        return (c.latents, height, width), (c.hyper_latents, height // 4, width // 4)
 
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
         """y as `analyse` gives it -> y in units of the quality's quantisation step, same shape and type."""
@@ -256,24 +216,18 @@ class ExactHyperprior(nn.Module):
         """Lambda of a quality step, the weight of the mean squared error on [0, 1] against bits per pixel."""
         return float(self.lagrangian(self._position(quality)))
 
-    def table_indices(self, code: LatentCode) -> np.ndarray:
-        """Scale indices of a tile, (N, H, W) uint8."""
-        return self._scale_indices(code.hyper_latents(), code.quality) if code.indices is None else code.indices
-
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""
         y = self.scaled(y, quality)
         z = round_half_up(self.hyper_analysis(y).float()).clamp(-self.config.z_max, self.config.z_max)
         z_int = z[0].to(torch.int32).cpu().numpy()
-        index = self._scale_indices(z_int, quality)
+        index = self.coder.scale_indices(z_int, quality)
         residual = self.quantiser(z_int, index, quality)(y, round_half_up)[1]
         return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality, index)
 
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`: rounds to what the tables can express, and to 0 where the scale index is 0."""
-        table = self.tables["y"]
-        reach = torch.from_numpy(-table.offsets[indices] + ESCAPE_LIMIT * np.int32(table.escape))
-        reach = torch.where(torch.from_numpy(indices) == 0, 0, reach).to(self.y_gain.device, torch.float32)
+        reach = torch.from_numpy(self.coder.reach(indices)).to(self.y_gain.device, torch.float32)
 
         def quantise(
             y: torch.Tensor, rounding: Callable[[torch.Tensor], torch.Tensor]
@@ -294,33 +248,6 @@ class ExactHyperprior(nn.Module):
         unknown = torch.zeros((1, self.config.latents, height, width), device=z_hat.device)
         y_hat, residual, _ = self.mean_context.reconstruct(self.hyper_features(z_hat), unknown, residual_of)
         return y_hat * self.gain(self.y_inverse, self._position(quality))[:, :, None, None], residual
-
-    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
-        """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
-        z = code.hyper_latents()
-        z_tables = self._hyper_tables(code.quality, z.shape[1], z.shape[2])
-        index = self.table_indices(code)
-        coded = index > 0
-        return [
-            (SymbolPlane(z.ravel(), z_tables), self.tables["z"]),
-            (SymbolPlane(code.y[coded], index[coded]), self.tables["y"]),
-        ]
-
-    def encode_tile(self, code: LatentCode) -> bytes:
-        """Integers of a tile -> entropy-coded bytes."""
-        return encode_planes(self.symbol_planes(code))
-
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
-        decoder = PlaneDecoder(data)
-        h, w = height // 4, width // 4
-        z = decoder.pop(self._hyper_tables(quality, h, w), self.tables["z"]).reshape(-1, h, w)
-        index = self._scale_indices(z, quality)
-        y = np.zeros(index.shape, np.int32)
-        coded = index > 0
-        y[coded] = decoder.pop(index[coded], self.tables["y"])
-        decoder.finish()
-        return LatentCode(y, z, quality, index)
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, N, H, W) float32 with the quality's gains undone."""

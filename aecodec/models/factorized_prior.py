@@ -12,23 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
-from ..coding.rans import PlaneDecoder, encode_planes
-from ..coding.tables import TableSet
-from ..contracts import LatentCode, Loss, Quantiser, SymbolPlane
+from ..contracts import LatentCode, Loss, Quantiser
 from ..entropy.bottleneck import (
-    channel_tables,
     freeze_bottleneck,
     log2_likelihood,
     make_bottleneck,
     medians,
-    nearest_symbols,
     quantiser_around,
     require_compressai,
     search_quantiles,
 )
-from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
+from ..entropy.coded import Coded
+from ..latents.factorized_prior import FactorizedPriorCoder
+from ..latents.planes import channel_tables, nearest_symbols
+from ..nn.gdn import analysis, synthesis
 from ..nn.quantise import uniform_noise
 
 
@@ -52,13 +50,10 @@ SIZES = {
 }
 
 
-class FactorizedPrior(nn.Module):
+class FactorizedPrior(Coded):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]. Raises MissingDependencyError."""
 
-    stride = STRIDE
-    variable_rate = False
-    alignment = STRIDE
-    context = CONTEXT
+    coder_class = FactorizedPriorCoder
 
     def __init__(self, config: FactorizedPriorConfig) -> None:
         super().__init__()
@@ -67,7 +62,7 @@ class FactorizedPrior(nn.Module):
         self.g_a = analysis(config.n, config.m)
         self.g_s = synthesis(config.n, config.m)
         self.entropy_bottleneck = make_bottleneck(config.m)
-        self.tables: dict[str, TableSet] = {}
+        self.tables = {}
 
     # -- training --------------------------------------------------------------------------------
 
@@ -92,9 +87,6 @@ class FactorizedPrior(nn.Module):
         search_quantiles(self.entropy_bottleneck, keep_medians=self.config.fixed_medians)
         self.tables = {"y": freeze_bottleneck(self.entropy_bottleneck)}
 
-    def prove_exact(self) -> None:
-        """Nothing to prove: a table is chosen by the number of its channel."""
-
     def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
         """Nothing to fit: the tables are those of the learnt densities."""
 
@@ -102,15 +94,10 @@ class FactorizedPrior(nn.Module):
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
 
-    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """Shapes of y and z (None) for a tile of (height, width) latent positions."""
-        return (self.config.m, height, width), None
-
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
-        """y (1, M, H, W) float32 of one tile -> its integers; the quality step is carried only."""
-        indices = channel_tables(*y.shape[1:])
-        symbols = nearest_symbols(y - medians(self.entropy_bottleneck), indices, self.tables["y"])
-        return LatentCode(symbols, None, quality)
+        """y (1, M, H, W) of one tile -> its integers; the quality step is carried only."""
+        residual = (y - medians(self.entropy_bottleneck))[0].detach().cpu().numpy()
+        return LatentCode(nearest_symbols(residual, channel_tables(*y.shape[1:]), self.tables["y"]), None, quality)
 
     def distortion_weight(self, quality: int) -> float:
         """Lambda, the weight of the mean squared error on [0, 1] against bits per pixel."""
@@ -120,28 +107,9 @@ class FactorizedPrior(nn.Module):
         """y as it is: the quantisation step is 1."""
         return y
 
-    def table_indices(self, code: LatentCode) -> np.ndarray:
-        """(M, H, W) int32: every channel has the table of its own number."""
-        return channel_tables(*code.y.shape).reshape(code.y.shape)
-
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`."""
         return quantiser_around(medians(self.entropy_bottleneck), indices, self.tables["y"])
-
-    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
-        """What the entropy coder sees of a tile."""
-        return [(SymbolPlane(code.y.ravel(), channel_tables(*code.y.shape)), self.tables["y"])]
-
-    def encode_tile(self, code: LatentCode) -> bytes:
-        """Integers of a tile -> entropy-coded bytes."""
-        return encode_planes(self.symbol_planes(code))
-
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
-        decoder = PlaneDecoder(data)
-        y = decoder.pop(channel_tables(self.config.m, height, width), self.tables["y"])
-        decoder.finish()
-        return LatentCode(y.reshape(self.config.m, height, width), None, quality)
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, M, H, W) float32."""

@@ -15,17 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..coding.rans import PlaneDecoder, encode_planes
-from ..coding.tables import TableSet
-from ..contracts import CheckpointError, LatentCode, Loss, Quantiser, SymbolPlane
+from ..contracts import LatentCode, Loss, Quantiser
 from ..entropy import bottleneck, gaussian_scales
-from ..entropy.bottleneck import channel_tables, medians, nearest_symbols, quantiser_around
-from ..nn.fixed_point import EXACT_BOUND
-from ..nn.gdn import CONTEXT, STRIDE, analysis, synthesis
+from ..entropy.bottleneck import medians, quantiser_around
+from ..entropy.coded import Coded
+from ..latents.mean_scale_hyperprior import MeanScaleHyperpriorCoder
+from ..latents.planes import channel_tables, nearest_symbols
+from ..nn.gdn import analysis, synthesis
 from ..nn.quantise import uniform_noise
-
-#: Latent positions per position of z.
-HYPER_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,10 @@ def hyper_synthesis(n: int, m: int) -> nn.Sequential:
     return nn.Sequential(deconv(n, m), nn.LeakyReLU(), deconv(m, middle), nn.LeakyReLU(), last)
 
 
-class MeanScaleHyperprior(nn.Module):
+class MeanScaleHyperprior(Coded):
     """See the module's docstring. Pixels in and out are RGB in [0, 1]. Raises MissingDependencyError."""
 
-    stride = STRIDE
-    variable_rate = False
-    alignment = HYPER_STRIDE * STRIDE
-    context = CONTEXT
+    coder_class = MeanScaleHyperpriorCoder
 
     def __init__(self, config: MeanScaleHyperpriorConfig) -> None:
         super().__init__()
@@ -83,7 +77,7 @@ class MeanScaleHyperprior(nn.Module):
         self.entropy_bottleneck = bottleneck.make_bottleneck(config.n)
         self.gaussian_conditional = gaussian_scales.make_gaussian()
         self.fixed_scales = gaussian_scales.FixedScales(self.h_s, config.n, config.m)
-        self.tables: dict[str, TableSet] = {}
+        self.tables = {}
 
     # -- training --------------------------------------------------------------------------------
 
@@ -117,15 +111,6 @@ class MeanScaleHyperprior(nn.Module):
             "z": bottleneck.freeze_bottleneck(self.entropy_bottleneck),
         }
 
-    def prove_exact(self) -> None:
-        """Raise CheckpointError unless no input can take the scale predictor beyond exact arithmetic."""
-        bound = self.fixed_scales.bound()
-        if bound >= EXACT_BOUND:
-            raise CheckpointError(
-                f"the scale predictor's weights are too large for exact coding: its sums can reach {bound} and are "
-                f"exact below {EXACT_BOUND} only"
-            )
-
     def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
         """Nothing to fit: the tables are those of the learnt density and of exact Gaussians."""
 
@@ -133,17 +118,14 @@ class MeanScaleHyperprior(nn.Module):
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, M, H/16, W/16) float32."""
         return self.g_a(x).float()
 
-    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """Shapes of y and z for a tile of (height, width) latent positions, multiples of 4."""
-        c = self.config
-        return (c.m, height, width), (c.n, height // HYPER_STRIDE, width // HYPER_STRIDE)
-
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, M, H, W) float32 of one tile, sides multiples of 4 -> its integers; the quality step is carried."""
         z = self.h_a(y).float() - medians(self.entropy_bottleneck)
-        z_int = nearest_symbols(z, channel_tables(*z.shape[1:]), self.tables["z"])
-        means, index = self._means(torch.from_numpy(z_int)), self.fixed_scales.exact(z_int)
-        return LatentCode(nearest_symbols(y - means, index, self.tables["y"]), z_int, quality, index)
+        z_int = nearest_symbols(z[0].detach().cpu().numpy(), channel_tables(*z.shape[1:]), self.tables["z"])
+        residual, index = y - self._means(torch.from_numpy(z_int)), self.coder.scale_indices(z_int)
+        return LatentCode(
+            nearest_symbols(residual[0].detach().cpu().numpy(), index, self.tables["y"]), z_int, quality, index
+        )
 
     def distortion_weight(self, quality: int) -> float:
         """Lambda, the weight of the mean squared error on [0, 1] against bits per pixel."""
@@ -152,10 +134,6 @@ class MeanScaleHyperprior(nn.Module):
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:
         """y as it is: the quantisation step is 1."""
         return y
-
-    def table_indices(self, code: LatentCode) -> np.ndarray:
-        """Which Gaussian codes each latent, (M, H, W) uint8."""
-        return self.fixed_scales.exact(code.hyper_latents()) if code.indices is None else code.indices
 
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`."""
@@ -166,29 +144,6 @@ class MeanScaleHyperprior(nn.Module):
         centre = medians(self.entropy_bottleneck)
         z_hat = z.to(centre.device, torch.float32)[None] + centre
         return self.h_s(z_hat).float().chunk(2, dim=1)[1]
-
-    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
-        """What the entropy coder sees of a tile, in decoding order; every latent is coded."""
-        z = code.hyper_latents()
-        index = self.table_indices(code)
-        return [
-            (SymbolPlane(z.ravel(), channel_tables(*z.shape)), self.tables["z"]),
-            (SymbolPlane(code.y.ravel(), index.ravel()), self.tables["y"]),
-        ]
-
-    def encode_tile(self, code: LatentCode) -> bytes:
-        """Integers of a tile -> entropy-coded bytes."""
-        return encode_planes(self.symbol_planes(code))
-
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
-        decoder = PlaneDecoder(data)
-        h, w = height // HYPER_STRIDE, width // HYPER_STRIDE
-        z = decoder.pop(channel_tables(self.config.n, h, w), self.tables["z"]).reshape(-1, h, w)
-        index = self.fixed_scales.exact(z)
-        y = decoder.pop(index.ravel(), self.tables["y"]).reshape(index.shape)
-        decoder.finish()
-        return LatentCode(y, z, quality, index)
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:
         """Integers -> y_hat (1, M, H, W) float32."""

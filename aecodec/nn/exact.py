@@ -1,9 +1,7 @@
 """Convolutions whose results are integers and come out the same on every device.
 
 A value is an integer held in a floating tensor, standing for value * 2^-fraction. Weights are int8 with
-one power-of-two scale per output channel. A sum of such products is exact in whatever order it is
-formed as long as no partial sum can reach 2^24 (float32) or 2^53 (float64); `bound` computes the largest
-that any input can cause, from the weights alone.
+one power-of-two scale per output channel. What is trained and frozen here is run by latents/exact.py.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..latents import exact
 from .quantise import round_half_up, round_ste
 
 WEIGHT_MAX = 127
@@ -24,7 +23,7 @@ class ExactConv(nn.Module):
     """A 1x1 or depthwise 3x3 convolution with a learnt float weight and an exact frozen form.
 
     Training sees real weights (``quantised=False``), then their int8 grid with straight-through
-    gradients (``quantised=True``); `freeze` stores the integers that `exact` uses.
+    gradients (``quantised=True``); `freeze` stores the integers that files depend on.
 
     in_fraction, out_fraction: bits after the binary point of input and output values.
     in_max: largest magnitude of an input integer. out_min, out_max: range that outputs are clamped to.
@@ -87,25 +86,12 @@ class ExactConv(nn.Module):
         step = torch.exp2(shift)
         grid = round_half_up(self.weight * step[:, None, None, None]).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         self.weight_q.copy_(grid.to(torch.int8))
-        # Out of int32's range a conversion would wrap; a clamped bias is caught by `bound`.
+        # Out of int32's range a conversion would wrap; a clamped bias exceeds every bound.
         bias = round_half_up(self.bias * torch.exp2(shift + self.in_fraction)).clamp(-(2.0**30), 2.0**30)
         self.bias_q.copy_(bias.to(torch.int32))
         self.shift_q.copy_((shift + self.in_fraction - self.out_fraction).to(torch.int32))
 
-    def bound(self) -> int:
-        """Largest magnitude of any partial sum: max over channels of ||w||_1 * in_max + |b| (+ rounding)."""
-        norm = self.weight_q.to(torch.int64).abs().sum(dim=(1, 2, 3)) * self.in_max
-        half = torch.exp2((self.shift_q - 1).clamp_min(0).double()).to(torch.int64)
-        return int((norm + self.bias_q.to(torch.int64).abs() + half).max())
-
-    def exact(self, x: torch.Tensor) -> torch.Tensor:
-        """Integers in, integers out: clamp(floor(acc * 2^-shift + 1/2)).
-
-        x: (B, cin, H, W) float64 holding integers, at most in_max in magnitude -> (B, cout, H, W) float64, likewise.
-        """
-        acc = F.conv2d(x, self.weight_q.to(x.dtype), padding=self.padding, groups=self.groups)
-        acc = acc + self.bias_q.to(x.dtype)[:, None, None]
-        # Python's powers of two are exact; a device's exp2 need not be.
-        powers = [2.0 ** -int(shift) for shift in self.shift_q.tolist()]
-        scale = torch.tensor(powers, dtype=x.dtype, device=x.device)[:, None, None]
-        return round_half_up(acc * scale).clamp(self.out_min, self.out_max)
+    def frozen(self) -> exact.ExactConv:
+        """The integers at work."""
+        weight, bias, shift = (t.cpu().numpy() for t in (self.weight_q, self.bias_q, self.shift_q))
+        return exact.ExactConv(weight, bias, shift, self.in_max, self.out_min, self.out_max)

@@ -14,12 +14,6 @@ from torch import nn
 
 Part = TypeVar("Part", bound=nn.Module)
 
-#: Pixels per latent position: four halvings.
-STRIDE = 16
-#: Latent positions beyond a window that either transform looks at. Five taps reach 2 steps to each side,
-#: so y sees 2 * (1 + 2 + 4 + 8) = 30 pixels = 1.9 positions, and a pixel sees less than 2 positions.
-CONTEXT = 2
-
 
 def analysis(channels: int, latents: int) -> nn.Sequential:
     """g_a: x (B, 3, H, W) float32 in [0, 1] -> y (B, latents, H/16, W/16) float32, H and W multiples of 16."""

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..latents.exact_hyperprior import STRIDE
 from .blocks import DepthwiseBlock
 
-#: Pixels per latent position, along each side.
-STRIDE = 16
 #: Pixels per position of the residual branch, along each side.
 BRANCH_STRIDE = 8
 #: A residual branch starts this small, so that the codec begins as its linear transform.

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from bumps import error, items, train
-from conftest import as_batch, natural_picture
+from conftest import natural_picture
 from sklearn.decomposition import PCA
+from small_models import as_batch
 
 from aecodec import checkpoint
 from aecodec.contracts import Autoencoder, Restorer, UnknownName, UsageError, Variational

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import WITHOUT_COMPRESSAI
+from small_models import WITHOUT_COMPRESSAI
 
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError
+from aecodec.latents.exact import ACTIVATION_FRACTION, ACTIVATION_MAX, WEIGHT_FRACTION
+from aecodec.latents.mean_scale_hyperprior import read_scales
 from aecodec.models import family
-from aecodec.nn.fixed_point import ACTIVATION_FRACTION, ACTIVATION_MAX, WEIGHT_FRACTION, FixedConv, FixedRectifier
+from aecodec.nn.fixed_point import FixedConv, FixedRectifier
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 
 google = pytest.importorskip("compressai.models.google", reason=WITHOUT_COMPRESSAI)
@@ -108,7 +110,7 @@ def test_scale_indices_are_those_of_compressai_but_at_boundaries(pairs: dict) ->
     code = codec.quantise(codec.analyse(picture()), 0)
     z_hat = model.entropy_bottleneck(model.h_a(model.g_a(picture())))[0]
     theirs_ = model.gaussian_conditional.build_indexes(model.h_s(z_hat).chunk(2, 1)[0])[0].numpy()
-    ours = codec.fixed_scales.exact(code.z).astype(np.int64)
+    ours = codec.fixed_scales.indices()(code.z).astype(np.int64)
     difference = np.abs(ours - theirs_)
     assert len(np.unique(ours)) > 20
     assert difference.max() <= 1
@@ -190,8 +192,10 @@ def slow_indices(codec: Any, z: np.ndarray) -> np.ndarray:
 def test_scale_indices_equal_a_slow_integer_oracle(pairs: dict, spread: int) -> None:
     codec = pairs["mean-scale-hyperprior"][1]
     z = np.random.default_rng(spread).integers(-spread, spread, size=(N, 3, 5)).astype(np.int32)
-    index = codec.fixed_scales.exact(z)
+    index = codec.fixed_scales.indices()(z)
     np.testing.assert_array_equal(index, slow_indices(codec, z))
+    kept = {name: tensor.numpy() for name, tensor in codec.fixed_scales.state_dict().items()}
+    np.testing.assert_array_equal(index, read_scales(kept, "")(z))
     assert index.dtype == np.uint8
     assert index.max() < 64
 

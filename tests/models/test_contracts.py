@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, as_batch, natural_picture, skip_without_layers_of
+from conftest import natural_picture
+from small_models import SMALL, as_batch, skip_without_layers_of
 
 from aecodec import checkpoint
 from aecodec.coding.tables import TOTAL

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import FLAGSHIP, SMALL, as_batch, natural_picture, small_flagship
+from conftest import natural_picture
+from small_models import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint
 from aecodec.contracts import QUALITY_KNOTS, FrozenModel, LatentCode

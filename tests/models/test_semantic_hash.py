@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import as_batch, natural_picture
+from conftest import natural_picture
 from safetensors.torch import save_file
+from small_models import as_batch
 from torch import nn
 
 from aecodec import checkpoint

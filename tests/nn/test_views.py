@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from conftest import as_batch, natural_picture
+from conftest import natural_picture
 from PIL import Image
+from small_models import as_batch
 
 from aecodec.nn.luma import luma
 from aecodec.nn.views import RECIPES, ViewRecipe, block_losses, blur, random_view

@@ -1,0 +1,79 @@
+"""What a codec family's latents need of whoever handles them, with and without its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..coding.tables import TableSet
+from ..contracts import LatentCode, SymbolPlane
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint holds of a family, as plain arrays. config: its settings; tensors: weights by name, float16 or
+    float32, and integers; tables: frozen probability tables by name."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+    tables: dict[str, TableSet] = field(default_factory=dict)
+
+
+class Networks(Protocol):
+    """The networks of a family, by name; those that it has are told at the head of its file."""
+
+    def __call__(self, name: str, /, **inputs: np.ndarray) -> np.ndarray:
+        """Inputs and the result are float32 with a batch of one, (1, C, H, W) or (1, C)."""
+        ...
+
+
+class LatentCoder(Protocol):
+    """The latents of a family between its networks and the entropy coder. Everything but ``networks`` is exact.
+
+    stride, alignment, context, variable_rate: as of `engine.protocol.Engine`. latents: N, channels of y.
+    """
+
+    stride: int
+    alignment: int
+    context: int
+    latents: int
+    variable_rate: bool
+
+    def prove_exact(self) -> None:
+        """Raises CheckpointError if the exact part could leave the range in which its arithmetic is exact."""
+        ...
+
+    def code_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Shapes of y and z (or None) for a tile of (height, width) latent positions."""
+        ...
+
+    def table_indices(self, code: LatentCode) -> np.ndarray:
+        """(N, H, W) integers: which of the tables of y codes each latent."""
+        ...
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
+        """What the entropy coder sees of a tile, in decoding order."""
+        ...
+
+    def encode_tile(self, code: LatentCode) -> bytes:
+        """Integers of a tile -> entropy-coded bytes."""
+        ...
+
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+        ...
+
+    def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
+        """y (N, H, W) float32, as "analysis" gives it -> integers at a quality step."""
+        ...
+
+    def dequantise(self, networks: Networks, code: LatentCode) -> np.ndarray:
+        """Integers -> y_hat (N, H, W) float32, which `synthesise` takes."""
+        ...
+
+    def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
+        """y_hat (N, H, W) float32 -> x_hat (3, stride H, stride W) float32, not clipped."""
+        ...

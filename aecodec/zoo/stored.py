@@ -1,0 +1,136 @@
+"""What a checkpoint's file holds, as plain arrays: read and verified without whatever computes its networks.
+
+A safetensors file. Its header tells name, family, config, fingerprint and card. Its tensors are the weights by name,
+the probability tables under ``tables/`` (rows one after another without their padding) and, under ``graphs/``, the
+networks' graphs as bytes. The fingerprint is the first 8 bytes of a SHA-256 over the family, the config and every
+tensor but the graphs: these are derived from the weights, name them, and hold none. A checksum over fingerprint and
+graphs tells whether they belong to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from ..coding.tables import TableSet
+from ..contracts import CheckpointError
+from ..data.files import write_atomic
+from .registry import FORMAT, read_header
+
+_TABLES, _GRAPHS = "tables/", "graphs/"
+_TABLE_PARTS = ("frequencies", "lengths", "offsets")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint as it is kept. tensors: weights by name, float16 where they were stored so, and integers; graphs:
+    ONNX models by the name of the network, without weights; fingerprint: 8 bytes."""
+
+    name: str
+    family: str
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    tables: dict[str, TableSet] = field(default_factory=dict)
+    graphs: dict[str, bytes] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        return fingerprint(self.family, self.config, {**self.tensors, **_pack_tables(self.tables)})
+
+
+def fingerprint(family: str, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
+    """8 bytes that change whenever the family, the config or any tensor (name, type, shape, value) does."""
+    digest = hashlib.sha256(json.dumps([family, config], sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        # The names of types are torch's, as in the first checkpoints.
+        digest.update(f"{name}|torch.{array.dtype.name}|{tuple(tensors[name].shape)}|".encode())
+        digest.update(array.tobytes())
+    return digest.digest()[:8]
+
+
+def _pack_tables(tables: Mapping[str, TableSet]) -> dict[str, np.ndarray]:
+    tensors = {}
+    for name, table in tables.items():
+        # Frequencies are at most 2^20, so int32 holds them.
+        rows = np.concatenate([table.row(index) for index in range(len(table))])
+        for part, array in zip(_TABLE_PARTS, (rows, table.lengths, table.offsets), strict=True):
+            tensors[f"{_TABLES}{name}/{part}"] = array.astype(np.int32)
+    return tensors
+
+
+def _unpack_table(rows: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, escape: bool) -> TableSet:
+    """The inverse of one table's packing. Raises ValueError if the parts do not fit each other."""
+    if rows.ndim != 1 or lengths.shape != offsets.shape or not len(lengths) or lengths.min() < 1:
+        raise ValueError("table parts of the wrong shape")
+    if lengths.astype(np.int64).sum() != len(rows):
+        raise ValueError(f"{len(rows)} frequencies for tables of {lengths.sum()}")
+    frequencies = np.zeros((len(lengths), int(lengths.max())), np.uint32)
+    frequencies[np.arange(frequencies.shape[1]) < lengths[:, None]] = rows
+    return TableSet(frequencies, lengths, offsets, escape)
+
+
+def _checksum(print_: bytes, graphs: Mapping[str, bytes]) -> str:
+    """Of graphs and the checkpoint that they belong to."""
+    digest = hashlib.sha256(print_)
+    for name in sorted(graphs):
+        digest.update(f"{name}|{len(graphs[name])}|".encode() + graphs[name])
+    return digest.hexdigest()
+
+
+def write(stored: Stored, path: Path) -> bytes:
+    """Write a checkpoint atomically -> its fingerprint. Raises OutputError."""
+    print_ = stored.fingerprint
+    graphs = {f"{_GRAPHS}{name}": np.frombuffer(graph, np.uint8) for name, graph in stored.graphs.items()}
+    header = {
+        "format": FORMAT,
+        "name": stored.name,
+        "family": stored.family,
+        "config": json.dumps(stored.config),
+        "escapes": json.dumps({name: table.escape for name, table in stored.tables.items()}),
+        "fingerprint": print_.hex(),
+        "card": json.dumps(stored.card),
+        **({"graphs": _checksum(print_, stored.graphs)} if graphs else {}),
+    }
+    write_atomic(path, to_bytes({**stored.tensors, **_pack_tables(stored.tables), **graphs}, header), overwrite=True)
+    return print_
+
+
+def read(path: Path) -> Stored:
+    """Everything of a checkpoint. Raises CheckpointError if it is damaged, its fingerprint is wrong, or its graphs are
+    damaged or another checkpoint's."""
+    header = read_header(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from error
+    graphs = {key: tensors.pop(key) for key in [key for key in tensors if key.startswith(_GRAPHS)]}
+    found = fingerprint(header["family"], header["config"], tensors)
+    if found != header["fingerprint"]:
+        raise CheckpointError(
+            f"{path}: its content has fingerprint {found.hex()}, its header says {header['fingerprint'].hex()}"
+        )
+    tables = {}
+    try:
+        for name, escape in header["escapes"].items():
+            rows, lengths, offsets = (tensors.pop(f"{_TABLES}{name}/{part}") for part in _TABLE_PARTS)
+            tables[name] = _unpack_table(rows, lengths, offsets, escape)
+    except (KeyError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its tables are missing or garbled ({error})") from error
+    plain = {key.removeprefix(_GRAPHS): graph.tobytes() for key, graph in graphs.items()}
+    if plain and _checksum(found, plain) != header.get("graphs"):
+        raise CheckpointError(f"{path}: its graphs are damaged or belong to another checkpoint")
+    stored = Stored(header["name"], header["family"], header["config"], tensors, tables, plain, header["card"])
+    stored.__dict__["fingerprint"] = found  # it need not be computed twice
+    return stored
