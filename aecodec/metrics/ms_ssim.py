@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .pairs import check_pair
-
-if TYPE_CHECKING:
-    import torch
 
 #: Exponents beta_j of the five scales, finest first (Wang et al. 2003, section 3.2).
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -39,10 +35,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     check_pair(a, b)
     if min(a.shape[:2]) < SMALLEST_SIDE:
         return math.nan
-    import torch  # here, so that importing the metrics does not load torch
-
-    with torch.inference_mode():
-        return _over_scales(_planes(a), _planes(b))
+    return _over_scales(_planes(a), _planes(b))
 
 
 def ratio_decibels(ratio: float) -> float:
@@ -55,57 +48,64 @@ def ratio_decibels(ratio: float) -> float:
     return -10 * math.log10(1 - ratio) if ratio < 1 else math.inf
 
 
-def _planes(picture: np.ndarray) -> torch.Tensor:
-    """(H, W[, C]) uint8 -> (1, C, H, W) float32."""
-    import torch
-
-    channels_first = np.moveaxis(np.atleast_3d(picture), -1, 0)
-    return torch.from_numpy(channels_first.astype(np.float32, order="C"))[None]
+def _planes(picture: np.ndarray) -> np.ndarray:
+    """(H, W[, C]) uint8 -> (C, H, W) float32."""
+    return np.moveaxis(np.atleast_3d(picture), -1, 0).astype(np.float32, order="C")
 
 
-def _over_scales(x: torch.Tensor, y: torch.Tensor) -> float:
-    """x, y: (1, C, H, W) in [0, 255] -> MS-SSIM, mean over C."""
-    import torch
-    import torch.nn.functional as F
-
-    product = torch.ones(x.shape[1])
+def _over_scales(x: np.ndarray, y: np.ndarray) -> float:
+    """x, y: (C, H, W) float32 in [0, 255] -> MS-SSIM, mean over C."""
+    product = np.ones(len(x))
     for scale, weight in enumerate(WEIGHTS):
         last = scale == len(WEIGHTS) - 1
-        product = product * _mean_term(x, y, with_luminance=last).clamp_min(0.0) ** weight
+        product = product * np.maximum(_mean_term(x, y, with_luminance=last), 0.0) ** weight
         if not last:
-            odd = [side % 2 for side in x.shape[2:]]
-            x, y = F.avg_pool2d(x, 2, padding=odd), F.avg_pool2d(y, 2, padding=odd)
+            x, y = _halved(x), _halved(y)
     return float(product.mean())
 
 
-def _mean_term(x: torch.Tensor, y: torch.Tensor, with_luminance: bool) -> torch.Tensor:
-    """Mean over all positions of the contrast (times luminance) map, (C,); strip by strip, to bound memory."""
-    import torch
+def _halved(planes: np.ndarray) -> np.ndarray:
+    """(C, H, W) -> means of 2x2 samples; an odd side has a line of zeros before its first and after its last."""
+    height, width = planes.shape[1:]
+    padded = np.pad(planes, ((0, 0), (height % 2,) * 2, (width % 2,) * 2))
+    rows, columns = padded.shape[1] // 2, padded.shape[2] // 2
+    cells = padded[:, : 2 * rows, : 2 * columns].reshape(len(planes), rows, 2, columns, 2)
+    means: np.ndarray = cells.mean(axis=(2, 4), dtype=np.float32)
+    return means
 
-    rows = x.shape[2] - (WINDOW - 1)
-    total = torch.zeros(x.shape[1], dtype=torch.float64)
+
+def _mean_term(x: np.ndarray, y: np.ndarray, with_luminance: bool) -> np.ndarray:
+    """Mean over all positions of the contrast (times luminance) map, (C,); strip by strip, to bound memory."""
+    rows, columns = x.shape[1] - (WINDOW - 1), x.shape[2] - (WINDOW - 1)
+    total = np.zeros(len(x))
     for top in range(0, rows, STRIP):
         strip = slice(top, top + STRIP + WINDOW - 1)
-        luminance, contrast = _similarity(x[:, :, strip], y[:, :, strip])
+        luminance, contrast = _similarity(x[:, strip], y[:, strip])
         term = luminance * contrast if with_luminance else contrast
-        total += term.double().sum(dim=(0, 2, 3))
-    return (total / (rows * (x.shape[3] - (WINDOW - 1)))).float()
+        total += term.sum(axis=(1, 2), dtype=np.float64)
+    return total / (rows * columns)
 
 
-def _similarity(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, C, H, W) -> maps (luminance, contrast times structure), (1, C, H - 10, W - 10)."""
-    import torch
-    import torch.nn.functional as F
-
-    taps = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
-    taps = torch.exp(-taps.square() / (2 * SIGMA**2))
-    moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)
-    maps = moments.shape[1]
-    # One depthwise pass along each axis: many times faster on a CPU than the maps as a batch.
-    taps = (taps / taps.sum()).repeat(maps, 1, 1, 1)
-    moments = F.conv2d(F.conv2d(moments, taps.transpose(2, 3), groups=maps), taps, groups=maps)
-    mu_x, mu_y, xx, yy, xy = moments.chunk(5, dim=1)
+def _similarity(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(C, H, W) float32 -> maps (luminance, contrast times structure), (C, H - 10, W - 10)."""
+    mu_x, mu_y, xx, yy, xy = (_smoothed(moment) for moment in (x, y, x * x, y * y, x * y))
     mu_xx, mu_yy, mu_xy = mu_x * mu_x, mu_y * mu_y, mu_x * mu_y
     luminance = (2 * mu_xy + C1) / (mu_xx + mu_yy + C1)
     contrast = (2 * (xy - mu_xy) + C2) / ((xx - mu_xx) + (yy - mu_yy) + C2)
     return luminance, contrast
+
+
+def _smoothed(planes: np.ndarray) -> np.ndarray:
+    """(C, H, W) float32 -> its Gaussian means, (C, H - 10, W - 10), one pass along each axis."""
+    taps = np.exp(-np.square(np.arange(WINDOW) - WINDOW // 2) / (2 * SIGMA**2))
+    taps = (taps / taps.sum()).astype(np.float32)
+    for axis in (1, 2):
+        length = planes.shape[axis] - (WINDOW - 1)
+        views = [
+            planes[:, tap : tap + length] if axis == 1 else planes[:, :, tap : tap + length] for tap in range(WINDOW)
+        ]
+        total = taps[0] * views[0]
+        for tap, view in zip(taps[1:], views[1:], strict=True):
+            total += tap * view
+        planes = total
+    return planes
