@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from . import checkpoint
 from .coding.container import SemanticHash
-from .contracts import CheckpointError, FrozenModel, UsageError
+from .contracts import CheckpointError, UsageError
 from .data.pixels import WindowedPixels
 from .data.thumbnails import square_thumbnail
-from .device import pick_device
-from .models import family
-from .nn.fold import fold_batch_norms
+from .engine.hashing import HashNetwork, open_hash_network
 from .zoo.registry import DEFAULT_HASHER, find_model
 
 #: An .aec file carries a code of so many bits, if the hasher is nested.
@@ -31,69 +28,67 @@ class Hasher:
     shorter code is the beginning of the longer one, so one pass serves both. n_bits: the one in use. side: pictures
     are squeezed into squares of so many pixels. channels: 3, or 1 for a hasher of grey pictures.
 
-    Codes are computed in float32 without autocast or TF32. Another processor may still sum in another order, and a
-    logit that happens to lie within rounding of zero then gives the other bit: codes of one picture made on two
-    machines are equal in nearly every case, and differ by a bit or so otherwise.
+    Codes are computed in float32. Another processor, or another engine, may still sum in another order, and a logit
+    that happens to lie within rounding of zero then gives the other bit: codes of one picture made on two machines
+    are equal in nearly every case, and differ by a bit or so otherwise.
     """
 
-    def __init__(self, frozen: FrozenModel, *, bits: int | None = None) -> None:
-        """bits: one of the lengths, the longest by default. Raises CheckpointError for a model that is no hasher,
+    def __init__(self, network: HashNetwork, *, bits: int | None = None) -> None:
+        """bits: one of the lengths, the longest by default. Raises CheckpointError for a network that takes no squares,
         UsageError for a length that it was not trained for."""
-        if family(frozen.family).role != "hasher":
-            raise CheckpointError(f"model {frozen.name} ({frozen.family}) is no hasher")
-        self._model = frozen.module
-        config = self._model.config
-        self.channels, height, width = config.shape
+        self._network, config = network, network.config
+        self.channels, height, width = config["shape"]
         if height != width:
-            raise CheckpointError(f"model {frozen.name} hashes pictures of {height} x {width}; a hasher takes squares")
-        fold_batch_norms(self._model)
-        self._model.to(memory_format=torch.channels_last)
-        self._device = next(self._model.parameters()).device
-        self.name, self.fingerprint, self.side = frozen.name, frozen.fingerprint, int(height)
-        self.lengths: tuple[int, ...] = (*config.prefixes, config.n_bits)
-        self.n_bits = bits if bits is not None else config.n_bits
+            raise CheckpointError(f"model {network.name} hashes pictures of {height} x {width}; a hasher takes squares")
+        self.name, self.fingerprint, self.side = network.name, network.fingerprint, int(height)
+        self.lengths: tuple[int, ...] = (*config["prefixes"], config["n_bits"])
+        self.n_bits = bits if bits is not None else config["n_bits"]
         if self.n_bits not in self.lengths:
             raise UsageError(f"hasher {self.name} makes codes of {self.lengths} bits, not of {self.n_bits}")
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path | None = None, *, device: str = "cpu", bits: int | None = None
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        bits: int | None = None,
+        engine: str = "auto",
     ) -> Hasher:
         """A name of the zoo or cache, or a file; the embedded hasher of photographs by default.
 
-        Raises UnknownName, CheckpointError or UsageError.
+        device, engine: as of `engine.opening.open_engine`. Raises UnknownName, CheckpointError or UsageError.
         """
         path = find_model(name_or_path or DEFAULT_HASHER)
-        return cls(checkpoint.load(path, pick_device(device)), bits=bits)
+        return cls(open_hash_network(path, device=device, engine=engine), bits=bits)
 
     @property
     def nested(self) -> bool:
         """Whether there are several lengths, each the beginning of the next."""
         return len(self.lengths) > 1
 
-    def hash(self, images: torch.Tensor | np.ndarray) -> np.ndarray:
-        """images: (N, channels, side, side) float32 in [0, 1], or uint8 -> (N, n_bits // 8) uint8.
+    def hash(self, images: Any) -> np.ndarray:
+        """images: array or tensor (N, channels, side, side), float32 in [0, 1] or uint8 -> (N, n_bits // 8) uint8.
 
         Bits are packed as np.packbits does: the first is the highest of the first byte. Raises UsageError for another
         shape or type.
         """
-        images = torch.as_tensor(images)
+        images = np.asarray(images)
         shape = (self.channels, self.side, self.side)
-        if images.shape[1:] != shape or images.ndim != 4 or images.dtype not in (torch.float32, torch.uint8):
+        if images.shape[1:] != shape or images.ndim != 4 or images.dtype not in (np.float32, np.uint8):
             raise UsageError(
                 f"hasher {self.name} takes (N, {', '.join(map(str, shape))}) float32 or uint8, "
-                f"found {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+                f"found {images.shape} {images.dtype}"
             )
         return np.packbits(self._codes(images)[:, : self.n_bits], axis=1)
 
-    def _codes(self, images: torch.Tensor | np.ndarray) -> np.ndarray:
+    def _codes(self, images: np.ndarray) -> np.ndarray:
         """As `hash`, but (N, longest length) bool."""
         parts = [np.zeros((0, self.lengths[-1]), bool)]
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for chunk in torch.as_tensor(images).split(_BATCH):
-                x = chunk.to(self._device)
-                x = x.float() / 255.0 if x.dtype == torch.uint8 else x
-                parts.append(self._model.hash(x.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+        for start in range(0, len(images), _BATCH):
+            x = images[start : start + _BATCH]
+            x = np.divide(x, np.float32(255.0), dtype=np.float32) if x.dtype == np.uint8 else x
+            parts.append(self._network.logits(x) >= 0)
         return np.concatenate(parts)
 
     def hash_pixels(self, pictures: Sequence[np.ndarray | WindowedPixels]) -> np.ndarray:

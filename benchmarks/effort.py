@@ -129,7 +129,7 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no such pictures in it")
     try:
-        codec = Codec.from_pretrained(model, device=device)
+        codec = Codec.from_pretrained(model, device=device, engine="torch")
         points = _numbers(qualities)
         levels = {int(effort): at_level(codec, int(effort), points) for effort in _numbers(efforts)}
         unknown = sorted(set(levels) - set(STEPS))

@@ -144,7 +144,7 @@ def measure(
 
 def check(pictures: list[np.ndarray], device: str, qualities: list[float], model: str | None) -> int:
     """How many files had latents that depended on where they were written or read (0 is the promise)."""
-    codecs = [Codec.from_pretrained(model, device=place) for place in ("cpu", device)]
+    codecs = [Codec.from_pretrained(model, device=place, engine="torch") for place in ("cpu", device)]
     wrong = 0
     for pixels in pictures:
         for quality in qualities:
@@ -196,7 +196,7 @@ def main(
     try:
         place = pick_device(device)
         sources = [np.asarray(read_rgb(path)) for path in pictures_in(pictures)]
-        codec = Codec.from_pretrained(model, device=str(place), precision=precision)
+        codec = Codec.from_pretrained(model, device=str(place), precision=precision, engine="torch")
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     module: Any = codec.engine.module

@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it: makes .venv if there is none, installs what is asked for, and leaves
 # its Python in $PYTHON. Stamps in .venv tell whether the installation is still right.
 CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.."
-VENV=.venv
+VENV="${VENV:-.venv}"
 PYTHON="$PWD/$VENV/bin/python"
 
 # Those that every extra exists for come first.

@@ -82,6 +82,10 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of our output went away, as `head` does. Keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return fail("this command needs torch: pip install 'aecodec[torch]'", 1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return fail(str(error), 1)

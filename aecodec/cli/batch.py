@@ -44,6 +44,12 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--precision", default="auto", show_default=True, help="Of the transforms: auto, float32, bfloat16."
         ),
+        click.option(
+            "--engine",
+            default="auto",
+            show_default=True,
+            help="What computes: onnx on a CPU, torch elsewhere; auto, onnx or torch.",
+        ),
         click.option("--threads", type=click.IntRange(1), help="CPU threads of each computation."),
         click.option(
             "-j",

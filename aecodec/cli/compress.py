@@ -57,7 +57,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
     from ..hasher import Hasher
 
     codec = _codecs(batch, len(jobs)).named()
-    hasher = Hasher.from_pretrained(device=batch["device"]) if with_hash else None
+    hasher = Hasher.from_pretrained(device=batch["device"], engine=batch["engine"]) if with_hash else None
     kinds = set(METADATA) if "all" in strip else set(strip)
 
     def work(job: Job) -> dict[str, Any]:
@@ -165,4 +165,6 @@ def _codecs(batch: dict[str, Any], files: int) -> Codecs:
 
     share_processor(batch)
     jobs = batch["jobs"] if files == 1 else 1
-    return Codecs(batch["model"], device=batch["device"], precision=batch["precision"], jobs=jobs)
+    return Codecs(
+        batch["model"], device=batch["device"], precision=batch["precision"], engine=batch["engine"], jobs=jobs
+    )

@@ -52,13 +52,12 @@ def open_reader(
 
     Raises IndexFileError if the index was built with another one, UnknownName, CheckpointError, UsageError.
     """
-    import torch
-
+    from ..engine.opening import limit_threads
     from ..hasher import Hasher
     from ..search.pictures import CodeReader
 
     if jobs > 1:
-        torch.set_num_threads(1)  # each of our threads hashes pictures of its own
+        limit_threads(1)  # each of our threads hashes pictures of its own
     opened = Hasher.from_pretrained(hasher or (index.hasher if index is not None else None), device=device)
     if index is not None:
         index.check_hasher(opened.name, opened.fingerprint)

@@ -12,7 +12,7 @@ from .output import emit_json, size_text
 
 @click.group()
 def models() -> None:
-    """List, show, locate and import models."""
+    """List, show, locate, export and import models."""
 
 
 @models.command("list")
@@ -63,6 +63,28 @@ def path(model: str | None) -> None:
     from ..zoo.registry import find_model
 
     click.echo(str(find_model(model)))
+
+
+@models.command("export")
+@click.argument("model", required=False)
+@click.option("--onnx", is_flag=True, required=True, help="With the networks as ONNX graphs, which run without torch.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Checkpoint to write.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> None:
+    """Write MODEL (the default one if not given) anew, with graphs derived from its weights.
+
+    Its fingerprint stays: files of the one are files of the other.
+    """
+    from ..contracts import OutputExistsError, UsageError
+    from ..engine.graphs import add_graphs
+    from ..zoo.registry import find_model
+
+    if not onnx:
+        raise UsageError("--onnx is the one kind of export there is")
+    if output.exists() and not force:
+        raise OutputExistsError(f"{output}: exists (use --force to overwrite it)")
+    names = add_graphs(find_model(model), output)
+    click.echo(f"{output}: {', '.join(names) or 'a family without graphs'}")
 
 
 @models.command("import")

@@ -48,14 +48,17 @@ class Codec:
         *,
         device: str = "cpu",
         precision: str = "auto",
+        engine: str = "auto",
         tile: int = TILE,
         jobs: int = 1,
     ) -> Codec:
         """A model of the zoo or cache by name, or a checkpoint by path; None is the embedded default.
 
-        device, precision: see `engine.opening.open_engine`. Raises UnknownName, CheckpointError, UsageError.
+        device, precision, engine: see `engine.opening.open_engine`. Raises UnknownName, CheckpointError, UsageError,
+        MissingDependencyError.
         """
-        return cls(open_engine(find_model(name_or_path), device=device, precision=precision), tile=tile, jobs=jobs)
+        opened = open_engine(find_model(name_or_path), device=device, precision=precision, engine=engine)
+        return cls(opened, tile=tile, jobs=jobs)
 
     @property
     def name(self) -> str:

@@ -33,7 +33,8 @@ class Codecs:
     """Codecs by the model that a user or a file asks for, each loaded once and the KEPT last used ones kept.
 
     model: of new files, by name or path (None: the default), and looked at first for a file's fingerprint. device,
-    precision, jobs: of every codec. May be used from several threads; two models are loaded at once, one never twice.
+    precision, engine, jobs: of every codec. May be used from several threads; two models are loaded at once, one
+    never twice.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Codecs:
         *,
         device: str = "cpu",
         precision: str = "auto",
+        engine: str = "auto",
         jobs: int = 1,
         loaded: Iterable[Codec] = (),
     ) -> None:
         """loaded: codecs that are there already."""
-        self._model, self._device, self._precision, self._jobs = model, device, precision, jobs
+        self._model, self._jobs = model, jobs
+        self._opening = {"device": device, "precision": precision, "engine": engine}
         self._loaded = OrderedDict((codec.fingerprint, codec) for codec in loaded)
         self._loading: dict[bytes, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -73,7 +76,7 @@ class Codecs:
                 if fingerprint in self._loaded:
                     self._loaded.move_to_end(fingerprint)
                     return self._loaded[fingerprint]
-            codec = Codec(open_engine(path, device=self._device, precision=self._precision), jobs=self._jobs)
+            codec = Codec(open_engine(path, **self._opening), jobs=self._jobs)
             with self._lock:
                 self._loaded[fingerprint] = codec
                 while len(self._loaded) > KEPT:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from .. import checkpoint
 from ..coding.container import MAX_NAME
 from ..contracts import CheckpointError, OutputExistsError
+from ..engine.graphs import write_graphs
 from ..models import family as find_family
 
 #: compressai's name of each architecture that has a family here.
@@ -80,6 +81,7 @@ def import_state_dict(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     print_ = checkpoint.save(model.eval(), out, name=name, family_name=found, card=card)
+    write_graphs(out)
     return Imported(out, name, found, config, print_)
 
 

@@ -17,6 +17,7 @@ from .. import checkpoint
 from ..contracts import BatchSource, Model
 from ..data.batches import CropPlan, open_batches
 from ..data.files import make_folder, write_atomic
+from ..engine.graphs import write_graphs
 from .config import TrainConfig
 from .curve import CURVE_FILE, Curve, Meter
 from .optimizer import rate_factor
@@ -238,7 +239,7 @@ def export(run: Run, path: Path, source: BatchSource, device: torch.device) -> b
         "pictures": len(source),
         "training": run.config.model_dump(),
     }
-    return checkpoint.save(
+    print_ = checkpoint.save(
         copy.deepcopy(run.ema).cpu(),
         path,
         name=run.config.name,
@@ -247,6 +248,8 @@ def export(run: Run, path: Path, source: BatchSource, device: torch.device) -> b
         half=run.config.half,
         calibration=_calibration(run.config, source, device),
     )
+    write_graphs(path)
+    return print_
 
 
 def _calibration(config: TrainConfig, source: BatchSource, device: torch.device) -> Iterator[torch.Tensor]:

@@ -24,9 +24,14 @@ from aecodec.engine.torch_engine import TorchEngine
 from aecodec.metrics.psnr import psnr
 
 
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec.from_pretrained(precision="float32", engine=request.param)
+
+
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    return Codec.from_pretrained(precision="float32")
+def torch_codec() -> Codec:
+    return Codec.from_pretrained(precision="float32", engine="torch")
 
 
 def scene(height: int, width: int, grey: bool = False) -> np.ndarray:
@@ -78,17 +83,19 @@ def small_tiles(codec: Codec, jobs: int = 1) -> Codec:
     return Codec(codec.engine, tile=256, jobs=jobs)
 
 
-def test_synthesis_in_windows_equals_synthesis_in_one_piece(codec):
+def test_synthesis_in_windows_equals_synthesis_in_one_piece(torch_codec):
     """The margin covers what the transforms look at, so windows change nothing but rounding."""
-    data = small_tiles(codec).encode_picture(Picture(scene(300, 600)), quality=60).data
+    data = small_tiles(torch_codec).encode_picture(Picture(scene(300, 600)), quality=60).data
     parsed = container.parse(data)
-    decoder = TileDecoder(codec.engine, parsed, map)
+    decoder = TileDecoder(torch_codec.engine, parsed, map)
     with torch.inference_mode():
         parts = [decoder.latents(index) for index in range(6)]
         latents = np.concatenate([np.concatenate(parts[:3], axis=2), np.concatenate(parts[3:], axis=2)], axis=1)
-        whole = codec.engine.module.synthesise(torch.from_numpy(latents)[None], parsed.header.quality)[0, :, :300, :600]
+        whole = torch_codec.engine.module.synthesise(torch.from_numpy(latents)[None], parsed.header.quality)[
+            0, :, :300, :600
+        ]
     levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
-    difference = np.abs(levels - codec.decode_picture(data).pixels.astype(int))
+    difference = np.abs(levels - torch_codec.decode_picture(data).pixels.astype(int))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
 
@@ -139,12 +146,12 @@ def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
     assert len(half.data) == pytest.approx(len(full.data), rel=0.01)
 
 
-def test_encoding_in_bfloat16_costs_next_to_nothing(codec):
+def test_encoding_in_bfloat16_costs_next_to_nothing(torch_codec):
     """Equal quality setting: within 1 % of the bytes and 0.05 dB of float32."""
     picture, results = Picture(scene(256, 384)), []
     for precision in ("float32", "bfloat16"):
-        data = Codec(TorchEngine(codec.engine.frozen, precision)).encode_picture(picture, quality=90).data
-        results.append((len(data), psnr(picture.pixels, codec.decode_picture(data).pixels)))
+        data = Codec(TorchEngine(torch_codec.engine.frozen, precision)).encode_picture(picture, quality=90).data
+        results.append((len(data), psnr(picture.pixels, torch_codec.decode_picture(data).pixels)))
     (size, level), (half_size, half_level) = results
     assert half_size == pytest.approx(size, rel=0.01)
     assert half_level == pytest.approx(level, abs=0.05)
@@ -279,9 +286,9 @@ def test_a_damaged_alpha_plane_is_named(codec):
             codec.decode_picture(container.write(header, [tile], {"alpha": plane}))
 
 
-def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):
+def test_latents_do_not_depend_on_threads_kernels_or_precision(torch_codec):
     """The same file decodes to the same integers under every numeric setting."""
-    data = codec.encode_picture(Picture(scene(192, 320)), quality=55).data
+    data = torch_codec.encode_picture(Picture(scene(192, 320)), quality=55).data
     parsed = container.parse(data)
     threads, found = torch.get_num_threads(), []
     try:
@@ -290,17 +297,17 @@ def test_latents_do_not_depend_on_threads_kernels_or_precision(codec):
                 for precision in ("float32", "bfloat16"):
                     torch.set_num_threads(count)
                     with torch.backends.mkldnn.flags(enabled=kernels):
-                        reader = Codec(TorchEngine(codec.engine.frozen, precision))
+                        reader = Codec(TorchEngine(torch_codec.engine.frozen, precision))
                         code = reader.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 12, 20)
                         found.append((code.y.tobytes(), code.z.tobytes()))
                         pixels = reader.decode_picture(data).pixels
-                        assert psnr(pixels, codec.decode_picture(data).pixels) > 40
+                        assert psnr(pixels, torch_codec.decode_picture(data).pixels) > 40
     finally:
         torch.set_num_threads(threads)
     assert len(set(found)) == 1
 
 
-def test_files_written_under_any_setting_can_be_read_under_any_other(codec):
+def test_files_written_under_any_setting_can_be_read_under_any_other(torch_codec):
     threads = torch.get_num_threads()
     pixels = scene(192, 320)
     try:
@@ -308,11 +315,13 @@ def test_files_written_under_any_setting_can_be_read_under_any_other(codec):
             torch.set_num_threads(count)
             with torch.backends.mkldnn.flags(enabled=kernels):
                 data = (
-                    Codec(TorchEngine(codec.engine.frozen, precision)).encode_picture(Picture(pixels), quality=75).data
+                    Codec(TorchEngine(torch_codec.engine.frozen, precision))
+                    .encode_picture(Picture(pixels), quality=75)
+                    .data
                 )
             torch.set_num_threads(3 - count)
             with torch.backends.mkldnn.flags(enabled=not kernels):
-                assert psnr(codec.decode_picture(data).pixels, pixels) > 28
+                assert psnr(torch_codec.decode_picture(data).pixels, pixels) > 28
     finally:
         torch.set_num_threads(threads)
 

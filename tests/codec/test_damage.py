@@ -162,7 +162,17 @@ def test_the_command_says_what_is_lost(whole, model_file, tmp_path, capsys):
     damaged = bytearray(data)
     damaged[tile_chunks(parsed)[0][0] + 30] ^= 1
     (tmp_path / "x.aec").write_bytes(damaged)
-    arguments = ["decompress", str(tmp_path / "x.aec"), "-m", str(model_file), "--precision", "float32", "--json"]
+    arguments = [
+        "decompress",
+        str(tmp_path / "x.aec"),
+        "-m",
+        str(model_file),
+        "--precision",
+        "float32",
+        "--json",
+        "--engine",
+        "torch",
+    ]
     assert run(arguments) == 3
     assert not (tmp_path / "x.png").exists()
     assert run([*arguments, "--allow-partial"]) == 0

@@ -7,8 +7,8 @@ import independent_reader
 import make_golden
 import numpy as np
 import pytest
-from conftest import skip_without_layers_of
 from places import GOLDEN
+from small_models import skip_without_layers_of
 
 from aecodec import checkpoint
 from aecodec.codec.codec import Codec

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import WITHOUT_COMPRESSAI
 from safetensors.torch import save_file
+from small_models import WITHOUT_COMPRESSAI
 
 from aecodec.contracts import CheckpointError, OutputExistsError, UnknownName
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict

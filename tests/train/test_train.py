@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FLAGSHIP, SMALL, as_batch, small_flagship
 from places import ROOT
+from small_models import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint
 from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError

@@ -1,0 +1,84 @@
+"""A checkpoint's graphs run by ONNX Runtime, each session made when it is first needed, its weights handed over."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contracts import CheckpointError
+from ..zoo.stored import Stored
+
+#: Releases before it lack external initialisers from memory.
+OLDEST = (1, 17)
+#: CPU threads of sessions that are made from now on; 0: one per core.
+_threads = 0
+
+
+def limit_threads(count: int) -> None:
+    """CPU threads of each session that is made from now on."""
+    global _threads
+    _threads = count
+
+
+def runtime() -> Any:
+    """The package onnxruntime. Raises CheckpointError if it is missing or too old: no model runs."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CheckpointError("the models need the package onnxruntime: pip install onnxruntime") from error
+    if tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise CheckpointError(f"the models need onnxruntime {wanted} or later, found {onnxruntime.__version__}")
+    return onnxruntime
+
+
+def _holds(graph: bytes, weight: str) -> bool:
+    """Whether a serialised graph has an initialiser of a name: field 8 of a TensorProto, a string and its length."""
+    name = weight.encode()
+    return len(name) < 128 and b"\x42" + bytes([len(name)]) + name in graph
+
+
+class OnnxNetworks:
+    """See `latents.protocol.Networks`. May be called from several threads."""
+
+    def __init__(self, stored: Stored, path: Path) -> None:
+        """path: of the checkpoint, for errors. Raises CheckpointError without onnxruntime."""
+        self._runtime, self._stored, self._path = runtime(), stored, path
+        self._sessions: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str, /, **inputs: np.ndarray) -> np.ndarray:
+        """Run a network. Raises CheckpointError if its graph is missing or no graph."""
+        session = self._session(name)
+        result: np.ndarray = session.run(None, {key: np.ascontiguousarray(value) for key, value in inputs.items()})[0]
+        return result
+
+    def _session(self, name: str) -> Any:
+        with self._lock:
+            if name not in self._sessions:
+                self._sessions[name] = self._open(name)
+            return self._sessions[name]
+
+    def _open(self, name: str) -> Any:
+        if name not in self._stored.graphs:
+            raise CheckpointError(f"{self._path}: holds no graph of its network {name}")
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = _threads, 1
+        options.log_severity_level = 4
+        graph = self._stored.graphs[name]
+        names = [key for key in self._stored.tensors if _holds(graph, key)]
+        weights = [
+            self._runtime.OrtValue.ortvalue_from_numpy(
+                value.astype(np.float32) if value.dtype == np.float16 else np.ascontiguousarray(value)
+            )
+            for value in (self._stored.tensors[key] for key in names)
+        ]
+        try:
+            options.add_external_initializers(names, weights)
+            return self._runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # whatever onnxruntime raises of its own
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(f"{self._path}: the graph of its network {name} cannot be run ({reason})") from error

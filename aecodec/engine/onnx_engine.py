@@ -1,0 +1,88 @@
+"""The engine of ONNX Runtime: a checkpoint with graphs, on the CPU, without torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contracts import LatentCode, SymbolPlane
+from ..data.tiling import Window
+from ..latents import coder_of
+from ..latents.protocol import Parts
+from ..zoo.stored import Stored
+from .networks import OnnxNetworks
+from .protocol import Canvas, RefiningEngine
+
+
+class OnnxEngine:
+    """See `protocol.RefiningEngine`. Transforms run in float32. Latents are refined by another engine."""
+
+    def __init__(self, stored: Stored, path: Path, open_refining: Callable[[], RefiningEngine]) -> None:
+        """path: of the checkpoint; open_refining: opens an engine of the same that has gradients. Raises
+        CheckpointError for a model that codes no pictures, or one whose exact part could leave the range in which its
+        arithmetic is exact, or without onnxruntime."""
+        self._coder = coder_of(stored.family, Parts(stored.config, stored.tensors, stored.tables), path)
+        self._networks = OnnxNetworks(stored, path)
+        self._open_refining = open_refining
+        self._refining_engine: RefiningEngine | None = None
+        self._opening = threading.Lock()
+        self.name, self.family, self.fingerprint = stored.name, stored.family, stored.fingerprint
+        self.stride, self.alignment, self.context = self._coder.stride, self._coder.alignment, self._coder.context
+        self.latents, self.variable_rate = self._coder.latents, self._coder.variable_rate
+
+    def analyse(self, pixels: np.ndarray) -> np.ndarray:
+        """See `Engine.analyse`."""
+        planes = np.broadcast_to(pixels, (3, *pixels.shape)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return self._networks("analysis", x=np.divide(planes[None], np.float32(255.0), dtype=np.float32))[0]
+
+    def quantise(self, y: np.ndarray, quality: int) -> LatentCode:
+        """See `Engine.quantise`."""
+        return self._coder.quantise(self._networks, y, quality)
+
+    def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, Any]]:
+        """See `Engine.symbol_planes`."""
+        return list(self._coder.symbol_planes(code))
+
+    def encode_tile(self, code: LatentCode) -> bytes:
+        """See `Engine.encode_tile`."""
+        return self._coder.encode_tile(code)
+
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+        """See `Engine.decode_tile`."""
+        return self._coder.decode_tile(data, quality, height, width)
+
+    def dequantise(self, code: LatentCode) -> np.ndarray:
+        """See `Engine.dequantise`."""
+        return self._coder.dequantise(self._networks, code)
+
+    def synthesise(self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool) -> np.ndarray:
+        """See `Engine.synthesise`."""
+        rows, columns = inner.times(self.stride).slices
+        x_hat = self._coder.synthesise(self._networks, y_hat, quality)[:, rows, columns]
+        if grey:
+            x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
+        levels = x_hat * np.float32(255.0)
+        levels += np.float32(0.5)
+        pixels = np.floor(levels, out=levels).clip(0, 255, out=levels).astype(np.uint8)
+        return pixels[0] if grey else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+    # -- refinement ------------------------------------------------------------------------------
+
+    def distortion_weight(self, quality: int) -> float:
+        """See `RefiningEngine.distortion_weight`."""
+        return self._refining().distortion_weight(quality)
+
+    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> LatentCode:
+        """See `RefiningEngine.refine`. Raises what opening the other engine raises."""
+        return self._refining().refine(code, canvas, steps)
+
+    def _refining(self) -> RefiningEngine:
+        """The engine with gradients, opened when it is first needed."""
+        with self._opening:
+            if self._refining_engine is None:
+                self._refining_engine = self._open_refining()
+            return self._refining_engine
