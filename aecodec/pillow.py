@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .codec.files import Codecs
 
 FORMAT = "AEC"
-SUFFIX = ".aec"
 MIME = "image/x-aec"
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
@@ -126,7 +125,7 @@ def register() -> None:
     """Make Pillow know the format. Importing this module has done it already; doing it again changes nothing."""
     Image.register_open(FORMAT, AecImageFile, _accept)
     Image.register_save(FORMAT, _save)
-    Image.register_extension(FORMAT, SUFFIX)
+    Image.register_extension(FORMAT, container.SUFFIX)
     Image.register_mime(FORMAT, MIME)
 
 

@@ -145,7 +145,7 @@ def test_the_desktop_entries_are_about_our_magic_suffix_and_type():
     kind = ET.parse(DESKTOP / "aec.xml").getroot().find(f"{space}mime-type")
     match = kind.find(f"{space}magic/{space}match")
     assert kind.get("type") == aecodec.pillow.MIME
-    assert kind.find(f"{space}glob").get("pattern") == f"*{aecodec.pillow.SUFFIX}"
+    assert kind.find(f"{space}glob").get("pattern") == f"*{container.SUFFIX}"
     assert (match.get("offset"), match.get("type")) == ("0", "string")
     assert match.get("value").encode().decode("unicode_escape").encode("latin-1") == container.MAGIC
     lines = [line.split("\t") for line in (DESKTOP / "aec.magic").read_text().splitlines()]

@@ -11,13 +11,12 @@ from typing import Any, BinaryIO
 
 import click
 
+from ..coding.container import SUFFIX as AEC
 from ..contracts import AecodecError, ImageReadError, OutputExistsError, UsageError
 from ..data.files import make_folder, open_input, write_atomic
 from ..parallel import workers
 from . import fail
 from .output import emit_json, expand, notice, progress
-
-AEC = ".aec"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import click
 
 from ..codec.options import EncodeOptions
 from ..coding.container import METADATA
+from ..coding.container import SUFFIX as AEC
 from ..contracts import UsageError
 from ..data.files import make_folder
 from ..data.folders import PHOTO_SUFFIXES
 from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
 from .batch import (
-    AEC,
     Job,
     announce,
     batch_options,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..coding.container import SUFFIX
 from ..contracts import AecodecError, UsageError
 from . import fail
 from .output import emit_json, expand, size_text
@@ -22,7 +23,7 @@ def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     from ..codec.info import info as inspect_file
 
     codes = []
-    for path, _ in expand(files, recursive, {".aec"}):
+    for path, _ in expand(files, recursive, {SUFFIX}):
         try:
             record = inspect_file(path)
         except AecodecError as error:
@@ -63,7 +64,7 @@ def _describe(record: dict[str, Any]) -> str:
 def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | None, as_json: bool) -> int:
     """Check all checksums; exit code 3 for damage, 4 for a missing model."""
     codes = []
-    for path, _ in expand(files, recursive, {".aec"}):
+    for path, _ in expand(files, recursive, {SUFFIX}):
         try:
             _verify_one(path, full, model)
         except AecodecError as error:
@@ -139,7 +140,7 @@ def _pixels(path: str) -> Any:
     """Pixels of a picture or of an .aec file, (H, W) or (H, W, 3) uint8."""
     from ..data.images import read_bytes, read_picture
 
-    if path.endswith(".aec"):
+    if path.endswith(SUFFIX):
         from ..codec.files import Codecs, decode_source
 
         return decode_source(read_bytes(Path(path)), Codecs()).pixels

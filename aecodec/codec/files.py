@@ -147,7 +147,7 @@ def compress(
     """
     asked = EncodeOptions.of(options, changes)
     source = Path(source)
-    output = Path(target) if target is not None else source.with_suffix(".aec")
+    output = Path(target) if target is not None else source.with_suffix(container.SUFFIX)
     codec = codec or Codec.from_pretrained(model, device=device)
     if with_hash and hasher is None:
         from ..hasher import Hasher

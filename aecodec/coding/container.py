@@ -52,7 +52,7 @@ from ..contracts import BitstreamError, TruncatedError, UnsupportedVersionError
 from . import header as head_of
 from . import semantic_hash as hash_of
 from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
-from .header import FINGERPRINT, MAGIC, MAX_NAME, VERSION, Header, is_model_name, parse_header
+from .header import FINGERPRINT, MAGIC, MAX_NAME, SUFFIX, VERSION, Header, is_model_name, parse_header
 from .semantic_hash import SemanticHash
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "MAX_NAME",
     "METADATA",
     "SIDE",
+    "SUFFIX",
     "TILE",
     "VERSION",
     "Container",

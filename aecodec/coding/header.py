@@ -11,6 +11,8 @@ from ..contracts import QUALITY_STEPS, BitstreamError, TruncatedError, Unsupport
 from .chunks import CRC
 
 MAGIC = b"AEC\0"
+#: What the names of files end in.
+SUFFIX = ".aec"
 VERSION = 1
 MAX_SIDE = 1 << 20
 MAX_NAME = 16

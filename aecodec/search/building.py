@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..coding.container import SUFFIX
 from ..contracts import AecodecError, IndexFileError, OutputError, OutputExistsError, UsageError
 from ..index.hash_index import HashIndex
-from .pictures import AEC, CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
+from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
 
 #: Pictures that one thread reads and hashes together.
 GROUP = 16
@@ -210,7 +211,7 @@ def fitted(reader: CodeReader, folder: Path) -> CodeReader:
     Looks at the first 100 .aec files. Raises UsageError if it is no folder.
     """
     found, _ = list_pictures(folder, os.path.abspath(folder))
-    carrying = [picture.path for picture in found if picture.path.suffix.lower() == AEC][:100]
+    carrying = [picture.path for picture in found if picture.path.suffix.lower() == SUFFIX][:100]
     length = reader.carried_length(carrying)
     return reader if length is None or length >= reader.n_bits else reader.shortened(length)
 

@@ -10,14 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from ..coding.container import read_semantic_hash
+from ..coding.container import SUFFIX, read_semantic_hash
 from ..contracts import AecodecError, BitstreamError, ImageReadError, UsageError
 from ..data.folders import PHOTO_SUFFIXES, walk_files
 from ..data.images import read_bytes
 from ..data.reduced import Reduced, read_reduced, reduce_pixels
 
-AEC = ".aec"
-SUFFIXES = PHOTO_SUFFIXES | {AEC}
+SUFFIXES = PHOTO_SUFFIXES | {SUFFIX}
 #: An .aec file's bytes -> its pixels, (H, W) or (H, W, 3) uint8.
 Decode = Callable[[bytes], np.ndarray]
 
@@ -129,7 +128,7 @@ class CodeReader:
 
     def read(self, path: Path) -> bytes | Reduced:
         """One file -> the code it carries, or its pixels made small. Raises ImageReadError or BitstreamError."""
-        bits = self._carried(path) if path.suffix.lower() == AEC else b""
+        bits = self._carried(path) if path.suffix.lower() == SUFFIX else b""
         length = 8 * len(bits)
         nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
         if nested or length == self.n_bits:
@@ -198,7 +197,7 @@ class CodeReader:
 
 def read_any(path: Path, least: int, decode: Decode | None = None) -> Reduced:
     """A picture or .aec file, made small as `read_reduced` does. Raises ImageReadError or BitstreamError."""
-    if path.suffix.lower() != AEC:
+    if path.suffix.lower() != SUFFIX:
         return read_reduced(path, least)
     if decode is None:
         raise ImageReadError(f"{path}: nothing to decode .aec files with was given")
