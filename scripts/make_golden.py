@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-import torch
 
-from aecodec import checkpoint
 from aecodec.codec.codec import Codec
 from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
+from aecodec.engine.protocol import Engine
 from aecodec.models import FAMILIES
+
+if TYPE_CHECKING:
+    import torch
 
 SMALL: dict[str, dict[str, int]] = {
     "exact-hyperprior": {
@@ -47,6 +50,10 @@ def golden_picture(height: int = 70, width: int = 150) -> np.ndarray:
 
 def make_model(family: str) -> torch.nn.Module:
     """A small model of a family with seeded weights that use the whole range of their tables."""
+    import torch
+
+    from aecodec import checkpoint
+
     torch.manual_seed(20)
     model = checkpoint.build(family, SMALL[family]).eval()
     with torch.no_grad():
@@ -80,10 +87,10 @@ def kinds() -> dict[str, tuple[Picture, int, SemanticHash | None]]:
     }
 
 
-def latents_digest(codec: Codec, parsed: container.Container) -> str:
+def latents_digest(engine: Engine, parsed: container.Container) -> str:
     """SHA-256 over the decoded integers of all tiles in order, y before z, as little-endian 32-bit."""
     digest = hashlib.sha256()
-    for code in latent_codes(codec.engine, parsed):
+    for code in latent_codes(engine, parsed):
         digest.update(code.y.astype("<i4").tobytes())
         digest.update(b"" if code.z is None else code.z.astype("<i4").tobytes())
     return digest.hexdigest()
@@ -107,7 +114,7 @@ def write_kinds(folder: Path) -> None:
             "channels": parsed.header.channels,
             "tile": tile,
             "tiles": len(parsed.tiles),
-            "latents": latents_digest(codec, parsed),
+            "latents": latents_digest(codec.engine, parsed),
             "alpha": None if picture.alpha is None else hashlib.sha256(picture.alpha.tobytes()).hexdigest(),
             "metadata": {kind: content.hex() for kind, content in sorted(picture.metadata.items())},
             "hash": None if hashed is None else [hashed.hasher, hashed.fingerprint.hex(), hashed.bits.hex()],
@@ -125,6 +132,8 @@ def main(folder: Path, only_kinds: bool) -> None:
         return
     if folder.exists():
         raise click.ClickException(f"{folder} exists; golden files are never rewritten")
+    from aecodec import checkpoint
+
     folder.mkdir(parents=True)
     record = {}
     for family in sorted(name for name, family in FAMILIES.items() if family.role == "codec"):

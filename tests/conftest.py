@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import types
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from block_hasher import BlockHasher
+from extras import is_here
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from places import TESTS
 
+from aecodec.codec.codec import Codec
 from aecodec.contracts import FrozenModel
+from aecodec.engine import networks
 
 # Laws hold on a machine under any load: no example has a deadline, and none is drawn too slowly.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,6 +37,7 @@ EXTRAS = (
     "numba",
     "scipy",
     "threadpoolctl",
+    "timm",
 )
 
 
@@ -50,7 +53,7 @@ class _Absent:
             pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 
-ABSENT = frozenset(name for name in EXTRAS if not find_spec(name))
+ABSENT = frozenset(name for name in EXTRAS if not is_here(name))
 
 
 def pytest_collection() -> None:
@@ -82,18 +85,16 @@ def natural_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _threads_of_the_process() -> Iterator[None]:
-    """A law that sets torch's threads, or runs what does, leaves the next one as many as there were.
+    """A law that limits the threads of an engine, or runs what does, leaves the next one as many as there were.
 
     With more threads than free cores the small tensors of these laws wait for each other most of the time.
     """
-    if not find_spec("torch"):
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
+    torch = import_module("torch") if is_here("torch") else None
+    before = torch.get_num_threads() if torch else 0
     yield
-    torch.set_num_threads(before)
+    networks.limit_threads(0)
+    if torch:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +116,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the small flagship with graphs; one that was kept where torch is not installed."""
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    if not find_spec("torch"):
+    if not is_here("torch"):
         path.write_bytes((TESTS / "engine" / "small.safetensors").read_bytes())
         return path
     from small_models import FLAGSHIP, small_flagship
@@ -126,6 +127,12 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint.save(small_flagship().eval(), path, name="small", family_name=FLAGSHIP, card={"steps": 0})
     write_graphs(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_codec(model_file: Path) -> Codec:
+    """The file codec with the small flagship, by the engine of a base installation."""
+    return Codec.from_pretrained(model_file, engine="onnx")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +157,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def block_hasher(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands hash with a `BlockHasher`."""
     # What keeps the class it imports, for as long as the process lives, must have met the real one before.
-    importlib.import_module("aecodec.codec.files")
+    import_module("aecodec.codec.files")
     module = types.ModuleType("aecodec.hasher")
     module.Hasher = BlockHasher
     monkeypatch.setitem(sys.modules, "aecodec.hasher", module)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import natural_picture
+from extras import needs
 from PIL import Image
 
 from aecodec.bench import runs
@@ -183,6 +184,7 @@ def test_pooled_psnr_of_rows_is_that_of_the_pictures(pictures: Path) -> None:
     assert math.isinf(ratio_decibels(1.0))
 
 
+@needs("torch")
 def test_multiply_accumulates_of_one_convolution_are_counted() -> None:
     import torch
 

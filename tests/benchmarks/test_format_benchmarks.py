@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import natural_picture
+from extras import needs
 from PIL import Image
 from places import GOLDEN, ROOT
 
@@ -41,6 +42,7 @@ def test_the_band_is_what_lies_beside_borders(module):
     assert not seams.band(256, 256, 256).any()
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_seams_compare_the_band_with_the_rest_and_with_no_borders(module):
     seams = module("seams")
     codec = Codec.from_pretrained(FLAGSHIP, precision="float32")
@@ -86,6 +88,7 @@ def test_large_picture_and_targets_run(tmp_path):
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".json"}
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_the_fuzz_script_reports_its_outcomes(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     result = CliRunner().invoke(importlib.import_module("fuzz").main, ["--examples", "200", "--seed", "3"])

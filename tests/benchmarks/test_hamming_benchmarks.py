@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_scripts import BENCHMARKS, rows_of, run
+from extras import needs
 
 
 @pytest.fixture
@@ -82,6 +83,7 @@ def test_a_large_index_step_by_step(module, tmp_path):
     assert (tmp_path / "2000x64.hix").stat().st_size > 16_000
 
 
+@needs("faiss")
 def test_recall_of_the_exact_is_one(module, monkeypatch, tmp_path):
     monkeypatch.setattr(module("hamming_recall"), "REPEATED", 0.0)
     rng = np.random.default_rng(0)

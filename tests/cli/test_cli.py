@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import needs
 from PIL import Image
 
 from aecodec.cli import COMMANDS, run
@@ -191,7 +192,7 @@ BAD = [
     "missing checkpoint",
     "damaged checkpoint",
     "bad quality",
-    "no such device",
+    pytest.param("no such device", marks=needs("torch")),
     "no such folder",
 ]
 
@@ -305,6 +306,7 @@ def test_unknown_command_is_usage(capsys):
     assert run(["frobnicate"]) == 2
 
 
+@needs("pydantic", "yaml")
 def test_train_prints_its_configuration(capsys, tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("steps: 7\nbatch: 3\n")

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from extras import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scenes import scene, small_tiles
 
 import aecodec
 from aecodec.codec.codec import Codec
-from aecodec.codec.decoder import TileDecoder
 from aecodec.codec.files import Codecs
 from aecodec.codec.target import Target, search
 from aecodec.codec.tiles import Grid, analyse, cut
@@ -20,28 +20,13 @@ from aecodec.coding import container
 from aecodec.contracts import BitstreamError, ModelMismatchError, OutputExistsError, TargetUnreachableError, UsageError
 from aecodec.data.images import Picture, pack_alpha, read_picture
 from aecodec.data.tiling import Window, crop_window
-from aecodec.engine.torch_engine import TorchEngine
+from aecodec.engine.opening import limit_threads
 from aecodec.metrics.psnr import psnr
 
 
-@pytest.fixture(scope="module", params=["onnx", "torch"])
+@pytest.fixture(scope="module", params=["onnx", pytest.param("torch", marks=needs("torch"))])
 def codec(request: pytest.FixtureRequest) -> Codec:
     return Codec.from_pretrained(precision="float32", engine=request.param)
-
-
-@pytest.fixture(scope="module")
-def torch_codec() -> Codec:
-    return Codec.from_pretrained(precision="float32", engine="torch")
-
-
-def scene(height: int, width: int, grey: bool = False) -> np.ndarray:
-    """A smooth picture with an edge and some texture, uint8."""
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    base = 110 + 60 * np.sin(columns / 37.0) + 40 * np.cos(rows / 23.0) + 12 * np.sin(columns * rows / 900.0)
-    base += 30 * (columns > rows)
-    planes = [base, 0.8 * base + 20, 255 - base]
-    pixels = np.clip(np.stack(planes[:1] if grey else planes, axis=2), 0, 255).astype(np.uint8)
-    return pixels[..., 0] if grey else pixels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (3, 2), (17, 64), (64, 64), (65, 130), (255, 257)])
@@ -78,28 +63,6 @@ def test_tiles_leave_no_seam(codec):
     assert 10 * abs(np.log10(inside / outside)) < 1.0
 
 
-def small_tiles(codec: Codec, jobs: int = 1) -> Codec:
-    """The same codec with tiles of 256 pixels, so that small pictures have several."""
-    return Codec(codec.engine, tile=256, jobs=jobs)
-
-
-def test_synthesis_in_windows_equals_synthesis_in_one_piece(torch_codec):
-    """The margin covers what the transforms look at, so windows change nothing but rounding."""
-    data = small_tiles(torch_codec).encode_picture(Picture(scene(300, 600)), quality=60).data
-    parsed = container.parse(data)
-    decoder = TileDecoder(torch_codec.engine, parsed, map)
-    with torch.inference_mode():
-        parts = [decoder.latents(index) for index in range(6)]
-        latents = np.concatenate([np.concatenate(parts[:3], axis=2), np.concatenate(parts[3:], axis=2)], axis=1)
-        whole = torch_codec.engine.module.synthesise(torch.from_numpy(latents)[None], parsed.header.quality)[
-            0, :, :300, :600
-        ]
-    levels = torch.floor(whole * 255 + 0.5).clamp(0, 255).permute(1, 2, 0).numpy().astype(int)
-    difference = np.abs(levels - torch_codec.decode_picture(data).pixels.astype(int))
-    assert difference.max() <= 1
-    assert difference.mean() < 0.01
-
-
 def test_analysis_in_windows_equals_analysis_in_one_piece(codec):
     pixels, tiled = scene(320, 640), small_tiles(codec)
     whole = codec.engine.analyse(pixels)
@@ -111,16 +74,12 @@ def test_analysis_in_windows_equals_analysis_in_one_piece(codec):
 
 
 def test_threads_change_no_byte_and_no_pixel(codec):
-    torch_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        picture = Picture(scene(300, 600))
-        one, three = small_tiles(codec), small_tiles(codec, jobs=3)
-        data = one.encode_picture(picture, target_bpp=0.2).data
-        assert three.encode_picture(picture, target_bpp=0.2).data == data
-        assert np.array_equal(three.decode_picture(data).pixels, one.decode_picture(data).pixels)
-    finally:
-        torch.set_num_threads(torch_threads)
+    limit_threads(1)
+    picture = Picture(scene(300, 600))
+    one, three = small_tiles(codec), small_tiles(codec, jobs=3)
+    data = one.encode_picture(picture, target_bpp=0.2).data
+    assert three.encode_picture(picture, target_bpp=0.2).data == data
+    assert np.array_equal(three.decode_picture(data).pixels, one.decode_picture(data).pixels)
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -144,17 +103,6 @@ def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
     half = codec.encode_picture(picture, target_psnr=30)
     assert abs(half.quality - full.quality) <= 2
     assert len(half.data) == pytest.approx(len(full.data), rel=0.01)
-
-
-def test_encoding_in_bfloat16_costs_next_to_nothing(torch_codec):
-    """Equal quality setting: within 1 % of the bytes and 0.05 dB of float32."""
-    picture, results = Picture(scene(256, 384)), []
-    for precision in ("float32", "bfloat16"):
-        data = Codec(TorchEngine(torch_codec.engine.frozen, precision)).encode_picture(picture, quality=90).data
-        results.append((len(data), psnr(picture.pixels, torch_codec.decode_picture(data).pixels)))
-    (size, level), (half_size, half_level) = results
-    assert half_size == pytest.approx(size, rel=0.01)
-    assert half_level == pytest.approx(level, abs=0.05)
 
 
 @pytest.mark.parametrize("bpp", [0.1, 0.3, 0.8])
@@ -284,46 +232,6 @@ def test_a_damaged_alpha_plane_is_named(codec):
     for plane in (b"", b"no picture", pack_alpha(np.zeros((3, 3), np.uint8))):
         with pytest.raises(BitstreamError, match="alpha"):
             codec.decode_picture(container.write(header, [tile], {"alpha": plane}))
-
-
-def test_latents_do_not_depend_on_threads_kernels_or_precision(torch_codec):
-    """The same file decodes to the same integers under every numeric setting."""
-    data = torch_codec.encode_picture(Picture(scene(192, 320)), quality=55).data
-    parsed = container.parse(data)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for count in (1, 2):
-            for kernels in (True, False):
-                for precision in ("float32", "bfloat16"):
-                    torch.set_num_threads(count)
-                    with torch.backends.mkldnn.flags(enabled=kernels):
-                        reader = Codec(TorchEngine(torch_codec.engine.frozen, precision))
-                        code = reader.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 12, 20)
-                        found.append((code.y.tobytes(), code.z.tobytes()))
-                        pixels = reader.decode_picture(data).pixels
-                        assert psnr(pixels, torch_codec.decode_picture(data).pixels) > 40
-    finally:
-        torch.set_num_threads(threads)
-    assert len(set(found)) == 1
-
-
-def test_files_written_under_any_setting_can_be_read_under_any_other(torch_codec):
-    threads = torch.get_num_threads()
-    pixels = scene(192, 320)
-    try:
-        for count, kernels, precision in ((1, True, "float32"), (2, False, "float32"), (2, True, "bfloat16")):
-            torch.set_num_threads(count)
-            with torch.backends.mkldnn.flags(enabled=kernels):
-                data = (
-                    Codec(TorchEngine(torch_codec.engine.frozen, precision))
-                    .encode_picture(Picture(pixels), quality=75)
-                    .data
-                )
-            torch.set_num_threads(3 - count)
-            with torch.backends.mkldnn.flags(enabled=not kernels):
-                assert psnr(torch_codec.decode_picture(data).pixels, pixels) > 28
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_estimated_and_real_size_agree(codec):

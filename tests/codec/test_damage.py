@@ -13,6 +13,7 @@ import fuzz
 import numpy as np
 import pytest
 from conftest import natural_picture
+from extras import needs
 from PIL import Image
 
 from aecodec.cli import run
@@ -20,16 +21,15 @@ from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Container, Header
-from aecodec.contracts import AecodecError, BitstreamError, FrozenModel
+from aecodec.contracts import AecodecError, BitstreamError
 from aecodec.data.images import Picture
-from aecodec.engine.torch_engine import TorchEngine
 
 SIDE = 256
 
 
 @pytest.fixture(scope="module")
-def codec(frozen: FrozenModel) -> Codec:
-    return Codec(TorchEngine(frozen, "float32"), tile=SIDE)
+def codec(small_codec: Codec) -> Codec:
+    return Codec(small_codec.engine, tile=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -162,17 +162,7 @@ def test_the_command_says_what_is_lost(whole, model_file, tmp_path, capsys):
     damaged = bytearray(data)
     damaged[tile_chunks(parsed)[0][0] + 30] ^= 1
     (tmp_path / "x.aec").write_bytes(damaged)
-    arguments = [
-        "decompress",
-        str(tmp_path / "x.aec"),
-        "-m",
-        str(model_file),
-        "--precision",
-        "float32",
-        "--json",
-        "--engine",
-        "torch",
-    ]
+    arguments = ["decompress", str(tmp_path / "x.aec"), "-m", str(model_file), "--engine", "onnx", "--json"]
     assert run(arguments) == 3
     assert not (tmp_path / "x.png").exists()
     assert run([*arguments, "--allow-partial"]) == 0
@@ -216,6 +206,7 @@ def test_every_bit_flip_is_named_and_what_is_left_is_read():
             assert (parsed.tiles == whole.tiles) != (parsed.damaged == {0})
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_a_hundred_thousand_mutations_obey_the_law():
     law = fuzz.Law(decode_share=0.01)
     fuzz.run_random(law, 100_000, seed=1)
@@ -225,12 +216,14 @@ def test_a_hundred_thousand_mutations_obey_the_law():
     assert law.slowest < fuzz.SECONDS
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_the_fuzz_harness_runs_with_hypothesis():
     law = fuzz.Law(decode_share=0.1)
     fuzz.run_hypothesis(law, 150)
     assert sum(law.outcomes.values()) >= 300
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_the_law_notices_what_breaks_it():
     """A file whose tile was replaced, checksums and all, is not taken for an original."""
     parsed = container.parse(SMALL)
@@ -377,6 +370,7 @@ def test_random_damage_never_touches_what_it_does_not_touch(codec, whole):
             assert np.array_equal(picture.pixels[place(number)], pixels[place(number)])
 
 
+@needs("torch")  # for the golden checkpoint, which holds no graphs
 def test_fingerprints_and_checkpoints_are_not_mixed_up(codec, whole, tmp_path):
     """The harness's model is not the one of this file: refused before anything is decoded."""
     with pytest.raises(AecodecError, match="fingerprint"):

@@ -10,10 +10,8 @@ from PIL import Image
 
 import aecodec
 from aecodec.cli import run
-from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.data.images import read_picture
-from aecodec.engine.torch_engine import TorchEngine
 from aecodec.hasher import Hasher
 
 
@@ -47,36 +45,36 @@ def test_the_hash_counts_towards_a_target_size(photo, model_file):
     assert output.stat().st_size <= 2000
 
 
-def test_the_function_carries_it_too_and_takes_another_hasher(photo, frozen, tmp_path):
-    codec = Codec(TorchEngine(frozen))
+def test_the_function_carries_it_too_and_takes_another_hasher(photo, small_codec, tmp_path):
     hashes = {}
     for name, options in {
         "plain": {},
         "none": {"with_hash": False},
         "short": {"hasher": Hasher.from_pretrained()},
     }.items():
-        done = aecodec.compress(photo, tmp_path / f"{name}.aec", codec=codec, **options)
+        done = aecodec.compress(photo, tmp_path / f"{name}.aec", codec=small_codec, **options)
         hashes[name] = container.parse(done.output.read_bytes()).semantic_hash
     assert hashes["none"] is None
     assert hashes["plain"] == hashes["short"] == Hasher.from_pretrained().describe(read_picture(photo).pixels)
 
 
-def test_pixels_do_not_depend_on_the_hash(photo, frozen, tmp_path):
-    codec = Codec(TorchEngine(frozen))
-    paths = [aecodec.compress(photo, tmp_path / f"{n}.aec", codec=codec, with_hash=bool(n)).output for n in range(2)]
-    first, second = (np.asarray(codec.decode(path.read_bytes())) for path in paths)
+def test_pixels_do_not_depend_on_the_hash(photo, small_codec, tmp_path):
+    paths = [
+        aecodec.compress(photo, tmp_path / f"{n}.aec", codec=small_codec, with_hash=bool(n)).output for n in range(2)
+    ]
+    first, second = (np.asarray(small_codec.decode(path.read_bytes())) for path in paths)
     assert np.array_equal(first, second)
 
 
-def test_the_hash_is_of_the_picture_as_it_is_shown(picture, frozen, tmp_path):
+def test_the_hash_is_of_the_picture_as_it_is_shown(picture, small_codec, tmp_path):
     """A file that keeps its orientation, and one whose pixels are turned, are found by the same code."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(picture).save(tmp_path / "camera.png", exif=exif)
-    codec, found = Codec(TorchEngine(frozen)), []
+    found = []
     for orientation in ("apply", "keep"):
         done = aecodec.compress(
-            tmp_path / "camera.png", tmp_path / f"{orientation}.aec", codec=codec, orientation=orientation
+            tmp_path / "camera.png", tmp_path / f"{orientation}.aec", codec=small_codec, orientation=orientation
         )
         found.append(container.parse(done.output.read_bytes()).semantic_hash)
     assert found[0] == found[1] == Hasher.from_pretrained().describe(np.rot90(picture, -1))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_examples import PRINT, make, random_codes, small, state
@@ -98,6 +99,7 @@ def test_paths_that_are_no_text_come_back(tmp_path):
     assert HashIndex.load(tmp_path / "a.hix").ids.tolist() == [name, "b/c.jpg"]
 
 
+@needs("faiss")
 def test_backends_agree(tmp_path):
     index = small(False)
     query = random_codes(3, 4)

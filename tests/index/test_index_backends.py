@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from extras import needs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +19,10 @@ from aecodec.index.ties import range_by_search, settle
 
 
 def named(device: str) -> list:
-    marks = [pytest.mark.gpu] if device == "cuda" else []
-    return [pytest.param(name, marks=marks) for name, entry in sorted(INDEXES.items()) if entry.device == device]
+    def marks(name: str) -> list:
+        return [*([pytest.mark.gpu] if device == "cuda" else []), *([needs("faiss")] if "faiss" in name else [])]
+
+    return [pytest.param(name, marks=marks(name)) for name, entry in sorted(INDEXES.items()) if entry.device == device]
 
 
 ALL = [*named("cpu"), *named("cuda")]
@@ -214,6 +217,7 @@ def test_a_range_is_found_by_asking_for_more_and_more(count, radius, distinct, s
     assert (few is None) == (count > 64)
 
 
+@needs("faiss")
 def test_faiss_leaves_the_thread_count_of_the_process_alone():
     import faiss
 
@@ -228,6 +232,7 @@ def test_faiss_leaves_the_thread_count_of_the_process_alone():
         faiss.omp_set_num_threads(before)
 
 
+@needs("faiss")
 def test_a_device_that_is_not_there_is_an_error_and_no_abort():
     code = (
         "import numpy as np; from aecodec.contracts import UsageError; from aecodec.index import INDEXES\n"

@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from extras import is_here, needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ def assert_same(ours: tuple, expected: tuple) -> None:
         assert np.array_equal(mine, oracle)
 
 
-@pytest.mark.parametrize("name", ["c", "numba"])
+@pytest.mark.parametrize("name", ["c", pytest.param("numba", marks=needs("numba"))])
 class TestEngines:
     @settings(max_examples=60)
     @given(
@@ -182,6 +183,7 @@ class TestFallingBack:
         monkeypatch.setattr(native, "_open", refuse)
         monkeypatch.setattr(native, "engine", engine.__wrapped__)
 
+    @needs("numba")
     def test_to_numba_then_to_numpy(self, monkeypatch):
         codes = make_codes(1000, 8, 0, "clustered")
         expected = NumpyScanner(codes).search(codes[:3], 5)
@@ -240,7 +242,7 @@ class TestMultiIndex:
         radius=st.integers(0, 9),
         parts=st.sampled_from([None, 1, 2, 3, 5]),
         dear=st.sampled_from([((1e-9,) * 2,) * 2, ((800, 8000), (100, 1000))]),
-        engine_name=st.sampled_from(["c", "numba"]),
+        engine_name=st.sampled_from([name for name in ("c", "numba") if name == "c" or is_here(name)]),
         together=st.sampled_from([5, 1000]),
         kind=st.sampled_from(["random", "clustered", "constant", "ties"]),
         seed=st.integers(0, 999),
@@ -271,6 +273,7 @@ class TestChoice:
         monkeypatch.setattr("aecodec.index.choice._native_engine", lambda: "numpy")
         assert choose(10_000_000, 64, 1, "cpu")[0] in ("faiss", "numpy")
 
+    @needs("torch")
     def test_a_device_without_triton_leaves_the_processor(self, monkeypatch):
         def missing(codes: np.ndarray) -> None:
             raise MissingDependencyError("no Triton")

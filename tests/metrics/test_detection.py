@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from extras import needs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ scored = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_
 )
 
 
+@needs("sklearn")
 @given(scored)
 def test_average_precision_is_precision_times_gain_in_recall(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])
@@ -29,6 +31,7 @@ def test_average_precision_is_precision_times_gain_in_recall(rows):
     assert average_precision(scores, labels) == pytest.approx(expected, abs=1e-12)
 
 
+@needs("sklearn")
 @given(scored)
 def test_auroc_is_the_chance_of_a_pair_in_order(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])
@@ -38,6 +41,7 @@ def test_auroc_is_the_chance_of_a_pair_in_order(rows):
     assert auroc(-scores, labels) == pytest.approx(1.0 - auroc(scores, labels), abs=1e-12)
 
 
+@needs("sklearn")
 @given(scored)
 def test_a_roc_curve_has_the_rates_of_every_threshold(rows):
     scores, labels = np.array([s for s, _ in rows], float), np.array([label for _, label in rows])
@@ -47,6 +51,7 @@ def test_a_roc_curve_has_the_rates_of_every_threshold(rows):
     assert true.tolist() == pytest.approx([(scores[labels] >= limit).mean() for limit in thresholds])
 
 
+@needs("sklearn")
 def test_infinite_scores_are_scores():
     scores, labels = np.array([-np.inf, 1.0, 2.0, np.inf]), np.array([False, True, False, True])
     assert auroc(scores, labels) == 0.75

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from extras import needs
 from PIL import Image
 from places import SAMPLES
 
@@ -45,7 +46,9 @@ def _noisy(picture: np.ndarray, seed: int, sigma: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(170, 180), (175, 163, 3), (200, 168, 1)])
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs("torch") if name == "ssimulacra2" else ()) for name in METRICS]
+)
 def test_laws_of_every_metric(name: str, shape: tuple[int, ...]) -> None:
     metric, a = METRICS[name].score, _picture(1, *shape)
     near, far = _noisy(a, 2, 5.0), _noisy(a, 3, 25.0)
@@ -192,6 +195,7 @@ def _distorted(picture: np.ndarray, kind: str) -> np.ndarray:
     return np.repeat(np.repeat((blocks + 2) // 4, 2, axis=0), 2, axis=1).astype(np.uint8)
 
 
+@needs("torch")
 @pytest.mark.parametrize("name", REFERENCE_SCORES)
 def test_ssimulacra2_agrees_with_its_reference_program(name: str) -> None:
     """Within 0.15: the program's single-precision recursive filter is itself that far from its own definition."""
@@ -203,6 +207,7 @@ def test_ssimulacra2_agrees_with_its_reference_program(name: str) -> None:
         assert ssimulacra2(original, distorted) == pytest.approx(score, abs=0.15)
 
 
+@needs("torch")
 def test_ssimulacra2_of_equal_grey_and_tiny_pictures() -> None:
     a = _picture(6, 90, 77)
     assert ssimulacra2(a, a) == 100.0

@@ -22,7 +22,6 @@ from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.contracts import ImageReadError, OutputExistsError, UsageError
 from aecodec.data.images import Picture
-from aecodec.engine.torch_engine import TorchEngine
 from aecodec.index.codes import hamming_distances
 from aecodec.index.hash_index import HashIndex
 from aecodec.search import building
@@ -229,11 +228,11 @@ def test_unfinished_work_is_saved_every_so_often(photos, monkeypatch):
 # -- hashes in .aec files ----------------------------------------------------------------------------
 
 
-def write_aec(path: Path, frozen, pixels: np.ndarray, carried: SemanticHash | None) -> None:
-    path.write_bytes(Codec(TorchEngine(frozen)).encode_picture(Picture(pixels), semantic_hash=carried).data)
+def write_aec(path: Path, codec: Codec, pixels: np.ndarray, carried: SemanticHash | None) -> None:
+    path.write_bytes(codec.encode_picture(Picture(pixels), semantic_hash=carried).data)
 
 
-def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_path, frozen):
+def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_path, small_codec):
     pixels, code = natural_picture(64, 96, 1), bytes(range(8))
     fitting = SemanticHash("blocks", b"\x01" * 8, code)
     cases = {
@@ -245,12 +244,12 @@ def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_pa
         "none": None,
     }
     for name, carried in cases.items():
-        write_aec(photos / f"{name}.aec", frozen, pixels, carried)
+        write_aec(photos / f"{name}.aec", small_codec, pixels, carried)
     decoded = []
 
     def decode(data: bytes) -> np.ndarray:
         decoded.append(data)
-        return Codec(TorchEngine(frozen)).decode_picture(data).pixels
+        return small_codec.decode_picture(data).pixels
 
     index, report = building.build(photos, tmp_path / "a.hix", reader(decode=decode))
     assert len(report.failures) == 1
@@ -265,13 +264,13 @@ def test_a_mixed_folder_decodes_only_what_carries_no_fitting_hash(photos, tmp_pa
     assert len(building.build(photos, tmp_path / "b.hix", reader())[1].failures) == 6  # nothing to decode with
 
 
-def test_a_hash_that_is_longer_is_cut_only_to_a_length_that_was_trained_for(tmp_path, frozen):
+def test_a_hash_that_is_longer_is_cut_only_to_a_length_that_was_trained_for(tmp_path, small_codec):
     carried = SemanticHash("blocks", b"\x01" * 8, bytes(range(12)))
-    write_aec(tmp_path / "a.aec", frozen, natural_picture(64, 96, 1), carried)
+    write_aec(tmp_path / "a.aec", small_codec, natural_picture(64, 96, 1), carried)
     hasher = BlockHasher()
 
     def code(n_bits: int) -> bytes:
-        whole = CodeReader(hasher, n_bits, lambda data: Codec(TorchEngine(frozen)).decode_picture(data).pixels)
+        whole = CodeReader(hasher, n_bits, lambda data: small_codec.decode_picture(data).pixels)
         return whole.codes([tmp_path / "a.aec"])[0]
 
     hasher.lengths = (32, 64, 96)
@@ -285,30 +284,30 @@ def test_a_hash_that_is_longer_is_cut_only_to_a_length_that_was_trained_for(tmp_
             CodeReader(hasher, n_bits)
 
 
-def test_the_length_of_an_index_follows_what_aec_files_carry(photos, frozen):
+def test_the_length_of_an_index_follows_what_aec_files_carry(photos, small_codec):
     def fitted() -> int:
         return building.fitted(reader(), photos).n_bits
 
     assert fitted() == 64
     pixels = natural_picture(64, 96, 1)
-    write_aec(photos / "none.aec", frozen, pixels, None)
-    write_aec(photos / "other.aec", frozen, pixels, SemanticHash("other", b"\x01" * 8, bytes(4)))
-    write_aec(photos / "odd.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(5)))
+    write_aec(photos / "none.aec", small_codec, pixels, None)
+    write_aec(photos / "other.aec", small_codec, pixels, SemanticHash("other", b"\x01" * 8, bytes(4)))
+    write_aec(photos / "odd.aec", small_codec, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(5)))
     (photos / "damaged.aec").write_bytes(b"AEC\0")
     assert fitted() == 64
-    write_aec(photos / "long.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(8)))
+    write_aec(photos / "long.aec", small_codec, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(8)))
     assert fitted() == 64
-    write_aec(photos / "short.aec", frozen, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(4)))
+    write_aec(photos / "short.aec", small_codec, pixels, SemanticHash("blocks", b"\x01" * 8, bytes(4)))
     assert fitted() == 32
 
 
-def test_damaged_aec_files_are_failures_that_name_the_file(tmp_path, frozen):
-    write_aec(tmp_path / "a.aec", frozen, natural_picture(64, 96), None)
+def test_damaged_aec_files_are_failures_that_name_the_file(tmp_path, small_codec):
+    write_aec(tmp_path / "a.aec", small_codec, natural_picture(64, 96), None)
     data = (tmp_path / "a.aec").read_bytes()
     for number, damaged in enumerate((data[:30], b"rubbish", data[:-5])):
         path = tmp_path / f"{number}.aec"
         path.write_bytes(damaged)
-        error = reader(decode=lambda data: Codec(TorchEngine(frozen)).decode_picture(data).pixels).codes([path])[0]
+        error = reader(decode=lambda data: small_codec.decode_picture(data).pixels).codes([path])[0]
         assert str(error).startswith(str(path))
 
 
