@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_scripts import load_script, rows_of, run
-from conftest import natural_picture
+from conftest import WITHOUT_COMPRESSAI, natural_picture
 from PIL import Image
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load_script(monkeypatch, "throughput", "compressai")
+    return load_script(monkeypatch, "throughput")
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_a_mosaic_has_the_size_asked_for_and_begins_with_its_pictures(script):
 
 
 def test_ours_and_a_peer_are_timed_in_one_run_and_latents_compared(script, pictures, tmp_path):
+    pytest.importorskip("compressai", reason=WITHOUT_COMPRESSAI)
     result = run(
         script.main,
         pictures,
