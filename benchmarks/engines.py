@@ -169,10 +169,9 @@ def measure(found: list[Transforms], x: np.ndarray, y_hat: np.ndarray, runs: int
     for _ in range(runs):
         for each in found:
             times[each.name].append((*timed(each.analyse, x), *timed(each.synthesise, y_hat)))
+    medians = {name: [*map(statistics.median, zip(*rows, strict=True))] for name, rows in times.items()}
     return [
-        dict(
-            zip(COLUMNS, (each.name, *map(statistics.median, zip(*times[each.name], strict=True)), apart), strict=True)
-        )
+        dict(zip(COLUMNS, (each.name, *medians[each.name], apart), strict=True))
         for each, apart in zip(found, differences, strict=True)
     ]
 
