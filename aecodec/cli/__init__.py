@@ -19,7 +19,7 @@ COMMANDS = {
     "info": ("inspect", "info", "What a file's header says."),
     "verify": ("inspect", "verify", "Check every checksum of .aec files."),
     "compare": ("inspect", "compare", "PSNR and MS-SSIM between two pictures."),
-    "models": ("models", "models", "List, show, locate and import models."),
+    "models": ("models", "models", "List, show, locate, export and import models."),
     "train": ("train", "train", "Train a model of any family."),
     "restore": ("restore", "restore", "Denoise, inpaint, upscale or colourise a picture; denoise a recording."),
     "sample": ("sample", "sample", "Pictures drawn from a variational autoencoder."),
