@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -73,7 +74,7 @@ def _check(model: str | None) -> dict[str, Any]:
 
 def _devices() -> list[str]:
     """The processor, and the accelerators that torch knows of, if it is installed."""
-    if _version("torch") is None:
+    if not find_spec("torch"):
         return ["cpu"]
     from ..device import list_devices
 

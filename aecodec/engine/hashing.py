@@ -12,7 +12,7 @@ from ..models import family
 from ..zoo import stored
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
-from .opening import chosen, torch_frozen
+from .opening import asking, chosen, torch_frozen
 
 
 class HashNetwork(Protocol):
@@ -49,7 +49,7 @@ def open_hash_network(path: Path, *, device: str = "cpu", engine: str = "auto") 
         raise CheckpointError(f"model {kept.name} ({kept.family}) is no hasher")
     if chosen(kept, path, device, engine) == "onnx":
         return OnnxHashNetwork(kept, path)
-    frozen = torch_frozen(path, device)
+    frozen = torch_frozen(path, device, what=asking(device))
     from .torch_hashing import TorchHashNetwork
 
     return TorchHashNetwork(frozen)

@@ -41,7 +41,14 @@ def open_engine(path: Path, *, device: str = "cpu", precision: str = "auto", eng
         from .onnx_engine import OnnxEngine
 
         return OnnxEngine(kept, path, lambda: open_torch(path, what="an effort above 1"))
-    return open_torch(path, device, precision)
+    return open_torch(path, device, precision, what=asking(device, precision))
+
+
+def asking(device: str, precision: str = "auto") -> str:
+    """Which option it is that needs torch, for the error of an installation without it."""
+    if precision == "bfloat16":
+        return "the precision bfloat16"
+    return "the engine torch" if _is_cpu(device) else f"the device {device}"
 
 
 def chosen(kept: Stored, path: Path, device: str, engine: str) -> str:
