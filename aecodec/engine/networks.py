@@ -23,6 +23,11 @@ def limit_threads(count: int) -> None:
     _threads = count
 
 
+def threads() -> int:
+    """CPU threads of each session that is made from now on; 0: one per core."""
+    return _threads
+
+
 def runtime() -> Any:
     """The package onnxruntime. Raises CheckpointError if it is missing or too old: no model runs."""
     try:

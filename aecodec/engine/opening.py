@@ -85,7 +85,11 @@ def torch_frozen(path: Path, device: str = "cpu", *, what: str = "this") -> Froz
         raise MissingDependencyError(f"{what} needs torch: pip install 'aecodec[torch]'")
     from .. import checkpoint
     from ..device import pick_device
+    from . import networks
+    from .torch_engine import limit_threads as limit_torch
 
+    if networks.threads():  # the limit was set before torch was loaded
+        limit_torch(networks.threads())
     return checkpoint.load(path, pick_device(device))
 
 
@@ -125,7 +129,7 @@ def check_golden(path: Path) -> GoldenCheck:
 
 
 def limit_threads(count: int) -> None:
-    """CPU threads of each computation of every engine opened from now on; of torch, if it is loaded, at once."""
+    """CPU threads of each computation of every engine opened from now on; if torch is loaded, of all of its own."""
     import sys
 
     from . import networks
