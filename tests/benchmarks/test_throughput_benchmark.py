@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_scripts import load_script, rows_of, run
-from conftest import WITHOUT_COMPRESSAI, natural_picture
+from conftest import natural_picture
 from PIL import Image
+from small_models import WITHOUT_COMPRESSAI
 
 
 @pytest.fixture
