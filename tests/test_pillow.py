@@ -179,5 +179,5 @@ def test_file_tells_what_it_is(saved):
         command = ["file", "--brief", "-m", str(DESKTOP / "aec.magic"), *arguments, str(saved)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert ask() == "aecodec learned image, format 1, 90 x 60, RGB, model photo-tiny"
+    assert ask() == "aecodec learned image, format 1, 90 x 60, RGB, model photo"
     assert ask("--mime-type") == aecodec.pillow.MIME

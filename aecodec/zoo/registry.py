@@ -12,7 +12,7 @@ from ..contracts import CheckpointError, ModelMismatchError, UnknownName
 
 FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
-DEFAULT_MODEL = "photo-tiny"
+DEFAULT_MODEL = "photo"
 DEFAULT_HASHER = "photo-hash"
 #: What a task uses unless told otherwise.
 DEFAULT_RESTORER = "restorer"
