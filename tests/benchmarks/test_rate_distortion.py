@@ -123,7 +123,7 @@ def test_the_tables_of_kodak_are_made_again_from_its_rows(
     again = (tmp_path / "kodak" / "bd_rate.md").read_text().splitlines()
     assert again == lines[: len(again)]
     assert len(lines) - len(again) == 5
-    assert drawn == [("rd.png", 10), ("rd_ms_ssim.png", 10)]
+    assert drawn == [("rd.png", 11), ("rd_ms_ssim.png", 11)]
     assert capsys.readouterr().err == ""
 
 

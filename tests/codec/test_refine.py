@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from aecodec.coding.tables import freeze_symmetric
 from aecodec.contracts import UsageError
 from aecodec.data.images import Picture
 from aecodec.engine.refinement import BitCost
+from aecodec.metrics.psnr import psnr
 from aecodec.nn.quantise import round_half_up, soft_round
 
 
@@ -105,13 +105,14 @@ def test_targets_are_met_without_going_over(codec, picture, target, quick):
     found = codec.encode_picture(source, **target, effort=2)
     level = {name: value for name, value in target.items() if name == "target_psnr"}
     if level:
-        from aecodec.metrics.psnr import psnr
-
         assert psnr(picture, codec.decode_picture(found.data).pixels) <= target["target_psnr"]
         assert len(found.data) < len(plain.data)
     else:
         assert len(found.data) <= target.get("target_size", 0.4 * picture.shape[0] * picture.shape[1] / 8)
-        assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, replace(plain).data)
+        # Costs at two qualities weigh the error differently; what counts is the better picture of one size.
+        assert psnr(picture, codec.decode_picture(found.data).pixels) > psnr(
+            picture, codec.decode_picture(plain.data).pixels
+        )
 
 
 @pytest.mark.parametrize("effort", [0, 10, -1])
