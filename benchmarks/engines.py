@@ -10,7 +10,6 @@ pixels, before they are rounded, and ONNX Runtime's from the same latents, in gr
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import statistics
@@ -27,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from aecodec.bench import provenance
-from aecodec.bench.measurements import read_rgb
+from aecodec.bench.measurements import read_rgb, write_records
 from aecodec.contracts import QUALITY_STEPS, AecodecError, CheckpointError
 from aecodec.engine.networks import OnnxNetworks
 from aecodec.engine.opening import limit_threads, open_engine
@@ -215,11 +214,7 @@ def main(picture: Path, size: str, model: str | None, quality: int, runs: int, o
     for name, reason in left_out.items():
         click.echo(f"{name}: {reason}", err=True)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "engines.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in record.items()})
+    write_records(out / "engines.csv", COLUMNS, records)
     (out / "engines.md").write_text(text + "\n", encoding="utf-8")
     versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
     origin = provenance.collect(runs=runs, threads=1, size=size, quality=quality, engines=versions, left_out=left_out)

@@ -10,7 +10,6 @@ rounds are kept. Peer programs are measured where they are on PATH, the engine t
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from typing import Any
 import click
 
 from aecodec.bench import provenance
-from aecodec.bench.measurements import pictures_in, read_rgb
+from aecodec.bench.measurements import pictures_in, read_rgb, write_records
 from aecodec.contracts import AecodecError
 
 SAMPLES = Path(__file__).resolve().parents[1] / "scripts" / "samples"
@@ -214,11 +213,7 @@ def main(pictures: Path, runs: int, quality: int, out: Path) -> None:
     text = table(records)
     click.echo(text)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "processes.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in record.items()})
+    write_records(out / "processes.csv", COLUMNS, records)
     (out / "processes.md").write_text(text + "\n", encoding="utf-8")
     found = provenance.collect(runs=runs, quality=quality, threads=1, programs=programs())
     (out / "processes.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

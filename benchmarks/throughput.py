@@ -12,7 +12,6 @@ that of entropy coding does. With --check every picture of the folder is encoded
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 from aecodec.bench import provenance
-from aecodec.bench.measurements import pictures_in, read_rgb
+from aecodec.bench.measurements import pictures_in, read_rgb, write_records
 from aecodec.codec.codec import Codec
 from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
@@ -210,10 +209,7 @@ def main(
         for batch in (int(text) for text in batches.split(",")):
             records += measure(codec, [*filter(None, peers.split(","))], given, pixels, batch, place, seconds)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "throughput.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
+    write_records(out / "throughput.csv", list(records[0]), records)
     more: dict[str, Any] = {"device": str(place), "precision": precision, "compiled": compiled, "weights": given}
     if place.type == "cuda":
         more["device"] = torch.cuda.get_device_name(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,18 @@ def with_scores(before: Iterable[str], after: Iterable[str]) -> tuple[str, ...]:
 def columns() -> tuple[str, ...]:
     """The columns of a result file."""
     return with_scores(_BEFORE_SCORES, _AFTER_SCORES)
+
+
+def write_records(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]], digits: int = 4) -> None:
+    """A table of figures as CSV: a row for each record, floats of so many significant digits, "" what a record lacks.
+
+    Raises ValueError for a record with a key that is none of the columns.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow({key: f"{v:.{digits}g}" if isinstance(v, float) else v for key, v in record.items()})
 
 
 def pictures_in(folder: Path, limit: int | None = None) -> list[Path]:

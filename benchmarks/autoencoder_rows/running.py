@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from dataclasses import dataclass
@@ -15,11 +14,14 @@ from PIL import Image
 
 from aecodec import checkpoint
 from aecodec.bench import provenance
+from aecodec.bench.measurements import write_records
 from aecodec.contracts import UsageError
 from aecodec.train.config import resolve
 from aecodec.train.loop import STATE_FILE, fit
 
 Record = dict[str, Any]
+#: Significant digits that a figure is worth.
+DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,7 @@ class Bench:
         """Write ROW.csv and ROW.json (where it comes from), and print the table."""
         self.out.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(key for record in records for key in record))
-        with (self.out / f"{row}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-            writer.writeheader()
-            writer.writerows({key: tidy(value) for key, value in record.items()} for record in records)
+        write_records(self.out / f"{row}.csv", columns, records, DIGITS)
         text = json.dumps(provenance.collect(row=row, **more), indent=1, ensure_ascii=False) + "\n"
         (self.out / f"{row}.json").write_text(text, encoding="utf-8")
         print(markdown(records))
@@ -76,8 +75,7 @@ class Bench:
 
 
 def tidy(value: Any) -> Any:
-    """Five significant digits are what a figure is worth."""
-    return f"{value:.5g}" if isinstance(value, float) else value
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else value
 
 
 def markdown(records: list[Record]) -> str:
