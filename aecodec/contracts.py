@@ -36,6 +36,12 @@ class OutputExistsError(OutputError):
     exit_code = 5
 
 
+class BusyError(OutputError):
+    """Another process is writing the same file, and went on for longer than was to be waited."""
+
+    exit_code = 7
+
+
 class UsageError(AecodecError):
     """The arguments contradict each other or name something out of range."""
 

@@ -35,7 +35,7 @@ from aecodec.data.files import make_folder, write_atomic
 from aecodec.index.codes import hamming_distances
 from aecodec.metrics import average_precision, precision_within
 from aecodec.train.config import resolve
-from aecodec.train.loop import CHECKPOINT_FILE, STATE_FILE, fit
+from aecodec.train.loop import AUTO, CHECKPOINT_FILE, fit
 
 FAMILY = "semantic-hash"
 RECIPES = Path(__file__).parent / "recipes"
@@ -147,11 +147,8 @@ def linear_scores(data: Dataset, seeds: range, done: set[tuple]) -> Iterator[Sco
 
 def train_hasher(data: Dataset, seed: int, folder: Path, max_seconds: float | None, settings: list[str]) -> float:
     """Train by the dataset's recipe, or go on -> seconds of training. Raises click.ClickException if it is not over."""
-    state = folder / STATE_FILE
     config = resolve(FAMILY, RECIPES / f"{FAMILY}-{data.name}.yaml", [*settings, f"seed={seed}"])
-    outcome = fit(
-        config, f"{data.path}:x_train", folder, resume=state if state.exists() else None, max_seconds=max_seconds
-    )
+    outcome = fit(config, f"{data.path}:x_train", folder, resume=AUTO, max_seconds=max_seconds)
     if not outcome.finished:
         raise click.ClickException(f"{folder}: stopped at step {outcome.step}; call again to go on")
     return outcome.elapsed

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..contracts import AecodecError, OutputExistsError, UsageError
 from ..data.files import make_folder, write_atomic
+from ..data.locks import Say, locked
 from . import provenance
 from .codecs import FileCodec
 from .complexity import kmac_per_pixel
@@ -30,11 +32,10 @@ from .measurements import (
     write_rows,
 )
 from .opening import CodecSpec
+from .results import RUN_FILE
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Result:
     picture: Path
     row: Measurement | None
     error: str = ""
+
+
+@contextmanager
+def only_run(out: Path, *, wait: float = 0.0, say: Say = lambda message: None) -> Iterator[None]:
+    """The run's folder, made, and no other run in it; see `locks.locked`. Raises BusyError or OutputError."""
+    make_folder(out)
+    with locked(out / RUN_FILE, wait=wait, say=say):
+        yield
 
 
 def start(out: Path, *, resume: bool) -> None:

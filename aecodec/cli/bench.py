@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .output import notice
+from .output import notice, wait_option
 
 
 @contextmanager
@@ -55,6 +55,7 @@ class WithTables(click.Command):
 @click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run; measures only what is missing.")
+@wait_option(0.0)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("--crops", type=click.IntRange(min=0), default=2, show_default=True, help="Pictures to keep crops of.")
 @click.option("--device", default="cpu", show_default=True, help="Where our models run.")
@@ -68,6 +69,7 @@ def bench(
     anchor: str | None,
     jobs: int,
     resume: bool,
+    wait: float,
     limit: int | None,
     crops: int,
     device: str,
@@ -87,14 +89,15 @@ def bench(
     pictures = runs.find_pictures(data, limit)
     opened = [spec.open() for spec in specs]
     anchor = summary.check_anchor(anchor, specs, opened)
-    runs.start(out, resume=resume)
-    summary.keep_settings(out, data, anchor)
     total = sum(len(codec.qualities) for codec in opened) * len(pictures)
-    with _bar(total, quiet) as advance:
-        runner = runs.Runner(out, columns, resume=resume, jobs=jobs, say=notice, advance=advance)
-        failures = sum(runner.run(spec, codec, pictures) for spec, codec in zip(specs, opened, strict=True))
-    crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
-    click.echo(summary.summarise_run(out))
+    with runs.only_run(out, wait=wait, say=notice):
+        runs.start(out, resume=resume)
+        summary.keep_settings(out, data, anchor)
+        with _bar(total, quiet) as advance:
+            runner = runs.Runner(out, columns, resume=resume, jobs=jobs, say=notice, advance=advance)
+            failures = sum(runner.run(spec, codec, pictures) for spec, codec in zip(specs, opened, strict=True))
+        crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
+        click.echo(summary.summarise_run(out))
     if failures:
         notice(f"{failures} of {total} measurements failed")
     return 1 if failures else 0

@@ -16,7 +16,7 @@ from ..contracts import OutputError, OutputExistsError, UsageError
 from ..index import INDEXES
 from ..index.threads import cores
 from . import fail
-from .output import emit_json
+from .output import emit_json, notice
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
@@ -87,6 +87,20 @@ def open_index(path: Path, backend: str = "auto") -> HashIndex:
     if not index.has_paths:
         raise UsageError(f"{path}: this index is of numbers, not of pictures")
     return index
+
+
+@contextmanager
+def changing(path: Path, wait: float) -> Iterator[HashIndex]:
+    """An index of paths that nobody else changes before the end; what is read of it may be written back.
+
+    wait: seconds, for another process that changes it. Raises BusyError, and what `open_index` raises.
+    """
+    from ..data.locks import locked
+    from ..index.storage import read_header
+
+    read_header(path)  # what is no index is not waited for
+    with locked(path, wait=wait, say=notice):
+        yield open_index(path)
 
 
 def check_page(page: Path | None, force: bool) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from .hashing import hasher_options, hashing_bar, open_index, open_reader, shown, tell_report
-from .output import emit_json, size_text
+from ..data.locks import WAIT
+from .hashing import changing, hasher_options, hashing_bar, open_reader, shown, tell_report
+from .output import emit_json, notice, size_text, wait_option
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
@@ -20,6 +21,7 @@ EVERY = click.option(
     metavar="SECONDS",
     help="How often an unfinished index is written.",
 )
+LOCK = wait_option(WAIT)
 
 
 @click.group()
@@ -37,10 +39,18 @@ def index() -> None:
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite the index if it exists.")
 @EVERY
+@LOCK
 @hasher_options
 @JSON
 def build(
-    folder: Path, output: Path, bits: int | None, force: bool, save_every: float, as_json: bool, **options: Any
+    folder: Path,
+    output: Path,
+    bits: int | None,
+    force: bool,
+    save_every: float,
+    wait: float,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Index all pictures and .aec files below FOLDER.
 
@@ -55,7 +65,15 @@ def build(
         reader = building.fitted(reader, folder)
     with hashing_bar(options["quiet"]) as advance:
         built, report = building.build(
-            folder, output, reader, overwrite=force, jobs=options["jobs"], every=save_every, advance=advance
+            folder,
+            output,
+            reader,
+            overwrite=force,
+            jobs=options["jobs"],
+            every=save_every,
+            wait=wait,
+            say=notice,
+            advance=advance,
         )
     return tell_report(output, built, report, as_json)
 
@@ -64,67 +82,70 @@ def build(
 @INDEX
 @click.argument("pictures", nargs=-1, required=True, metavar="FILE|FOLDER...", type=click.Path(path_type=Path))
 @EVERY
+@LOCK
 @hasher_options
 @JSON
-def add(path: Path, pictures: tuple[Path, ...], save_every: float, as_json: bool, **options: Any) -> int:
+def add(path: Path, pictures: tuple[Path, ...], save_every: float, wait: float, as_json: bool, **options: Any) -> int:
     """Add files, or all pictures in folders; known and unchanged ones are left alone.
 
     Pictures outside the indexed folder are kept by their absolute paths.
     """
     from ..search import building
 
-    opened = open_index(path)
-    reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
-    with hashing_bar(options["quiet"]) as advance:
-        report = building.add(
-            opened,
-            pictures,
-            reader,
-            jobs=options["jobs"],
-            every=save_every,
-            advance=advance,
-            save=lambda: opened.save(path, overwrite=True),
-        )
+    with changing(path, wait) as opened:
+        reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
+        with hashing_bar(options["quiet"]) as advance:
+            report = building.add(
+                opened,
+                pictures,
+                reader,
+                jobs=options["jobs"],
+                every=save_every,
+                advance=advance,
+                save=lambda: opened.save(path, overwrite=True),
+            )
     return tell_report(path, opened, report, as_json)
 
 
 @index.command()
 @INDEX
 @click.argument("pictures", nargs=-1, required=True, metavar="FILE|FOLDER...")
+@LOCK
 @JSON
-def remove(path: Path, pictures: tuple[str, ...], as_json: bool) -> int:
+def remove(path: Path, pictures: tuple[str, ...], wait: float, as_json: bool) -> int:
     """Take files, or all below folders, out of the index. The files themselves stay; they need not exist."""
     from ..search import building
 
-    opened = open_index(path)
-    report = building.remove(opened, pictures)
-    opened.save(path, overwrite=True)
+    with changing(path, wait) as opened:
+        report = building.remove(opened, pictures)
+        opened.save(path, overwrite=True)
     return tell_report(path, opened, report, as_json)
 
 
 @index.command()
 @INDEX
 @EVERY
+@LOCK
 @hasher_options
 @JSON
-def sync(path: Path, save_every: float, as_json: bool, **options: Any) -> int:
+def sync(path: Path, save_every: float, wait: float, as_json: bool, **options: Any) -> int:
     """Bring the index up to date with its folder: hash what is new or changed, drop what vanished.
 
     A file counts as changed if its size or its modification time did.
     """
     from ..search import building
 
-    opened = open_index(path)
-    reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
-    with hashing_bar(options["quiet"]) as advance:
-        report = building.sync(
-            opened,
-            reader,
-            jobs=options["jobs"],
-            every=save_every,
-            advance=advance,
-            save=lambda: opened.save(path, overwrite=True),
-        )
+    with changing(path, wait) as opened:
+        reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
+        with hashing_bar(options["quiet"]) as advance:
+            report = building.sync(
+                opened,
+                reader,
+                jobs=options["jobs"],
+                every=save_every,
+                advance=advance,
+                save=lambda: opened.save(path, overwrite=True),
+            )
     return tell_report(path, opened, report, as_json)
 
 

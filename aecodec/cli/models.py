@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from .output import emit_json, size_text
+from ..data.locks import WAIT
+from .output import emit_json, notice, size_text, wait_option
 
 
 @click.group()
@@ -93,7 +94,10 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
 @click.option("--name", help="Name of the imported model; the file's own by default.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; the cache by default.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a model of that name.")
-def import_command(file: Path, family: str | None, name: str | None, output: Path | None, force: bool) -> None:
+@wait_option(WAIT)
+def import_command(
+    file: Path, family: str | None, name: str | None, output: Path | None, force: bool, wait: float
+) -> None:
     """Import a state_dict of compressai's bmshj2018_factorized or mbt2018_mean.
 
     Without -o it goes into the cache, where compress -m NAME and decompress find it.
@@ -105,5 +109,5 @@ def import_command(file: Path, family: str | None, name: str | None, output: Pat
     name = name or model_name(file)
     target = output or cache_folder() / "models" / f"{name}{SUFFIX}"
     make_folder(target.parent)
-    done = import_state_dict(file, family, name, out=target, overwrite=force)
+    done = import_state_dict(file, family, name, out=target, overwrite=force, wait=wait, say=notice)
     click.echo(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")

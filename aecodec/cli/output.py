@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,18 @@ from ..data.folders import walk_files
 
 SCHEMA_VERSION = 1
 T = TypeVar("T")
+
+
+def wait_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """How long a command waits for another one that writes the same thing: ``wait``, seconds."""
+    return click.option(
+        "--wait",
+        type=click.FloatRange(0),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for another process that is writing it.",
+    )
 
 
 def emit_json(record: dict[str, Any]) -> None:

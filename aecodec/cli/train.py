@@ -11,6 +11,7 @@ import click
 
 from ..contracts import UsageError
 from . import INTERRUPTED
+from .output import wait_option
 
 if TYPE_CHECKING:
     from ..train.loop import Run
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
 @click.option("--resume", metavar="auto|PATH", help="Go on from the run's own state (if any), or from a state file.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="End cleanly after this long.")
+@wait_option(0.0)
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--name", help="Name of the model in its files.")
 @click.option("--backbone", metavar="timm:NAME", help="Feature extractor below a hasher, frozen.")
@@ -39,6 +41,7 @@ def train(
     settings: tuple[str, ...],
     resume: str | None,
     max_seconds: float | None,
+    wait: float,
     device: str | None,
     name: str | None,
     backbone: str | None,
@@ -63,18 +66,18 @@ def train(
         return 0
     if data is None or out is None:
         raise UsageError("training needs --data and --out")
-    from ..train.loop import STATE_FILE, fit
+    from ..train.loop import fit
 
-    state = None
-    if resume == "auto":
-        state = out / STATE_FILE if (out / STATE_FILE).exists() else None
-    elif resume is not None:
-        state = Path(resume)
-    elif (out / STATE_FILE).exists():
-        raise UsageError(f"{out} holds a run already; use --resume auto to go on with it, or another folder")
     with _Display() as display:
         outcome = fit(
-            config, data, out, evaluation=eval_data, resume=state, max_seconds=max_seconds, report=display.report
+            config,
+            data,
+            out,
+            evaluation=eval_data,
+            resume=resume,
+            max_seconds=max_seconds,
+            wait=wait,
+            report=display.report,
         )
     if outcome.checkpoint is not None:
         click.echo(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..coding.container import SUFFIX
 from ..contracts import AecodecError, IndexFileError, OutputError, OutputExistsError, UsageError
+from ..data.locks import WAIT, Say, locked
 from ..index.hash_index import HashIndex
 from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
 
@@ -153,12 +154,24 @@ def build(
     overwrite: bool = False,
     jobs: int = 1,
     every: float = EVERY,
+    wait: float = WAIT,
+    say: Say = lambda message: None,
     advance: Advance = lambda done, total: None,
 ) -> tuple[HashIndex, Report]:
     """An index of a folder, written to a file. Goes on with what a killed build of the same folder has left.
 
-    Raises UsageError if it is no folder or holds no picture, OutputExistsError, OutputError.
+    wait, say: as of `locks.locked`, for another process that writes this index. Raises UsageError if it is no folder or
+    holds no picture, OutputExistsError, BusyError, OutputError.
     """
+    check_target(folder, out, overwrite=overwrite)
+    with locked(out, wait=wait, say=say):
+        return _build(folder, out, reader, overwrite=overwrite, jobs=jobs, every=every, advance=advance)
+
+
+def _build(
+    folder: Path, out: Path, reader: CodeReader, *, overwrite: bool, jobs: int, every: float, advance: Advance
+) -> tuple[HashIndex, Report]:
+    """See `build`; of the one process that writes there."""
     check_target(folder, out, overwrite=overwrite)
     root = os.path.abspath(folder)
     found, failures = list_pictures(folder, root)

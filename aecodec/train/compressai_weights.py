@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from .. import checkpoint
 from ..coding.container import MAX_NAME
 from ..contracts import CheckpointError, OutputExistsError
+from ..data.locks import WAIT, Say, locked
 from ..engine.graphs import write_graphs
 from ..models import family as find_family
 
@@ -49,13 +50,21 @@ class Imported:
 
 
 def import_state_dict(
-    path: Path, family: str | None = None, name: str | None = None, *, out: Path, overwrite: bool = False
+    path: Path,
+    family: str | None = None,
+    name: str | None = None,
+    *,
+    out: Path,
+    overwrite: bool = False,
+    wait: float = WAIT,
+    say: Say = lambda message: None,
 ) -> Imported:
     """Read compressai weights (.pth, .pth.tar, .safetensors), write a checkpoint.
 
-    family: the family expected, None to take what the weights are. name: of the model, None for the file's.
+    family: the family expected, None to take what the weights are. name: of the model, None for the file's. wait, say:
+    as of `locks.locked`, for another process that writes the same model.
     Raises CheckpointError for a file that is damaged or of another architecture (or another family than asked
-    for), UnknownName for an unknown family, OutputExistsError, OutputError, MissingDependencyError.
+    for), UnknownName for an unknown family, OutputExistsError, BusyError, OutputError, MissingDependencyError.
     """
     path, out = Path(path), Path(out)
     if family is not None:
@@ -64,6 +73,12 @@ def import_state_dict(
             raise CheckpointError(
                 f"compressai's weights cannot become a {family}; they can become: {', '.join(sorted(ARCHITECTURES))}"
             )
+    with locked(out, wait=wait, say=say):
+        return _import(path, family, name, out, overwrite)
+
+
+def _import(path: Path, family: str | None, name: str | None, out: Path, overwrite: bool) -> Imported:
+    """See `import_state_dict`; of the one process that writes there."""
     if out.exists() and not overwrite:
         raise OutputExistsError(f"{out}: exists (use --force to overwrite it)")
     weights = read_state_dict(path)

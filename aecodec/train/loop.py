@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -14,9 +15,10 @@ import torch
 from torch import nn
 
 from .. import checkpoint
-from ..contracts import BatchSource, Model
+from ..contracts import BatchSource, Model, UsageError
 from ..data.batches import CropPlan, open_batches
 from ..data.files import make_folder, write_atomic
+from ..data.locks import locked
 from ..engine.graphs import write_graphs
 from .config import TrainConfig
 from .curve import CURVE_FILE, Curve, Meter
@@ -26,8 +28,10 @@ from .state import STATE_FILE, Run, load_state, load_weights, save_state, start_
 
 CHECKPOINT_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
+#: To resume from the state in the run's own folder, if there is one.
+AUTO = "auto"
 
-__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "CURVE_FILE", "STATE_FILE", "Outcome", "Run", "fit"]
+__all__ = ["AUTO", "CHECKPOINT_FILE", "CONFIG_FILE", "CURVE_FILE", "STATE_FILE", "Outcome", "Run", "fit"]
 
 Report = Callable[[Run, dict[str, float]], None]
 
@@ -74,40 +78,43 @@ def fit(
     folder: Path,
     *,
     evaluation: str | Path | None = None,
-    resume: Path | None = None,
+    resume: Path | str | None = None,
     weights: Path | None = None,
     new_schedule: bool = False,
     max_seconds: float | None = None,
+    wait: float = 0.0,
     report: Report | None = None,
 ) -> Outcome:
     """Train, or go on training, and leave a state file and a checkpoint in ``folder``.
 
-    data: a folder of pictures, an array of an .npz (``FILE.npz:KEY``), or a source
-    that is open. evaluation: another one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a
-    state file to continue from. weights: a checkpoint to begin from, where there is no state to continue.
+    data: a folder of pictures, an array of an .npz (``FILE.npz:KEY``), or a source that is open. evaluation: another
+    one to evaluate on, instead of the ``hold_out`` items of ``data``. resume: a state file to continue from, or AUTO:
+    that in ``folder``, if there is one. weights: a checkpoint to begin from, where there is no state to continue.
     new_schedule: begin warm-up, plateau and decay anew where the state stands, for stretches that each end annealed.
-    max_seconds: end cleanly after that long in this call. report: called with the run and the averages since
-    the last scheduled row (loss, bpp, psnr, images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly
-    as well. Under torchrun every process calls this; all stop at the same step and the first alone writes.
+    max_seconds: end cleanly after that long in this call. wait: seconds to wait for another process that trains into
+    the same folder. report: called with the run and the averages since the last scheduled row (loss, bpp, psnr,
+    images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly as well. Under torchrun every process calls this;
+    all stop at the same step and the first alone writes. Raises UsageError if the folder holds a run that is not
+    resumed, BusyError if another process trains into it.
     """
     begin = time.monotonic()
-    with stop_on_signal() as stopped, join_processes(config.device) as world:
+    with stop_on_signal() as stopped, join_processes(config.device) as world, _only_writer(folder, world, wait):
+        state = _state_of(folder, resume)
         if config.threads:
             torch.set_num_threads(config.threads)
         plan = CropPlan(
             config.crop, config.late_crop, config.late_from, config.downscale, config.hold_out, config.view, config.only
         )
         source = data if isinstance(data, BatchSource) else open_batches(data, world.device, plan, evaluation)
-        run = start_run(config, source, world, initialise=resume is None and weights is None)
-        if resume is not None:
-            load_state(run, resume, world)
+        run = start_run(config, source, world, initialise=state is None and weights is None)
+        if state is not None:
+            load_state(run, state, world)
         elif weights is not None:
             load_weights(run, weights)
         if new_schedule:
             run.begin_schedule()
         curve = None
         if world.rank == 0:
-            make_folder(folder)
             write_atomic(folder / CONFIG_FILE, config.to_yaml().encode(), overwrite=True)
             curve = Curve(folder, run.position.step, (config.log_every, config.evaluate_every))
         held = source.held_out() if world.rank == 0 else []
@@ -123,6 +130,27 @@ def fit(
             if curve is not None:
                 curve.close()
         return Outcome(folder / CHECKPOINT_FILE, run.position.step, run.position.elapsed, interrupted, run.finished())
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path, world: World, wait: float) -> Iterator[None]:
+    """The folder, made, and no other training in it; the first process sees to that, and all go on together."""
+    with contextlib.ExitStack() as stack:
+        if world.rank == 0:
+            make_folder(folder)
+            stack.enter_context(locked(folder / STATE_FILE, wait=wait))
+        world.largest(0.0)
+        yield
+
+
+def _state_of(folder: Path, resume: Path | str | None) -> Path | None:
+    """The state to go on from, if any. Raises UsageError if a run in the folder would be lost."""
+    own = folder / STATE_FILE
+    if resume == AUTO:
+        return own if own.exists() else None
+    if resume is None and own.exists():
+        raise UsageError(f"{folder} holds a run already; use --resume auto to go on with it, or another folder")
+    return None if resume is None else Path(resume)
 
 
 class _LossOf(nn.Module):

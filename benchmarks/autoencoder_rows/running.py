@@ -17,7 +17,7 @@ from aecodec.bench import provenance
 from aecodec.bench.measurements import write_records
 from aecodec.contracts import UsageError
 from aecodec.train.config import resolve
-from aecodec.train.loop import STATE_FILE, fit
+from aecodec.train.loop import AUTO, fit
 
 Record = dict[str, Any]
 #: Significant digits that a figure is worth.
@@ -46,10 +46,9 @@ class Bench:
         config = resolve(family, None, [*quiet, *plain], {"name": name_of_model or name[:16]})
         if self.shorten > 1:
             config = config.model_copy(update={"steps": max(2, config.steps // self.shorten), "time_budget": None})
-        state = folder / STATE_FILE
         begin = time.process_time()
         with torch.enable_grad():
-            outcome = fit(config, data, folder, resume=state if state.exists() else None)
+            outcome = fit(config, data, folder, resume=AUTO)
         if outcome.interrupted:
             raise UsageError(f"{name}: interrupted; the same command goes on with it")
         print(f"  {name}: {outcome.step} steps, {time.process_time() - begin:.0f} CPU s in this call", flush=True)

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from small_models import WITHOUT_COMPRESSAI
 
-from aecodec.contracts import CheckpointError, OutputExistsError, UnknownName
+from aecodec.contracts import BusyError, CheckpointError, OutputExistsError, UnknownName
+from aecodec.data.locks import locked
 from aecodec.train.compressai_weights import ARCHITECTURES, import_state_dict
 from aecodec.zoo.registry import read_header
 
@@ -80,6 +81,11 @@ def test_other_weights_are_refused(build: Any, message: str, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=message):
         import_state_dict(_saved(tmp_path, build()), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_two_imports_of_one_model_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    with locked(tmp_path / "out"), pytest.raises(BusyError, match="out: is being written by process"):
+        import_state_dict(tmp_path / "weights.pth", out=tmp_path / "out", overwrite=True, wait=0)
 
 
 def test_wrong_requests_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from places import ROOT
 from small_models import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint
-from aecodec.contracts import CheckpointError, MissingDependencyError, OutputError, UsageError
+from aecodec.contracts import BusyError, CheckpointError, MissingDependencyError, OutputError, UsageError
 from aecodec.data.folders import list_photos
 from aecodec.models.exact_hyperprior import ExactHyperprior
 from aecodec.train import loop as train
@@ -105,6 +105,33 @@ def test_resuming_continues_bit_for_bit(tmp_path, photo_folder, monkeypatch, opt
     assert_same(one, two)
     assert read_curve(whole) == read_curve(parts)
     assert checkpoint.load(first.checkpoint).fingerprint == checkpoint.load(whole / train.CHECKPOINT_FILE).fingerprint
+
+
+def test_two_trainings_into_one_folder_are_refused_and_the_first_goes_on(tmp_path, photo_folder, monkeypatch):
+    original = train.train_step
+    refused: list[str] = []
+
+    def step(run, module, source):
+        if not refused:
+            with pytest.raises(BusyError, match=rf"is being written by process {os.getpid()} on ") as caught:
+                train.fit(config(), photo_folder, tmp_path, resume=train.AUTO)
+            refused.append(str(caught.value))
+        original(run, module, source)
+
+    monkeypatch.setattr(train, "train_step", step)
+    assert train.fit(config(), photo_folder, tmp_path).finished
+    assert refused
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_is_gone_on_with_or_kept_but_never_begun_anew_in_its_folder(tmp_path, photo_folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        assert train.fit(config(), photo_folder, tmp_path, resume=train.AUTO).step == 2
+    with pytest.raises(UsageError, match="holds a run already"):
+        train.fit(config(), photo_folder, tmp_path)
+    assert read_state(tmp_path)["progress"]["step"] == 2
+    assert train.fit(config(), photo_folder, tmp_path, resume=train.AUTO).step == 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
