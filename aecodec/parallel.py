@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +11,8 @@ from typing import Protocol, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+#: What is to be called in a forked child, of objects that live.
+_renewals: set[weakref.WeakMethod[Callable[[], object]]] = set()
 
 
 class Run(Protocol):
@@ -28,3 +32,23 @@ def workers(jobs: int) -> Iterator[Run]:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def after_fork(method: Callable[[], object]) -> None:
+    """Have a bound method called in every process that is forked from this one, as long as its object lives.
+
+    A fork copies one thread. The others, the pools that they made up and the locks that they held are what an object
+    makes anew there.
+    """
+    _renewals.add(weakref.WeakMethod(method, _renewals.discard))
+
+
+def _renew() -> None:
+    for reference in list(_renewals):
+        method = reference()
+        if method is not None:
+            method()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

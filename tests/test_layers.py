@@ -23,7 +23,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"contracts": set(), "parallel": set()},
     {"coding": {"contracts"}, "data": {"contracts"}, "device": {"contracts"}, "metrics": {"contracts"}},
     {"latents": {"coding", "contracts"}, "zoo": {"coding", "data", "contracts"}},
-    {"nn": {"latents"}, "index": {"data", "zoo", "contracts"}},
+    {"nn": {"latents"}, "index": {"data", "zoo", "parallel", "contracts"}},
     {"entropy": {"coding", "latents", "nn", "contracts"}},
     {"models": {"entropy", "latents", "nn", "coding", "contracts"}},
     {"checkpoint": {"models", "coding", "zoo", "contracts"}},

@@ -33,11 +33,14 @@ def check_k(k: int) -> int:
     return int(k)
 
 
-def check_radius(radius: int) -> int:
-    """At least 0. Raises UsageError."""
+def check_radius(radius: int, width: int) -> int:
+    """At least 0, and no larger than any two codes of so many bytes are apart. Raises UsageError.
+
+    A larger one asks for the same hits, and would cost, or overflow, more than they do.
+    """
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)) or radius < 0:
         raise UsageError(f"a radius is an integer of at least 0, got {radius!r}")
-    return int(radius)
+    return min(int(radius), 8 * width)
 
 
 def select(table: np.ndarray, which: np.ndarray) -> np.ndarray:

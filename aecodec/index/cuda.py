@@ -95,10 +95,9 @@ class CudaScanner:
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         if not len(self._codes) or not len(queries):
             return NativeScanner(self._codes).range_search(queries, radius)
-        radius = min(radius, 8 * self._codes.shape[1])
         tile = max(1, self._workspace // (8 * (len(self._codes) // _RANGE_GROUP + 1)))
         with self._on_device():
             parts = [

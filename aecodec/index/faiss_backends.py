@@ -91,10 +91,10 @@ class FaissScanner(_Engine):
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         if not (len(self._codes) and len(queries)):
             return NumpyScanner(self._codes).range_search(queries, radius)
-        beyond = min(radius, 8 * self._codes.shape[1]) + 1  # a radius of faiss is exclusive
+        beyond = radius + 1  # a radius of faiss is exclusive
         answers = self._workers.share(lambda part: self._index.range_search(part, beyond), queries)
         counts = [np.diff(limits.astype(np.int64)) for limits, _, _ in answers]
         limits = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
@@ -123,7 +123,7 @@ class FaissGpuScanner(_Engine):
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         hits = None
         if len(self._codes) and len(queries):
             hits = range_by_search(self._ask, queries, radius, len(self._codes), self._most)

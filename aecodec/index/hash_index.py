@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..contracts import IndexFileError, Scanner, UsageError
+from ..parallel import after_fork
 from . import backend as find_backend
 from . import storage
-from .codes import check_codes, check_queries, select
+from .codes import check_codes, check_queries
 from .ids import Numbers, Paths
+from .rows import Rows, Searched
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class HashIndex:
 
     Rows are kept in ascending order of ids (paths: of their bytes), whatever the order of adding, so that ties go to
     the lowest id. ``codes``, ``ids`` and ``stamps`` are what is held, to be read and not written to.
+
+    Threads may search while others add, remove or change the backend: a search answers from the rows that were there
+    when it began. What needs several looks at the same rows takes a `snapshot`.
     """
 
     def __init__(
@@ -84,32 +90,68 @@ class HashIndex:
             raise UsageError(f"the root of paths is shorter than {storage.MAX_ROOT} bytes, and only paths have one")
         self.hasher, self.fingerprint, self.n_bits = hasher, bytes(fingerprint), int(n_bits)
         self.root = os.fsdecode(root)
-        self._ids: Numbers | Paths = Paths() if paths else Numbers()
-        self.codes = np.empty((0, n_bits // 8), np.uint8)
-        self.stamps: np.ndarray | None = np.empty((0, 2), np.int64) if paths else None
-        self.use(backend, **options)
+        empty = np.empty((0, n_bits // 8), np.uint8)
+        rows = Rows(Paths(), empty, np.empty((0, 2), np.int64)) if paths else Rows(Numbers(), empty)
+        self._held = Searched(rows, find_backend(backend), options)
+        self._renew()
+
+    def _renew(self) -> None:
+        """Let threads change one after another; in a forked child, whoever was changing is no more."""
+        self._changing = threading.Lock()
+        after_fork(self._renew)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which belongs to this process."""
+        return {key: value for key, value in vars(self).items() if key != "_changing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._renew()
+
+    def snapshot(self) -> HashIndex:
+        """The rows of this moment as an index of their own, nothing copied: what changes here leaves it as it is."""
+        other = object.__new__(type(self))
+        other.__setstate__(self.__getstate__())
+        return other
 
     def use(self, backend: str, **options: Any) -> None:
         """Search with another backend from now on. Raises UnknownName."""
-        self._backend, self._options = find_backend(backend), options
-        self._scanner: Scanner | None = None
+        with self._changing:
+            self._held = Searched(self._held.rows, find_backend(backend), options)
+
+    def _checked(self) -> Searched:
+        """What is held now. Raises IndexFileError if it is a memory map of a file that was changed."""
+        held = self._held
+        held.rows.check()
+        return held
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self._held.rows.codes)
 
     @property
     def has_paths(self) -> bool:
         """Whether ids are paths."""
-        return isinstance(self._ids, Paths)
+        return isinstance(self._held.rows.ids, Paths)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(N, n_bits / 8) uint8, in the order of the ids."""
+        return self._checked().rows.codes
+
+    @property
+    def stamps(self) -> np.ndarray | None:
+        """(N, 2) int64 of paths, modification time in ns and size in bytes; else None."""
+        return self._checked().rows.stamps
 
     @property
     def ids(self) -> np.ndarray:
         """All ids, ascending: (N,) int64 or an array of str."""
-        return self._ids.take(np.arange(len(self)))
+        ids = self._checked().rows.ids
+        return ids.take(np.arange(len(ids)))
 
     def ids_of(self, rows: Any) -> np.ndarray:
-        """The ids of some rows."""
-        return self._ids.take(rows)
+        """The ids of some rows. Raises IndexError for a row that there is not."""
+        return self._checked().rows.ids.take(rows)
 
     def check_hasher(self, hasher: str, fingerprint: bytes) -> None:
         """Raises IndexFileError, naming both, if the index was built with another hasher."""
@@ -131,80 +173,72 @@ class HashIndex:
         given twice, of the wrong kind or number.
         """
         codes = check_queries(codes, self.n_bits // 8)
+        with self._changing:
+            held = self._checked()
+            self._held = held.of(self._added(held.rows, ids, codes, stamps, replace))
+
+    def _added(
+        self, rows: Rows, ids: Iterable[Any] | None, codes: np.ndarray, stamps: np.ndarray | None, replace: bool
+    ) -> Rows:
+        """Rows and new ones; see `add`."""
         if ids is None and stamps is None:
-            self._ids = self._ids.extended(len(codes))
-            self.codes, self._scanner = _joined(self.codes, codes, None), None
-            return
-        new: Any = self._ids.read(() if ids is None else ids)
+            return rows.extended(codes)
+        new: Any = rows.ids.read(() if ids is None else ids)
         if len(new) != len(codes):
             raise UsageError(f"{len(new)} ids for {len(codes)} codes")
-        if stamps is not None and (self.stamps is None or stamps.shape != (len(codes), 2)):
+        if stamps is not None and (rows.stamps is None or stamps.shape != (len(codes), 2)):
             raise UsageError("stamps are for paths: two integers, time and size, for each")
-        present = self._ids.rows_of(new)
+        present = rows.ids.rows_of(new)
         present = present[present >= 0]
         if len(present) and not replace:
-            raise UsageError(f"id {self._ids.take(present[:1])[0]} is in the index already")
-        self._drop(present)
-        self._ids, order = self._ids.merged(new)
-        self.codes = _joined(self.codes, codes, order)
-        if self.stamps is not None:
-            fresh = np.zeros((len(codes), 2), np.int64) if stamps is None else np.asarray(stamps, np.int64)
-            self.stamps = _joined(self.stamps, fresh, order)
-        self._scanner = None
+            raise UsageError(f"id {rows.ids.take(present[:1])[0]} is in the index already")
+        return rows.without(present).merged(new, codes, stamps)
 
     def remove(self, ids: Iterable[Any]) -> None:
         """Remove rows. Raises UsageError, naming the first, if an id is not there; then none is removed."""
-        wanted = list(ids) if not isinstance(ids, np.ndarray) else ids
-        self._drop(self._rows_of(wanted))
-
-    def _rows_of(self, wanted: Any) -> np.ndarray:
-        """Ids -> rows. Raises UsageError, naming the first that is not there."""
-        keys: Any = self._ids.read(wanted)
-        rows = self._ids.rows_of(keys)
-        if (rows < 0).any():
-            raise UsageError(f"id {wanted[int(np.flatnonzero(rows < 0)[0])]} is not in the index")
-        return rows
-
-    def _drop(self, rows: np.ndarray) -> None:
-        if not len(rows):
-            return
-        keep = np.ones(len(self), bool)
-        keep[rows] = False
-        self._ids, self.codes = self._ids.kept(keep), select(self.codes, keep)
-        if self.stamps is not None:
-            self.stamps = select(self.stamps, keep)
-        self._scanner = None
+        wanted: Any = list(ids) if not isinstance(ids, np.ndarray) else ids
+        with self._changing:
+            held = self._checked()
+            keys: Any = held.rows.ids.read(wanted)
+            places = held.rows.ids.rows_of(keys)
+            if (places < 0).any():
+                raise UsageError(f"id {wanted[int(np.flatnonzero(places < 0)[0])]} is not in the index")
+            self._held = held.of(held.rows.without(places))
 
     # -- searching -------------------------------------------------------------------------------
 
     @property
     def scanner(self) -> Scanner:
         """The backend over the present codes; built when first needed. Raises what the backend raises."""
-        if self._scanner is None:
-            self._scanner = self.scanner_of(self.codes)
-        return self._scanner
+        return self._checked().scanner
 
     def scanner_of(self, codes: np.ndarray) -> Scanner:
         """This index's backend over other codes, (M, n_bits / 8) uint8."""
-        scanner: Scanner = self._backend.load()(codes, **self._options)
-        return scanner
+        return self._held.scanner_of(codes)
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The k nearest: (Q, n_bits / 8) uint8 -> hits (Q, min(k, N)). Raises UsageError for another width or k < 1."""
-        rows, distances = self.scanner.search(check_queries(queries, self.n_bits // 8), k)
-        return Hits(self._ids.take(rows), distances)
+        held = self._checked()
+        rows, distances = held.scanner.search(check_queries(queries, self.n_bits // 8), k)
+        hits = Hits(held.rows.ids.take(rows), distances)
+        held.rows.check()  # what was read while the file changed is no answer
+        return hits
 
     def range_search(self, queries: np.ndarray, radius: int) -> RangeHits:
         """All within a radius of at least 0. Raises UsageError for another width or a negative radius."""
-        limits, rows, distances = self.scanner.range_search(check_queries(queries, self.n_bits // 8), radius)
-        return RangeHits(limits, self._ids.take(rows), distances)
+        held = self._checked()
+        limits, rows, distances = held.scanner.range_search(check_queries(queries, self.n_bits // 8), radius)
+        hits = RangeHits(limits, held.rows.ids.take(rows), distances)
+        held.rows.check()
+        return hits
 
     # -- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the file of `storage`, atomically. Raises OutputExistsError or OutputError."""
+        rows = self._checked().rows
         content = storage.Content(
-            self.hasher, self.fingerprint, self.n_bits, self.codes, self._ids, self.stamps, os.fsencode(self.root)
+            self.hasher, self.fingerprint, self.n_bits, rows.codes, rows.ids, rows.stamps, os.fsencode(self.root)
         )
         storage.write(Path(path), content, overwrite=overwrite)
 
@@ -217,7 +251,9 @@ class HashIndex:
     def view(cls, path: str | Path, *, check: bool = False, backend: str = "auto", **options: Any) -> HashIndex:
         """Map a file into memory, nothing copied; adding and removing make copies. Raises IndexFileError.
 
-        check: verify the checksums of all blocks, which reads the file once.
+        check: verify the checksums of all blocks, which reads the file once. A file that is replaced, as `save` does,
+        goes on being searched as it was. One that is changed or cut in place is no longer searched: everything then
+        raises IndexFileError.
         """
         return cls._of(storage.read(Path(path), mapped=True, check=check), backend, options)
 
@@ -232,11 +268,6 @@ class HashIndex:
             backend=backend,
             **options,
         )
-        index._ids, index.codes, index.stamps = content.ids, check_codes(content.codes), content.stamps
+        rows = Rows(content.ids, check_codes(content.codes), content.stamps, content.mapped)
+        index._held = index._held.of(rows)
         return index
-
-
-def _joined(old: np.ndarray, new: np.ndarray, order: np.ndarray | None) -> np.ndarray:
-    """Old rows and new, in an order (None: one after another)."""
-    both = np.concatenate([old, new]) if len(old) else np.array(new, order="C")
-    return both if order is None else select(both, order)

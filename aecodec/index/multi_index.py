@@ -53,7 +53,7 @@ class MultiIndexScanner:
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         each, more = divmod(radius, self.parts)
         flips = [each if part <= more else each - 1 for part in range(self.parts)]
         lookups = sum(

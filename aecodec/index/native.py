@@ -95,7 +95,7 @@ class NativeScanner:
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         if self._engine is None or not len(queries):
             return NumpyScanner(self._codes).range_search(queries, radius)
         return merge_within(self._share("within", queries, radius), len(queries))

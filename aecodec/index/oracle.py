@@ -25,7 +25,7 @@ class NumpyScanner:
 
     def range_search(self, queries: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `contracts.Scanner.range_search`."""
-        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius)
+        queries, radius = check_queries(queries, self._codes.shape[1]), check_radius(radius, self._codes.shape[1])
         hits = [np.empty(0, np.int64)]
         for start in range(0, len(queries), TILE):
             hits.extend(self._within(queries[start : start + TILE], radius))

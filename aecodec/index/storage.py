@@ -31,8 +31,10 @@ The header's place, its first five bytes and its CRC are the same in every versi
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import weakref
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
@@ -76,6 +78,32 @@ class Content:
     ids: Numbers | Paths
     stamps: np.ndarray | None = None
     root: bytes = b""
+    mapped: Mapped | None = None
+
+
+class Mapped:
+    """A file that is mapped into memory, held open to see whether it still is what was mapped.
+
+    A page of a map that lies beyond the end of its file ends the process when it is read.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._path, self._file = path, os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+        self._status = self._look()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Pickled arrays are copies, and copies are of no file."""
+        return type(None), ()
+
+    def _look(self) -> tuple[int, int]:
+        status = os.fstat(self._file)
+        return status.st_size, status.st_mtime_ns
+
+    def check(self) -> None:
+        """Raises IndexFileError if the file was cut, extended or written to. Replacing it under its name is neither."""
+        if self._look() != self._status:
+            raise IndexFileError(f"{self._path}: was changed while it was mapped into memory; open it again")
 
 
 @dataclass(frozen=True)
@@ -226,11 +254,14 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
     """
     try:
         with open(path, "rb") as file:
+            mapping = Mapped(file, path) if mapped else None
             header = parse_header(file.read(HEADER_SIZE), str(path))
             _check_length(file, header, path)
             blocks = [_read_block(file, place, mapped, path) for place in header.places()]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    if mapping is not None:
+        mapping.check()
     if check:
         for block, checksum, name in zip(blocks, header.checksums, _BLOCKS, strict=True):
             if zlib.crc32(block.data) != checksum:
@@ -251,13 +282,14 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
         ids,
         stamps.view("<i8").reshape(-1, 2) if header.kind == _PATHS else None,
         root.tobytes(),
+        mapping,
     )
 
 
-def _unreadable(path: Path, error: OSError) -> IndexFileError:
+def _unreadable(path: Path, error: OSError | ValueError) -> IndexFileError:
     if isinstance(error, FileNotFoundError):
         return IndexFileError(f"{path}: no such index")
-    return IndexFileError(f"{path}: cannot be read ({error.strerror or error})")
+    return IndexFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _check_length(file: BinaryIO, header: Header, path: Path) -> None:

@@ -83,8 +83,9 @@ def update(
     how many of how many files are done. A file that cannot be read is a failure, and its old code is dropped.
     """
     began = time.monotonic()
+    before = index.snapshot()
     stamps = (
-        {} if index.stamps is None else dict(zip(index.ids.tolist(), map(tuple, index.stamps.tolist()), strict=True))
+        {} if before.stamps is None else dict(zip(before.ids.tolist(), map(tuple, before.stamps.tolist()), strict=True))
     )
     report = Report()
     fresh = [picture for picture in found if stamps.get(picture.id) != picture.stamp]

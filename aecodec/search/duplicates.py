@@ -38,7 +38,9 @@ def groups(index: HashIndex, radius: int, other: HashIndex | None = None) -> lis
     by distance to it, then by path; the groups are in the order of their first member's path. Raises UsageError for
     a negative radius, IndexFileError if the other index is of another hasher or length.
     """
+    index = index.snapshot()
     if other is not None:
+        other = other.snapshot()
         other.check_hasher(index.hasher, index.fingerprint)
         if other.n_bits != index.n_bits:
             raise IndexFileError(f"the indexes have codes of {index.n_bits} and {other.n_bits} bits")

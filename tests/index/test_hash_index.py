@@ -68,14 +68,14 @@ def test_numbers_from_zero_on_take_no_memory():
     index.add(None, random_codes(5))
     index.add(range(5, 8), random_codes(3))
     index.add(None, random_codes(2))
-    assert index._ids.values is None
+    assert index._held.rows.ids.values is None
     assert index.ids.tolist() == list(range(10))
     index.remove([9])
-    assert index._ids.values is None
+    assert index._held.rows.ids.values is None
     index.remove([3])
     assert index.ids.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
     index.add([3], random_codes(1))
-    assert index._ids.values is None
+    assert index._held.rows.ids.values is None
     index.add([100], random_codes(1))
     index.add(None, random_codes(1))
     assert index.ids.tolist()[-2:] == [100, 101]

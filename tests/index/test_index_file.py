@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_forged_headers_are_refused_before_anything_is_allocated(tmp_path, chang
 def test_numbers_out_of_order_are_refused(tmp_path, values):
     index = make()
     index.add([1, 2], random_codes(2))
-    index._ids = Numbers(2, np.array(values))
+    index._held = index._held.of(replace(index._held.rows, ids=Numbers(2, np.array(values))))
     index.save(tmp_path / "a.hix")
     with pytest.raises(IndexFileError, match="out of order"):
         HashIndex.load(tmp_path / "a.hix")
@@ -152,7 +153,7 @@ def test_numbers_out_of_order_are_refused(tmp_path, values):
 def test_paths_out_of_order_are_refused(tmp_path, offsets):
     index = make(True)
     index.add(["a", "b"], random_codes(2))
-    index._ids.offsets = np.array(offsets)
+    index._held.rows.ids.offsets = np.array(offsets)
     index.save(tmp_path / "a.hix")
     with pytest.raises(IndexFileError, match="out of order"):
         HashIndex.load(tmp_path / "a.hix")
