@@ -26,6 +26,10 @@ class ImageReadError(AecodecError):
     """An input picture is missing, unreadable, truncated, of absurd size, or no picture at all."""
 
 
+class UnavailableError(ImageReadError):
+    """An input is missing, or the system does not let it be read: nothing is known of what is in it."""
+
+
 class OutputError(AecodecError):
     """An output could not be written (no space, no permission, a directory in the way)."""
 

@@ -30,7 +30,7 @@ ACTIVATE = "source .venv/bin/activate"
 #: Programs of others that a page may call on a fresh machine.
 FOREIGN = {"git", "tar", "source"}
 #: Sections of docs/cli.md that hold for several commands.
-SHARED = ("Many files at once", "One writer at a time", "Hashers and backends")
+SHARED = ("Many files at once", "Folders", "One writer at a time", "Hashers and backends")
 
 
 def ids(page: Page) -> str:

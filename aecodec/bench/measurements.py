@@ -15,11 +15,11 @@ from PIL import Image
 
 from ..contracts import AecodecError
 from ..data.files import write_atomic
+from ..data.folders import Walk
+from ..data.formats import picture_suffixes
 from ..metrics import METRICS
 from .codecs import FileCodec, Stopwatch, watching
 from .memory import forget_peak, peak_bytes
-
-PICTURE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg"}
 
 
 class RunError(AecodecError):
@@ -93,10 +93,10 @@ def write_records(path: Path, columns: Sequence[str], records: Iterable[Mapping[
             writer.writerow({key: f"{v:.{digits}g}" if isinstance(v, float) else v for key, v in record.items()})
 
 
-def pictures_in(folder: Path, limit: int | None = None) -> list[Path]:
-    """The pictures of a folder by name, at most `limit` of them."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    return found[:limit]
+def pictures_in(folder: Path, limit: int | None = None, walk: Walk | None = None) -> list[Path]:
+    """The pictures of a folder itself by name, at most ``limit`` of them. walk: told of what else there is."""
+    walk = Walk(picture_suffixes(), recursive=False) if walk is None else walk
+    return [one.path for one in walk.files(folder)][:limit]
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..contracts import AecodecError, OutputExistsError, UsageError
 from ..data.files import make_folder, write_atomic
+from ..data.folders import Walk
 from ..data.locks import Say, locked
 from . import provenance
 from .codecs import FileCodec
@@ -63,11 +64,11 @@ def start(out: Path, *, resume: bool) -> None:
         raise OutputExistsError(f"{out}: holds results already (use --resume to go on with them)")
 
 
-def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
-    """The pictures of a folder, by name. Raises UsageError if there is no folder, or none in it."""
+def find_pictures(folder: Path, limit: int | None = None, walk: Walk | None = None) -> list[Path]:
+    """The pictures of a folder, as `pictures_in` finds them. Raises UsageError if there is no folder, or none in it."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    found = pictures_in(folder, limit)
+    found = pictures_in(folder, limit, walk)
     if not found:
         raise UsageError(f"{folder}: no pictures in it")
     stems = [path.stem for path in found]

@@ -14,6 +14,7 @@ import click
 from ..coding.container import SUFFIX as AEC
 from ..contracts import AecodecError, ImageReadError, OutputExistsError, UsageError
 from ..data.files import make_folder, open_input, write_atomic
+from ..data.folders import Walk
 from ..parallel import workers
 from . import fail
 from .output import emit_json, expand, notice, progress
@@ -66,16 +67,17 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def plan(batch: dict[str, Any], suffix: str, walked: set[str]) -> list[Job]:
+def plan(batch: dict[str, Any], suffix: str, walk: Walk) -> list[Job]:
     """Arguments -> jobs. Raises UsageError where the outputs are ambiguous or collide."""
     inputs, output = list(batch["inputs"]), batch["output"]
     if output is None and len(inputs) == 2 and _looks_like_output(inputs, suffix):
         output = inputs.pop()
     if batch["force"] and batch["skip_existing"]:
         raise UsageError("--force and --skip-existing exclude each other")
-    found = expand(inputs, batch["recursive"], walked)
+    found = expand(inputs, batch["recursive"], walk)
     if not found:
-        raise UsageError("no files of a known kind in the given folders")
+        remark = f": {walk.summary}" if walk.summary else ""
+        raise UsageError(f"no files of a known kind in the given folders{remark}")
     into_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(found) > 1 and output is not None and not into_folder:
         raise UsageError(f"several inputs need a folder as output; {output} is none (write {output}/)")

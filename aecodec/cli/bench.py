@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .output import notice, wait_option
+from .output import notice, tell_walk, wait_option
 
 
 @contextmanager
@@ -83,10 +83,13 @@ def bench(
     """
     from ..bench import crops as crops_of
     from ..bench import opening, runs, summary
+    from ..data.folders import Walk
+    from ..data.formats import picture_suffixes
 
     specs = opening.codec_specs(codecs, qualities, device)
     columns = opening.metric_columns(metrics)
-    pictures = runs.find_pictures(data, limit)
+    walk = Walk(picture_suffixes(), recursive=False)
+    pictures = runs.find_pictures(data, limit, walk)
     opened = [spec.open() for spec in specs]
     anchor = summary.check_anchor(anchor, specs, opened)
     total = sum(len(codec.qualities) for codec in opened) * len(pictures)
@@ -100,7 +103,7 @@ def bench(
         click.echo(summary.summarise_run(out))
     if failures:
         notice(f"{failures} of {total} measurements failed")
-    return 1 if failures else 0
+    return tell_walk(walk, 1 if failures else 0)
 
 
 @click.command()

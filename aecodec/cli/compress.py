@@ -13,7 +13,8 @@ from ..coding.container import METADATA
 from ..coding.container import SUFFIX as AEC
 from ..contracts import UsageError
 from ..data.files import make_folder
-from ..data.folders import PHOTO_SUFFIXES
+from ..data.folders import Walk
+from ..data.formats import picture_suffixes
 from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
 from .batch import (
     Job,
@@ -28,7 +29,7 @@ from .batch import (
     share_processor,
 )
 from .encode_options import encode_options
-from .output import size_text
+from .output import size_text, tell_walk
 
 if TYPE_CHECKING:
     from ..codec.files import Codecs
@@ -50,9 +51,10 @@ if TYPE_CHECKING:
 def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, with_hash: bool, **batch: Any) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
     limit_pixels(batch)
-    jobs = plan(batch, AEC, PHOTO_SUFFIXES)
+    walk = Walk(picture_suffixes() if batch["recursive"] else (), once=False)
+    jobs = plan(batch, AEC, walk)
     if batch["dry_run"]:
-        return announce(jobs)
+        return tell_walk(walk, announce(jobs))
     from ..codec.files import encode_source
     from ..hasher import Hasher
 
@@ -81,7 +83,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
             "notices": notices,
         }
 
-    return carry_out(jobs, work, _compressed, batch, "compressing")
+    return tell_walk(walk, carry_out(jobs, work, _compressed, batch, "compressing"))
 
 
 def _compressed(record: dict[str, Any]) -> str:
@@ -103,9 +105,10 @@ def decompress(suffix: str, crop: str | None, allow_partial: bool, **batch: Any)
     part = parse_crop(crop)
     ending = f".{suffix.lstrip('.')}"
     limit_pixels(batch)
-    jobs = plan(batch, ending, {AEC})
+    walk = Walk({AEC}, once=False)
+    jobs = plan(batch, ending, walk)
     if batch["dry_run"]:
-        return announce(jobs)
+        return tell_walk(walk, announce(jobs))
     from ..codec.files import decode_source
 
     codecs = _codecs(batch, len(jobs))
@@ -128,7 +131,7 @@ def decompress(suffix: str, crop: str | None, allow_partial: bool, **batch: Any)
             "notices": [f"{job.source}: {text}" for text in picture.notices + notices],
         }
 
-    return carry_out(jobs, work, _decompressed, batch, "decompressing")
+    return tell_walk(walk, carry_out(jobs, work, _decompressed, batch, "decompressing"))
 
 
 def _decompressed(record: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from .hashing import (
     open_reader,
     shown,
     tell_failures,
+    tell_passed_over,
 )
 from .output import emit_json, notice, size_text
 
@@ -115,6 +116,7 @@ def _open_both(
             opened[folder], report = folder_index(folder, reader, jobs=options["jobs"], advance=advance)
         opened[folder].use(backend)
         code = tell_failures(report.failures, as_json) or code
+        tell_passed_over(report)
     return opened[source], opened[against] if against is not None else None, code
 
 

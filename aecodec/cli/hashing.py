@@ -148,9 +148,16 @@ def tell_failures(failures: Iterable[Failure], as_json: bool) -> int:
     return code
 
 
+def tell_passed_over(report: Report) -> None:
+    """The closing line of a walk, on stderr, if there is anything to say. What was unreadable is among the failures."""
+    if report.walk is not None and report.walk.summary:
+        notice(report.walk.summary)
+
+
 def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> int:
-    """What an update did, on stdout -> exit code: 1 if a file failed."""
+    """What an update did, on stdout, and what the walk passed over -> exit code: 1 if a file failed."""
     code = tell_failures(report.failures, as_json)
+    tell_passed_over(report)
     hashed = report.added + report.changed
     if as_json:
         emit_json(
@@ -162,6 +169,7 @@ def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> 
                 "changed": report.changed,
                 "removed": report.removed,
                 "kept": report.kept,
+                "unseen": report.unseen,
                 "failed": len(report.failures),
                 "seconds": round(report.seconds, 3),
                 "pictures_per_second": round(report.per_second, 1),
@@ -175,6 +183,7 @@ def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> 
         "changed": report.changed,
         "removed": report.removed,
         "unchanged": report.kept,
+        "kept unseen": report.unseen,
         "failed": len(report.failures),
     }
     parts = [f"{count} {name}" for name, count in counts.items() if count]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..data.locks import WAIT
-from .hashing import changing, hasher_options, hashing_bar, open_reader, shown, tell_report
+from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
 from .output import emit_json, notice, size_text, wait_option
+
+if TYPE_CHECKING:
+    from ..search.syncing import SyncPlan
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
@@ -124,29 +127,57 @@ def remove(path: Path, pictures: tuple[str, ...], wait: float, as_json: bool) ->
 
 @index.command()
 @INDEX
+@click.option("--allow-empty", is_flag=True, help="Drop what empty folders held, and more than half of all.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @EVERY
 @LOCK
 @hasher_options
 @JSON
-def sync(path: Path, save_every: float, wait: float, as_json: bool, **options: Any) -> int:
+def sync(
+    path: Path, allow_empty: bool, dry_run: bool, save_every: float, wait: float, as_json: bool, **options: Any
+) -> int:
     """Bring the index up to date with its folder: hash what is new or changed, drop what vanished.
 
-    A file counts as changed if its size or its modification time did.
+    A file counts as changed if its size or its modification time did. What could not be looked at is kept, and the exit
+    code is 1.
     """
-    from ..search import building
+    from ..search import building, syncing
 
+    if dry_run:
+        opened = open_index(path)
+        plan = syncing.plan_sync(opened, allow_empty=allow_empty)
+        code = _tell_plan(plan, as_json)
+        if not allow_empty:
+            plan.check(opened)
+        return code
     with changing(path, wait) as opened:
         reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
         with hashing_bar(options["quiet"]) as advance:
             report = building.sync(
                 opened,
                 reader,
+                allow_empty=allow_empty,
                 jobs=options["jobs"],
                 every=save_every,
                 advance=advance,
                 save=lambda: opened.save(path, overwrite=True),
             )
     return tell_report(path, opened, report, as_json)
+
+
+def _tell_plan(plan: SyncPlan, as_json: bool) -> int:
+    """What a sync would do, a line for each picture -> exit code: 1 if something could not be looked at."""
+    code = tell_failures(plan.failures, as_json)
+    actions = [("hash", picture.id) for picture in plan.fresh]
+    actions += [("drop", name) for name in plan.gone] + [("keep", name) for name in plan.unseen]
+    for action, name in actions:
+        if as_json:
+            emit_json({"event": f"would {action}", "file": name})
+        else:
+            click.echo(f"{action} {name}")
+    if plan.walk.summary:
+        notice(plan.walk.summary)
+    return code
 
 
 @index.command()

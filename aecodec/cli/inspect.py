@@ -10,8 +10,9 @@ import click
 
 from ..coding.container import SUFFIX
 from ..contracts import AecodecError, UsageError
+from ..data.folders import Walk
 from . import fail
-from .output import emit_json, expand, size_text
+from .output import emit_json, expand, size_text, tell_walk
 
 
 @click.command()
@@ -23,7 +24,8 @@ def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     from ..codec.info import info as inspect_file
 
     codes = []
-    for path, _ in expand(files, recursive, {SUFFIX}):
+    walk = Walk({SUFFIX}, once=False)
+    for path, _ in expand(files, recursive, walk):
         try:
             record = inspect_file(path)
         except AecodecError as error:
@@ -33,7 +35,7 @@ def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
             emit_json(record)
         else:
             click.echo(_describe(record))
-    return _summary(codes, len(files))
+    return tell_walk(walk, _summary(codes, len(files)))
 
 
 def _describe(record: dict[str, Any]) -> str:
@@ -64,7 +66,8 @@ def _describe(record: dict[str, Any]) -> str:
 def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | None, as_json: bool) -> int:
     """Check all checksums; exit code 3 for damage, 4 for a missing model."""
     codes = []
-    for path, _ in expand(files, recursive, {SUFFIX}):
+    walk = Walk({SUFFIX}, once=False)
+    for path, _ in expand(files, recursive, walk):
         try:
             _verify_one(path, full, model)
         except AecodecError as error:
@@ -76,7 +79,7 @@ def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | Non
             emit_json({"file": path, "valid": True})
         else:
             click.echo(f"{path}: fine")
-    return _summary(codes, len(files))
+    return tell_walk(walk, _summary(codes, len(files)))
 
 
 def _verify_one(path: str, full: bool, model: str | None) -> None:

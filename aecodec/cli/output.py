@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..data.folders import walk_files
+from ..data.folders import Walk
 
 SCHEMA_VERSION = 1
 T = TypeVar("T")
@@ -59,13 +59,23 @@ def progress(items: Iterable[T], count: int, label: str, quiet: bool) -> Iterato
     yield from track(items, description=label, total=count, console=Console(stderr=True), transient=True)
 
 
-def expand(inputs: Iterable[str], recursive: bool, suffixes: set[str]) -> list[tuple[str, Path | None]]:
+def expand(inputs: Iterable[str], recursive: bool, walk: Walk) -> list[tuple[str, Path | None]]:
     """Arguments -> (path, folder it was found under or None). Folders are walked only with ``recursive``."""
     found: list[tuple[str, Path | None]] = []
     for argument in inputs:
         path = Path(argument)
         if argument != "-" and path.is_dir() and recursive:
-            found.extend((str(p), path) for p in sorted(walk_files(path, suffixes)))
+            found.extend((str(walked.path), path) for walked in walk.files(path))
         else:
             found.append((argument, None))
     return found
+
+
+def tell_walk(walk: Walk, code: int) -> int:
+    """Each file and folder that could not be looked at, then the closing line of a walk -> exit code: that of the work
+    itself unless it is 0; then 1 if there were any."""
+    for one in walk.unreadable:
+        click.echo(f"aecodec: error: {one.path}: cannot be read ({one.error.strerror or one.error})", err=True)
+    if walk.summary:
+        notice(walk.summary)
+    return code or int(bool(walk.unreadable))

@@ -10,22 +10,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..contracts import AecodecError, ImageReadError, OutputError, OutputExistsError
+from ..contracts import AecodecError, ImageReadError, OutputError, OutputExistsError, UnavailableError
+
+#: Where a process finds its own descriptors: ``compress <(cat a.png)`` names a pipe that is open already.
+_DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
+
+def is_special(path: Path) -> bool:
+    """Whether a name is that of a pipe, a socket or a device: opening it may wait for ever, reading it may not end.
+
+    A pipe that this process has open already, in /dev/fd, is none. Raises OSError for what is missing.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return not str(path).startswith(_DESCRIPTORS)
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def open_input(path: Path) -> BinaryIO:
-    """A regular file, open for reading. Raises ImageReadError for what is missing, a directory, empty or unreadable."""
+    """A file, open for reading. Raises UnavailableError, an ImageReadError, for what is missing or cannot be read.
+
+    Raises ImageReadError for a directory, an empty file, and a pipe or device by name, which is never opened: reading
+    it may not end. Pipes that are open already, in /dev/fd, are read.
+    """
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise ImageReadError(f"{path}: is a directory")
+        if is_special(path):
+            raise ImageReadError(f"{path}: is a pipe or a device, not a file")
         if stat.S_ISREG(status.st_mode) and not status.st_size:
             raise ImageReadError(f"{path}: the file is empty")
         return Path(path).open("rb")
     except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
+        raise UnavailableError(f"{path}: no such file") from None
     except OSError as error:
-        raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UnavailableError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -34,7 +54,7 @@ def read_bytes(path: Path) -> bytes:
         try:
             data = file.read()
         except OSError as error:
-            raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise UnavailableError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not data:
         raise ImageReadError(f"{path}: the file is empty")
     return data

@@ -4,51 +4,187 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections import Counter, deque
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..contracts import ImageReadError
 
-#: What is taken for a picture when a folder is walked.
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+#: What files are counted as that were passed over, where it is not their suffix.
+HIDDEN = "hidden"
+SPECIAL = "pipes or devices"
+AGAIN = "further links"
+WITHOUT_SUFFIX = "without suffix"
+_OTHER = "others"
+#: Kinds that the closing line names at most; the rest are "others".
+_NAMED = 6
+_LONGEST_SUFFIX = 8
 
 
-def _pass_over(error: OSError) -> None:
-    """What cannot be read is as if it were not there."""
+@dataclass(frozen=True)
+class Unreadable:
+    """A file or folder that the system did not let be looked at, and why."""
+
+    path: Path
+    error: OSError
+    folder: bool
 
 
-def walk_files(
-    folder: Path,
-    suffixes: Collection[str],
-    *,
-    recursive: bool = True,
-    hidden: bool = True,
-    unreadable: Callable[[OSError], None] = _pass_over,
-) -> Iterator[Path]:
-    """Regular files whose suffix is one of those given: a folder's own by name, then those of each folder in it.
+@dataclass(frozen=True)
+class Walked:
+    """A file that was found, as it was when it was looked at."""
 
-    suffixes: lower case, with the dot; those of files may be in capitals. recursive: whether folders in the folder are
-    entered; links to folders never are, links to files count as files. hidden: whether files and folders count whose
-    names begin with a dot. unreadable: told of each folder and file that cannot be looked at; raises nothing itself.
+    path: Path
+    status: os.stat_result
+
+
+class Walk:
+    """Folders walked for files of some kinds, and what was met there besides.
+
+    A folder is entered once, however many links lead to it, and links to folders are followed. Names that begin with a
+    dot are passed over; so is what is no regular file, which is never opened. Files and folders are known by device and
+    inode. What was passed over is counted in ``passed_over`` by suffix or kind, what could not be looked at is listed
+    in ``unreadable``, and ``empty`` names the folders with nothing whatever in them.
     """
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if recursive and (hidden or not name.startswith(".")))
-        for name in sorted(files):
-            path = Path(parent, name)
-            if path.suffix.lower() not in suffixes or (name.startswith(".") and not hidden):
-                continue
+
+    def __init__(self, suffixes: Collection[str], *, recursive: bool = True, once: bool = True) -> None:
+        """suffixes: lower case, with the dot; those of files may be in capitals. recursive: whether folders in a folder
+        are entered. once: a file of several names, by hard or symbolic links, is given under one of them, which is none
+        of a symbolic link if there is another; else under each."""
+        self.suffixes, self.recursive, self.once = suffixes, recursive, once
+        self.passed_over: Counter[str] = Counter()
+        self.hidden_folders = 0
+        self.unreadable: list[Unreadable] = []
+        self.empty: list[Path] = []
+        self._met: set[tuple[int, int]] = set()
+
+    def files(self, folder: Path) -> list[Walked]:
+        """The files below a folder, by path; with ``once``, without those of folders walked before."""
+        found: list[Walked] = []
+        entered: set[tuple[int, int]] = set()
+        links: deque[Path] = deque()
+        self._enter(folder, entered, links, found)
+        while links:  # after all that is no link, so that a file goes by its own name rather than by a link's
+            path = links.popleft()
             try:
                 status = path.stat()
             except OSError as error:
-                unreadable(error)
+                if path.suffix.lower() in self.suffixes or not path.suffix:
+                    self.unreadable.append(Unreadable(path, error, folder=not path.suffix))
+                else:
+                    self._pass(path)
                 continue
-            if stat.S_ISREG(status.st_mode):
-                yield path
+            if not stat.S_ISDIR(status.st_mode):
+                self._consider(path, status, found)
+            elif self.recursive:
+                self._enter(path, entered, links, found)
+        return sorted(found, key=lambda one: one.path)
+
+    def _enter(self, folder: Path, entered: set[tuple[int, int]], links: deque[Path], found: list[Walked]) -> None:
+        """All below a folder that is no link; links are put off."""
+        waiting = [folder]
+        while waiting:
+            inside = waiting.pop()
+            try:
+                identity = _identity(inside.stat())
+                if identity in entered:
+                    continue
+                entered.add(identity)
+                with os.scandir(inside) as listing:
+                    entries = sorted(listing, key=lambda entry: entry.name)
+            except OSError as error:
+                self.unreadable.append(Unreadable(inside, error, folder=True))
+                continue
+            if not entries:
+                self.empty.append(inside)
+            for entry in entries:
+                self._sort(entry, Path(inside, entry.name), waiting, links, found)
+
+    def _sort(
+        self, entry: os.DirEntry[str], path: Path, waiting: list[Path], links: deque[Path], found: list[Walked]
+    ) -> None:
+        """One entry of a folder."""
+        hidden = entry.name.startswith(".")
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                self.hidden_folders += hidden and self.recursive
+                if self.recursive and not hidden:
+                    waiting.append(path)
+            elif hidden:
+                self.passed_over[HIDDEN] += 1
+            elif entry.is_symlink():
+                links.append(path)
+            elif path.suffix.lower() in self.suffixes:
+                self._consider(path, path.stat(), found)
+            else:
+                self._pass(path)
+        except OSError as error:
+            self.unreadable.append(Unreadable(path, error, folder=False))
+
+    def _consider(self, path: Path, status: os.stat_result, found: list[Walked]) -> None:
+        """What is no folder: found or passed over."""
+        identity = _identity(status)
+        if not stat.S_ISREG(status.st_mode):
+            self.passed_over[SPECIAL] += 1
+        elif path.suffix.lower() not in self.suffixes:
+            self._pass(path)
+        elif self.once and identity in self._met:
+            self.passed_over[AGAIN] += 1
+        else:
+            if status.st_ino:  # 0 where a file system has none
+                self._met.add(identity)
+            found.append(Walked(path, status))
+
+    def _pass(self, path: Path) -> None:
+        suffix = path.suffix.lower()
+        plain = suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= _LONGEST_SUFFIX
+        self.passed_over[suffix if plain else _OTHER if suffix else WITHOUT_SUFFIX] += 1
+
+    def has_met(self, status: os.stat_result) -> bool:
+        """Whether a file was found, under whatever name."""
+        return _identity(status) in self._met
+
+    @property
+    def summary(self) -> str:
+        """The closing line, as in "12 files passed over (8 .heic, 4 hidden), 1 folder unreadable"; empty if there is
+        nothing to say."""
+        parts = []
+        if self.passed_over:
+            ranked = sorted(self.passed_over.items(), key=lambda pair: (pair[0] == _OTHER, -pair[1], pair[0]))
+            kinds = [f"{count} {kind}" for kind, count in ranked[:_NAMED]]
+            rest = sum(count for _, count in ranked[_NAMED:])
+            kinds += [f"{rest} {_OTHER}"] if rest else []
+            parts.append(f"{_counted(self.passed_over.total(), 'file')} passed over ({', '.join(kinds)})")
+        if self.hidden_folders:
+            parts.append(f"{_counted(self.hidden_folders, 'hidden folder')} not entered")
+        for name, folder in (("folder", True), ("file", False)):
+            if count := sum(one.folder == folder for one in self.unreadable):
+                parts.append(f"{_counted(count, name)} unreadable")
+        return ", ".join(parts)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file or folder from all others, whatever its names."""
+    return status.st_dev, status.st_ino
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Every picture file below a folder, sorted by path. Raises ImageReadError if there is none."""
-    paths = sorted(walk_files(folder, PHOTO_SUFFIXES))
+    """Every picture file below a folder, by path, each file once; a warning tells of what cannot be looked at.
+
+    Raises ImageReadError if there is none.
+    """
+    from .formats import picture_suffixes  # Pillow, which those that walk for .aec files do not need
+
+    walk = Walk(picture_suffixes())
+    paths = [one.path for one in walk.files(folder)]
     if not paths:
-        raise ImageReadError(f"{folder}: no pictures found in it")
+        raise ImageReadError(f"{folder}: no pictures found in it{f' ({walk.summary})' if walk.summary else ''}")
+    if walk.unreadable:
+        warnings.warn(f"{folder}: {walk.summary}", stacklevel=2)
     return paths

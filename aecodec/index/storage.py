@@ -44,7 +44,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..contracts import IndexFileError
-from ..data.files import atomic_file
+from ..data.files import atomic_file, is_special
 from .ids import Numbers, Paths
 
 MAGIC = b"HIX\0"
@@ -240,7 +240,7 @@ def parse_header(data: bytes, name: str = "the file") -> Header:
 def read_header(path: Path) -> Header:
     """The header of a file, nothing else of it checked. Raises IndexFileError."""
     try:
-        with open(path, "rb") as file:
+        with _open(path) as file:
             return parse_header(file.read(HEADER_SIZE), str(path))
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -253,7 +253,7 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
     header, the file's length and the gaps between blocks are verified.
     """
     try:
-        with open(path, "rb") as file:
+        with _open(path) as file:
             mapping = Mapped(file, path) if mapped else None
             header = parse_header(file.read(HEADER_SIZE), str(path))
             _check_length(file, header, path)
@@ -284,6 +284,13 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
         root.tobytes(),
         mapping,
     )
+
+
+def _open(path: Path) -> BinaryIO:
+    """Raises OSError, and IndexFileError for what is never opened."""
+    if is_special(path):
+        raise IndexFileError(f"{path}: is a pipe or a device, not an index")
+    return open(path, "rb")
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> IndexFileError:

@@ -13,10 +13,22 @@ from pathlib import Path
 import numpy as np
 
 from ..coding.container import SUFFIX
-from ..contracts import AecodecError, IndexFileError, OutputError, OutputExistsError, UsageError
+from ..contracts import (
+    AecodecError,
+    BitstreamError,
+    ImageReadError,
+    IndexFileError,
+    OutputError,
+    OutputExistsError,
+    UnavailableError,
+    UnsupportedVersionError,
+    UsageError,
+)
+from ..data.folders import Walk
 from ..data.locks import WAIT, Say, locked
 from ..index.hash_index import HashIndex
-from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, path_of, stack
+from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, picture_walk, stack
+from .syncing import plan_sync, stamps_of
 
 #: Pictures that one thread reads and hashes together.
 GROUP = 16
@@ -27,12 +39,15 @@ Advance = Callable[[int, int], None]
 
 @dataclass
 class Report:
-    """What an update did, in pictures. seconds: it took."""
+    """What an update did, in pictures. unseen: kept although nobody could look whether they are there. walk: through
+    the folders, if there were any. seconds: it took."""
 
     added: int = 0
     changed: int = 0
     removed: int = 0
     kept: int = 0
+    unseen: int = 0
+    walk: Walk | None = None
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -70,7 +85,7 @@ def update(
     found: Sequence[Found],
     reader: CodeReader,
     *,
-    forget: bool,
+    forget: Sequence[str] = (),
     jobs: int = 1,
     save: Callable[[], None] | None = None,
     every: float = EVERY,
@@ -78,22 +93,16 @@ def update(
 ) -> Report:
     """Hash what is new or has another time or size, and put it into the index.
 
-    forget: drop what is not among ``found`` and, if it lies outside the root, is no file any more. save: called about
-    every ``every`` seconds and when interrupted, with all codes so far in the index; not at the end. advance: told
-    how many of how many files are done. A file that cannot be read is a failure, and its old code is dropped.
+    forget: ids to drop. save: called about every ``every`` seconds and when interrupted, with all codes so far in the
+    index; not at the end. advance: told how many of how many files are done. A file without a code is a failure; its
+    old code is dropped if the file was looked at and is no picture any more, and kept if it could not be looked at.
     """
     began = time.monotonic()
-    before = index.snapshot()
-    stamps = (
-        {} if before.stamps is None else dict(zip(before.ids.tolist(), map(tuple, before.stamps.tolist()), strict=True))
-    )
-    report = Report()
+    stamps = stamps_of(index)
+    report = Report(removed=len(forget))
     fresh = [picture for picture in found if stamps.get(picture.id) != picture.stamp]
     report.kept = len(found) - len(fresh)
-    if forget:
-        gone = _vanished(index, {picture.id for picture in found})
-        index.remove(gone)
-        report.removed = len(gone)
+    index.remove(forget)
     pending: list[tuple[Found, bytes]] = []
     dropped: list[str] = []
 
@@ -113,7 +122,8 @@ def update(
                     text = str(code)
                     named = text if text.startswith(str(picture.path)) else f"{picture.path}: {text}"
                     report.failures.append(Failure(str(picture.path), named))
-                    dropped.append(picture.id)
+                    if _was_seen(code):
+                        dropped.append(picture.id)
                     continue
                 pending.append((picture, code))
                 report.changed += picture.id in stamps
@@ -133,13 +143,10 @@ def update(
     return report
 
 
-def _vanished(index: HashIndex, present: set[str]) -> list[str]:
-    """Ids that are not among those present; outside the root the file itself is looked for."""
-    return [
-        name
-        for name in index.ids.tolist()
-        if name not in present and not (os.path.isabs(name) and path_of(name, index.root).is_file())
-    ]
+def _was_seen(error: AecodecError) -> bool:
+    """Whether the content of the file is at fault: not the system that keeps it, nor a model or version that lacks."""
+    known = isinstance(error, ImageReadError | BitstreamError)
+    return known and not isinstance(error, UnavailableError | UnsupportedVersionError)
 
 
 def partial_of(out: Path) -> Path:
@@ -175,22 +182,24 @@ def _build(
     """See `build`; of the one process that writes there."""
     check_target(folder, out, overwrite=overwrite)
     root = os.path.abspath(folder)
-    found, failures = list_pictures(folder, root)
+    walk = picture_walk()
+    found, failures = list_pictures(folder, root, walk)
     if not found:
-        raise UsageError(f"{folder}: no pictures found in it")
+        raise UsageError(f"{folder}: no pictures found in it{f' ({walk.summary})' if walk.summary else ''}")
     partial = partial_of(out)
     index = _left_over(partial, reader, root) or new_index(reader, root)
+    present = {picture.id for picture in found}
     report = update(
         index,
         found,
         reader,
-        forget=True,
+        forget=[name for name in index.ids.tolist() if name not in present],
         jobs=jobs,
         every=every,
         advance=advance,
         save=lambda: index.save(partial, overwrite=True),
     )
-    report.failures[:0] = failures
+    report.failures[:0], report.walk = failures, walk
     index.save(out, overwrite=overwrite)
     partial.unlink(missing_ok=True)
     return index, report
@@ -212,10 +221,11 @@ def folder_index(
 ) -> tuple[HashIndex, Report]:
     """An index of a folder in memory. Raises UsageError if it is no folder."""
     root = os.path.abspath(folder)
-    found, failures = list_pictures(folder, root)
+    walk = picture_walk()
+    found, failures = list_pictures(folder, root, walk)
     index = new_index(reader, root)
-    report = update(index, found, reader, forget=False, jobs=jobs, advance=advance)
-    report.failures[:0] = failures
+    report = update(index, found, reader, jobs=jobs, advance=advance)
+    report.failures[:0], report.walk = failures, walk
     return index, report
 
 
@@ -250,6 +260,7 @@ def sync(
     index: HashIndex,
     reader: CodeReader,
     *,
+    allow_empty: bool = False,
     jobs: int = 1,
     save: Callable[[], None] = lambda: None,
     every: float = EVERY,
@@ -257,16 +268,15 @@ def sync(
 ) -> Report:
     """Bring an index of a folder up to date: new and changed files are hashed, vanished ones dropped; then save.
 
-    Raises UsageError if the folder itself is not there, rather than dropping everything.
+    What could not be looked at is kept. allow_empty: as for `plan_sync`, and more than half of the entries may go.
+    Raises UsageError if the folder is not there, or more than half would go unasked.
     """
-    if not index.has_paths or not index.root:
-        raise UsageError("the index is of no folder that it could be brought up to date with")
-    found, failures = list_pictures(Path(index.root), index.root)
-    outside = [path_of(name, index.root) for name in index.ids.tolist() if os.path.isabs(name)]
-    found += files_of([path for path in outside if path.is_file()], index.root, failures)
-    report = update(index, found, reader, forget=True, jobs=jobs, save=save, every=every, advance=advance)
+    plan = plan_sync(index, allow_empty=allow_empty)
+    if not allow_empty:
+        plan.check(index)
+    report = update(index, plan.found, reader, forget=plan.gone, jobs=jobs, save=save, every=every, advance=advance)
     save()
-    report.failures[:0] = failures
+    report.failures[:0], report.unseen, report.walk = plan.failures, len(plan.unseen), plan.walk
     return report
 
 
@@ -282,10 +292,11 @@ def add(
 ) -> Report:
     """Add files and the pictures in folders, and save at the end; a path that is not there is a failure."""
     failures: list[Failure] = []
-    found = files_of(paths, index.root, failures)
-    report = update(index, found, reader, forget=False, jobs=jobs, save=save, every=every, advance=advance)
+    walk = picture_walk()
+    found = files_of(paths, index.root, failures, walk)
+    report = update(index, found, reader, jobs=jobs, save=save, every=every, advance=advance)
     save()
-    report.failures[:0] = failures
+    report.failures[:0], report.walk = failures, walk
     return report
 
 
@@ -296,12 +307,12 @@ def remove(index: HashIndex, paths: Sequence[str]) -> Report:
     return Report(removed=len(names), kept=len(index))
 
 
-def files_of(paths: Sequence[Path], root: str, failures: list[Failure]) -> list[Found]:
+def files_of(paths: Sequence[Path], root: str, failures: list[Failure], walk: Walk) -> list[Found]:
     """Files, and the pictures in folders, each once; what is not there is added to the failures."""
     found: dict[str, Found] = {}
     for path in paths:
         if path.is_dir():
-            inside, unreadable = list_pictures(path, root)
+            inside, unreadable = list_pictures(path, root, walk)
             failures += unreadable
             found.update({picture.id: picture for picture in inside})
             continue

@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 
 from ..coding.container import SUFFIX, read_semantic_hash
-from ..contracts import AecodecError, BitstreamError, ImageReadError, UsageError
-from ..data.folders import PHOTO_SUFFIXES, walk_files
+from ..contracts import AecodecError, BitstreamError, ImageReadError, UnavailableError, UsageError
+from ..data.files import is_special, open_input
+from ..data.folders import Unreadable, Walk
+from ..data.formats import picture_suffixes
 from ..data.images import read_bytes
 from ..data.reduced import Reduced, read_reduced, reduce_pixels
 
-SUFFIXES = PHOTO_SUFFIXES | {SUFFIX}
 #: An .aec file's bytes -> its pixels, (H, W) or (H, W, 3) uint8.
 Decode = Callable[[bytes], np.ndarray]
 
@@ -69,42 +70,45 @@ def path_of(name: str, root: str) -> Path:
     return Path(root, name)
 
 
-def list_pictures(folder: Path, root: str) -> tuple[list[Found], list[Failure]]:
-    """Every picture and .aec file below a folder, by path; names that begin with a dot are passed over.
+def picture_walk() -> Walk:
+    """A walk for pictures and .aec files, to be handed to `list_pictures`."""
+    return Walk(picture_suffixes() | {SUFFIX})
 
-    Raises UsageError if it is no folder; folders and files inside that cannot be looked at are failures.
+
+def list_pictures(folder: Path, root: str, walk: Walk | None = None) -> tuple[list[Found], list[Failure]]:
+    """Every picture and .aec file below a folder, by path, as a `Walk` finds them.
+
+    walk: one of `picture_walk` that several folders share. Raises UsageError if it is no folder; folders and files
+    inside that cannot be looked at are failures.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    failures: list[Failure] = []
-    found: list[Found] = []
-
-    def unreadable(error: OSError) -> None:
-        failures.append(_failure(error))
-
-    for path in walk_files(folder, SUFFIXES, hidden=False, unreadable=unreadable):
-        picture = find_picture(path, root)
-        if isinstance(picture, Found):
-            found.append(picture)
-        else:
-            failures.append(picture)
-    return found, failures
+    walk = picture_walk() if walk is None else walk
+    before = len(walk.unreadable)
+    found = [found_of(one.path, root, one.status) for one in walk.files(folder)]
+    return found, [_failure(one) for one in walk.unreadable[before:]]
 
 
 def find_picture(path: Path, root: str) -> Found | Failure:
     """One file, whatever its name ends in."""
     try:
         status = os.stat(path)
+        if is_special(path):
+            return Failure(str(path), f"{path}: is a pipe or a device, not a file")
     except OSError as error:
-        return _failure(error)
+        return _failure(Unreadable(path, error, folder=False))
+    return found_of(path, root, status)
+
+
+def found_of(path: Path, root: str, status: os.stat_result) -> Found:
+    """A file as it was when it was looked at."""
     return Found(id_of(path, root), path, (status.st_mtime_ns, status.st_size))
 
 
-def _failure(error: OSError) -> Failure:
-    """Of a file or folder that the system does not let be looked at."""
-    missing = isinstance(error, FileNotFoundError)
-    reason = "no such file" if missing else f"cannot be read ({error.strerror})"
-    return Failure(str(error.filename), f"{error.filename}: {reason}")
+def _failure(one: Unreadable) -> Failure:
+    missing = isinstance(one.error, FileNotFoundError)
+    reason = "no such file" if missing else f"cannot be read ({one.error.strerror or one.error})"
+    return Failure(str(one.path), f"{one.path}: {reason}")
 
 
 class CodeReader:
@@ -153,10 +157,10 @@ class CodeReader:
     def _carried(self, path: Path) -> bytes:
         """The code in an .aec file, if it is one of this hasher; else nothing."""
         try:
-            with open(path, "rb") as file:
+            with open_input(path) as file:
                 _, carried = read_semantic_hash(file)
         except OSError as error:
-            raise ImageReadError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise UnavailableError(f"{path}: cannot be read ({error.strerror or error})") from error
         except BitstreamError as error:
             raise type(error)(f"{path}: {error}") from error
         if carried is None or (carried.hasher, carried.fingerprint) != (self.hasher.name, self.hasher.fingerprint):

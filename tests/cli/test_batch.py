@@ -14,6 +14,7 @@ from PIL import Image
 from aecodec.cli import run
 from aecodec.cli.output import progress
 from aecodec.coding import container
+from aecodec.data.files import open_input
 
 
 @pytest.fixture
@@ -205,3 +206,71 @@ def test_progress_is_for_people_only(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert list(progress(iter("abc"), 3, "working", quiet=False)) == ["a", "b", "c"]
     assert sys.stderr.getvalue() == ""
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_the_rest_is_done(here, model, capsys, monkeypatch):
+    for folder in ("in", "in/closed"):
+        os.mkdir(folder)
+        save(f"{folder}/a.png")
+    Path("in/b.heic").touch()
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for more in (["--dry-run"], []):
+        assert run(["compress", "-r", "in", "-o", "out/", *more, *model]) == 1
+        said = capsys.readouterr()
+        assert said.out.count("a.aec") == 1
+        assert said.err.splitlines() == [
+            "aecodec: error: in/closed: cannot be read (Permission denied)",
+            "aecodec: 1 file passed over (1 .heic), 1 folder unreadable",
+        ]
+    assert os.listdir("out") == ["a.aec"]
+    (here / "out" / "closed").mkdir()
+    for arguments in (["verify"], ["info"], ["decompress", "-o", "back/", *model]):
+        assert run([arguments[0], "-r", "out", *arguments[1:]]) == 1
+        assert "out/closed: cannot be read" in capsys.readouterr().err
+
+
+def test_names_of_one_file_each_get_their_output(here, model, capsys):
+    os.mkdir("in")
+    save("in/a.png")
+    os.link("in/a.png", "in/b.png")
+    Path("in/c.png").symlink_to("a.png")
+    Path("in/round").symlink_to(".")
+    assert run(["compress", "-r", "in", "-o", "out/", *model]) == 0
+    assert sorted(os.listdir("out")) == ["a.aec", "b.aec", "c.aec"]
+
+
+def test_pipes_and_devices_are_refused_by_name_and_passed_over_in_folders(here, model, capsys):
+    os.mkdir("in")
+    save("in/a.png")
+    os.mkfifo("in/pipe.png")
+    Path("in/zero.png").symlink_to("/dev/zero")
+    for name in ("in/pipe.png", "in/zero.png", "/dev/zero"):
+        for arguments in (
+            ["compress", name, "-o", "out.aec", *model],
+            ["decompress", name, "-o", "out.png"],
+            ["info", name],
+            ["verify", name],
+            ["compare", name, "in/a.png"],
+        ):
+            assert run(arguments) == 1
+            assert f"{name}: is a pipe or a device, not a file" in capsys.readouterr().err
+    assert run(["compress", "-r", "in", "-o", "out/", *model]) == 0
+    assert os.listdir("out") == ["a.aec"]
+    assert "2 files passed over (2 pipes or devices)" in capsys.readouterr().err
+
+
+def test_a_pipe_that_is_open_already_is_read(here, model, capsys):
+    save("a.png")
+    reading, writing = os.pipe()
+    os.write(writing, Path("a.png").read_bytes())
+    os.close(writing)
+    with open_input(Path(f"/dev/fd/{reading}")) as file:
+        assert file.read() == Path("a.png").read_bytes()
+    os.close(reading)

@@ -275,3 +275,56 @@ def test_looking_at_and_removing_from_an_index_load_no_torch(photos, capsys):
     for arguments in (["index", "info", index], ["index", "remove", index, "photos/p1.png"], ["dedup", index]):
         code = f"import sys; from aecodec.cli import run; run({arguments!r}); sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_sync_keeps_what_it_could_not_look_at_and_says_so(photos, capsys):
+    index = built(capsys)
+    shutil.move(photos, "elsewhere")
+    photos.mkdir()
+    held = Path(index).read_bytes()
+    assert run(["index", "sync", index, "--dry-run"]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == [f"keep p{number}.png" for number in range(4)]
+    assert run(["index", "sync", index]) == 1
+    said = capsys.readouterr()
+    assert said.out == "photos.hix: 5 pictures (5 kept unseen, 1 failed)\n"
+    assert "photos: is empty or not there; its 5 pictures stay in the index (--allow-empty drops them)" in said.err
+    (photos / "lost+found").mkdir()
+    for arguments in (["--dry-run"], []):
+        assert run(["index", "sync", index, *arguments]) == 2
+        assert "5 of the 5 pictures in the index are not there; nothing was changed" in capsys.readouterr().err
+    assert Path(index).read_bytes() == held
+    assert run(["index", "sync", index, "--allow-empty", "--dry-run", "--json"]) == 0
+    assert {record["event"] for record in answers(capsys)} == {"would drop"}
+    assert run(["index", "sync", index, "--allow-empty", "--json"]) == 0
+    assert answers(capsys)[-1]["removed"] == 5
+
+
+def test_a_dry_sync_says_what_a_sync_does(photos, capsys):
+    index = built(capsys)
+    (photos / "p0.png").unlink()
+    Image.fromarray(natural_picture(64, 96, 9)).save(photos / "p9.png")
+    assert run(["index", "sync", index, "-n"]) == 0
+    assert capsys.readouterr().out == "hash p9.png\ndrop p0.png\n"
+    assert run(["index", "sync", index]) == 0
+    assert "(1 new, 1 removed, 4 unchanged)" in capsys.readouterr().out
+
+
+def test_no_command_waits_for_a_pipe(photos, capsys):
+    os.mkfifo(photos / "pipe.png")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    (photos / "away.heic").touch()
+    os.mkfifo("pipe.png")
+    passed_over = "3 files passed over (2 pipes or devices, 1 .heic)"
+    assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
+    assert passed_over in capsys.readouterr().err
+    for arguments in (["index", "add", "photos.hix", "photos"], ["index", "sync", "photos.hix"], ["dedup", "photos"]):
+        assert run(arguments) == 0
+        assert passed_over in capsys.readouterr().err
+    for arguments, code in (
+        (["index", "add", "photos.hix", "pipe.png"], 1),
+        (["search", "photos.hix", "pipe.png"], 1),
+        (["dedup", "pipe.png"], 3),
+        (["index", "info", "pipe.png"], 3),
+    ):
+        assert run(arguments) == code
+        assert "pipe.png: is a pipe or a device, not a" in capsys.readouterr().err
