@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 QUALITY_STEPS = 1000
 QUALITY_KNOT = 100
 QUALITY_KNOTS = QUALITY_STEPS // QUALITY_KNOT + 1
+#: Bytes of the largest metadata of a kind: of ICC, Exif and XMP each.
+MAX_METADATA = 16 << 20
 
 
 class AecodecError(Exception):

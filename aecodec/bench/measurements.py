@@ -17,6 +17,7 @@ from ..contracts import AecodecError
 from ..data.files import write_atomic
 from ..data.folders import Walk
 from ..data.formats import picture_suffixes
+from ..data.images import read_picture
 from ..metrics import METRICS
 from .codecs import FileCodec, Stopwatch, watching
 from .memory import forget_peak, peak_bytes
@@ -100,9 +101,8 @@ def pictures_in(folder: Path, limit: int | None = None, walk: Walk | None = None
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """A picture as 8-bit RGB."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    """A picture as 8-bit RGB, read as every command reads pictures. Raises ImageReadError."""
+    return Image.fromarray(read_picture(path).pixels).convert("RGB")
 
 
 def measure(

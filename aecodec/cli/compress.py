@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     type=click.Choice(ORIENTATIONS),
     default="apply",
     show_default=True,
-    help="Turn the picture upright as its Exif says, or keep pixels and Exif as they are.",
+    help="Turn the picture upright as its Exif or XMP says, or keep pixels and metadata as they are.",
 )
 @click.option("--hash/--no-hash", "with_hash", default=True, help="Carry a semantic hash, about 40 bytes, for search.")
 def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, with_hash: bool, **batch: Any) -> int:

@@ -67,14 +67,11 @@ def open_reader(
 def decoder(device: str = "auto") -> Decode:
     """Bytes of an .aec file to its pixels, upright; models are found by fingerprint and loaded once."""
     from ..codec.files import Codecs, decode_source
-    from ..data.orientation import orientation_of_exif
-    from ..data.pixels import turned
 
     codecs = Codecs(device=device)
 
     def decode(data: bytes) -> Any:
-        picture = decode_source(data, codecs)
-        return turned(picture.pixels, orientation_of_exif(picture.metadata.get("exif", b"")))
+        return decode_source(data, codecs).upright_pixels
 
     return decode
 

@@ -118,7 +118,7 @@ def encode_source(
     original = read_picture(source, name, orientation=orientation, windowed=True)
     picture = original.without(set(strip))
     if original.turned and not picture.turned:
-        raise UsageError(f"{name}: the orientation is to be kept, but not the Exif that says it")
+        raise UsageError(f"{name}: the orientation is to be kept, but not the metadata that say it")
     described = hasher.describe(picture.upright_pixels) if hasher else None
     return codec.encode_picture(picture, options, semantic_hash=described), picture.notices
 

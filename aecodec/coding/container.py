@@ -48,7 +48,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-from ..contracts import BitstreamError, TruncatedError, UnsupportedVersionError
+from ..contracts import MAX_METADATA, BitstreamError, TruncatedError, UnsupportedVersionError
 from . import header as head_of
 from . import semantic_hash as hash_of
 from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
@@ -79,8 +79,6 @@ __all__ = [
 
 #: Damaged files of more tiles than this are not read: 17 gigapixels in the smallest tiles.
 MAX_PARTIAL = 1 << 18
-#: Bytes of the largest metadata of a kind.
-MAX_METADATA = 16 << 20
 METADATA = ("exif", "icc", "xmp")
 ALPHA, HASH = b"A", b"h"
 

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image
 
-from ..contracts import BitstreamError, ImageReadError, OutputError, UsageError
+from ..contracts import BitstreamError, OutputError, UsageError
 from .files import atomic_file, open_input, read_bytes
-from .orientation import UPRIGHT, orientation_of, orientation_of_exif, upright
-from .pixels import WindowedPixels, turned
+from .metadata import INFO_KEYS, UPRIGHT, fit, normal, orientation_of, upright, writer_options
+from .opening import DECODER_FAULTS, Opened, open_image
+from .pixels import WindowedPixels, through_profile, turned
+from .tiff import TiffHead, amend_tiff
 
 __all__ = [
     "ORIENTATIONS",
     "Picture",
     "blank_pixels",
     "encode_picture",
-    "open_image",
     "pack_alpha",
     "read_bytes",
+    "read_opened",
     "read_picture",
     "require_writer",
     "save_picture",
@@ -40,27 +37,6 @@ __all__ = [
 ORIENTATIONS = ("apply", "keep")
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
 _WITHOUT_ALPHA = {"JPEG", "PPM", "BMP", "PDF", "EPS"}
-_WITH_EXIF = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
-_WITH_XMP = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF"}
-_WITH_ICC = {"PNG", "JPEG", "WEBP", "AVIF", "TIFF", "JPEG2000"}
-_TIFF_XMP = 700
-#: What Pillow's readers raise on damaged files, besides its own errors.
-_DECODER_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-_OPENING = threading.Lock()
-_METADATA_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
 @dataclass(frozen=True)
@@ -81,13 +57,13 @@ class Picture:
 
     @property
     def turned(self) -> bool:
-        """Whether its Exif asks for it to be turned before it is shown."""
-        return orientation_of_exif(self.metadata.get("exif", b"")) != UPRIGHT
+        """Whether its Exif or XMP asks for it to be turned before it is shown."""
+        return orientation_of(self.metadata) != UPRIGHT
 
     @property
     def upright_pixels(self) -> Any:
-        """The pixels as its Exif asks for them to be shown: those themselves unless it is `turned`."""
-        orientation = orientation_of_exif(self.metadata.get("exif", b""))
+        """The pixels as its metadata ask for them to be shown: those themselves unless it is `turned`."""
+        orientation = orientation_of(self.metadata)
         if isinstance(self.pixels, WindowedPixels):
             return WindowedPixels(self.pixels.image, orientation) if self.turned else self.pixels
         return turned(self.pixels, orientation)
@@ -104,59 +80,43 @@ def read_picture(
     orientation: str = "apply",
     windowed: bool = False,
 ) -> Picture:
-    """Any Pillow picture -> Picture. Raises ImageReadError.
+    """A picture in one of the formats of `FORMATS` -> Picture. Raises ImageReadError.
 
     Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something. Alpha is
-    kept if any pixel is not opaque. orientation: "apply" turns the picture upright as its Exif says, "keep" leaves
-    pixels and Exif as they are. windowed: leave the pixels in Pillow's memory as `WindowedPixels`, which can be
-    sliced like an array, instead of copying them.
+    kept if any pixel is not opaque. orientation: "apply" turns the picture upright as its Exif or XMP says,
+    "keep" leaves pixels and metadata as they are; what Pillow turns itself, TIFF, is upright in any case. Metadata
+    that cannot be read, or that nothing here holds, costs a notice and never the picture. windowed: leave the pixels
+    in Pillow's memory as `WindowedPixels`, which can be sliced like an array, instead of copying them.
     """
     if orientation not in ORIENTATIONS:
         raise UsageError(f"orientation is one of {', '.join(ORIENTATIONS)}, got {orientation!r}")
     if isinstance(source, Image.Image):
-        return _convert(source, name, orientation == "apply", windowed)
+        return read_opened(Opened.of(source), name, apply=orientation == "apply", windowed=windowed)
     with contextlib.ExitStack() as stack:
         if isinstance(source, Path):
             name, source = str(source), stack.enter_context(open_input(source))
         stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        return _convert(stack.enter_context(open_image(stream, name)), name, orientation == "apply", windowed)
+        opened = stack.enter_context(open_image(stream, name))
+        return read_opened(opened, name, apply=orientation == "apply", windowed=windowed)
 
 
-@contextlib.contextmanager
-def open_image(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
-    """A Pillow image, not yet decoded. What goes wrong here and in the block ends in ImageReadError."""
-    try:
-        # Pillow warns above its pixel limit and raises above twice of it; both are limits here. The filters of
-        # warnings belong to the process: one thread at a time may change them.
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(stream)
-        with image:
-            yield image
-    except UnidentifiedImageError:
-        raise ImageReadError(f"{name}: not a picture in a format that Pillow reads") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = str(error).split(", could")[0]
-        raise ImageReadError(f"{name}: {limit} (--max-pixels or Image.MAX_IMAGE_PIXELS raises it)") from error
-    except _DECODER_FAULTS as error:
-        raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
-
-
-def _convert(image: Image.Image, name: str, apply: bool, windowed: bool) -> Picture:
-    notices = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notices.append(f"only the first of {frames} frames is used")
+def read_opened(opened: Opened, name: str, *, apply: bool = True, windowed: bool = False) -> Picture:
+    """An opened picture -> Picture, as `read_picture` gives it. Raises what Pillow raises: see `open_image`."""
+    image, metadata, turn = opened.image, dict(opened.metadata), opened.orientation
+    notices = list(opened.notices)
+    if opened.frames > 1:
+        notices.append(f"only the first of {opened.frames} frames is used")
     # Known before the pixels are loaded only: Pillow itself reduces RGB of 16 bits.
     reduced = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
-    turn = orientation_of(image)
-    metadata = _metadata(image)
     if turn != UPRIGHT and apply:
         metadata = upright(metadata)
+    if image.mode == "CMYK" and (converted := through_profile(image, metadata.get("icc", b""))):
+        image, metadata = converted, {kind: block for kind, block in metadata.items() if kind != "icc"}
+        notices.append("CMYK was converted to sRGB through its profile")
     pixels = WindowedPixels(image, turn if apply else UPRIGHT)
     if pixels.deep or reduced:
-        notices.append(f"{image.mode if pixels.deep else '16-bit'} samples were reduced to 8 bits")
+        notices.append(f"{pixels.described if pixels.deep else '16-bit samples'} were reduced to 8 bits")
     elif image.mode in ("P", "PA"):
         notices.append("palette colours were converted to RGB")
     elif not pixels.grey and image.mode not in ("RGB", "RGBA", "RGBX"):
@@ -202,17 +162,6 @@ def unpack_alpha(data: bytes, height: int, width: int) -> np.ndarray:
         raise BitstreamError(f"the alpha plane is damaged ({error})") from error
 
 
-def _metadata(image: Image.Image) -> dict[str, bytes]:
-    found = {}
-    for kind, key in _METADATA_KEYS.items():
-        value = image.info.get(key)
-        if isinstance(value, str):
-            value = value.encode()
-        if isinstance(value, bytes) and value:
-            found[kind] = value
-    return found
-
-
 def blank_pixels(height: int, width: int, grey: bool, *, windowed: bool) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8 to be filled window by window; windowed: in Pillow's memory, as `WindowedPixels`."""
     if windowed:
@@ -227,8 +176,8 @@ def to_image(picture: Picture) -> Image.Image:
     image = pixels.image if plain else Image.fromarray(np.asarray(pixels))
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    for kind, value in picture.metadata.items():
-        image.info[_METADATA_KEYS[kind]] = value
+    for kind, block in normal(picture.metadata)[0].items():
+        image.info[INFO_KEYS[kind]] = block
     return image
 
 
@@ -246,6 +195,11 @@ class _WithoutDescriptor:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.head = TiffHead()
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.head.see(data)
+        return self._file.write(data)
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")
@@ -263,41 +217,25 @@ def save_picture(picture: Picture, file: BinaryIO, suffix: str) -> tuple[str, ..
     name = require_writer(suffix)
     if picture.alpha is not None and name in _WITHOUT_ALPHA:
         raise UsageError(f"{name} cannot hold the picture's transparency; choose PNG, WebP, AVIF or TIFF")
-    metadata, notices = dict(picture.metadata), []
+    held = fit(picture.metadata, name)
     image = to_image(replace(picture, metadata={}))
-    for kind, able in (("icc", _WITH_ICC), ("exif", _WITH_EXIF), ("xmp", _WITH_XMP)):
-        if kind in metadata and name not in able:
-            if kind == "exif" and (turn := orientation_of_exif(metadata["exif"])) != UPRIGHT:
-                image = Image.fromarray(np.ascontiguousarray(turned(np.asarray(image), turn)))
-            notices.append(f"{name} cannot hold {kind} metadata; it was left out")
-            del metadata[kind]
+    if held.turn != UPRIGHT:
+        image = Image.fromarray(np.ascontiguousarray(turned(np.asarray(image), held.turn)))
+    options = writer_options(held.metadata, name)
+    if name == "PNG":
+        options["compress_level"] = 4
+    elif name in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = 95
+    writing = _WithoutDescriptor(file)
     try:
-        image.save(cast(BinaryIO, _WithoutDescriptor(file)), format=name, **_options(name, metadata))
-    except (OSError, ValueError) as error:
+        image.save(cast(BinaryIO, writing), format=name, **options)
+        if name == "TIFF" and held.metadata:
+            amend_tiff(file, writing.head, held.metadata)
+    except DECODER_FAULTS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise OutputError(f"the picture cannot be written as {name} ({error})") from error
-    return tuple(notices)
-
-
-def _options(name: str, metadata: dict[str, bytes]) -> dict[str, Any]:
-    """Keywords for Pillow's writer of a format."""
-    options: dict[str, Any] = {_METADATA_KEYS[kind]: value for kind, value in metadata.items()}
-    if name == "PNG":
-        options["compress_level"] = 4
-        if "xmp" in options:
-            options["pnginfo"] = PngImagePlugin.PngInfo()
-            text = options.pop("xmp").decode("utf-8", "replace")
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
-    if name == "TIFF" and "xmp" in options:
-        # One directory holds both.
-        directory = Image.Exif()
-        directory.load(options.get("exif", b""))
-        directory[_TIFF_XMP] = options.pop("xmp")
-        options["exif"] = directory
-    if name in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = 95
-    return options
+    return held.notices
 
 
 def encode_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...]]:

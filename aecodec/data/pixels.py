@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,11 @@ class WindowedPixels:
         self.deep = image.mode.startswith(_DEEP_MODES)
         self.grey = self.deep or image.mode in _GREY_MODES
         self._top = _top_level(image) if self.deep else 255.0
+        #: What the samples were taken for, for people.
+        self.described = f"{image.mode} samples"
+        if self.deep and self._top < 65535:
+            white = "1" if self._top == 1 else f"{self._top:.0f}, {int(self._top).bit_length()} bits,"
+            self.described += f" with {white} for white"
         swap = _TURNS[orientation][0]
         height, width = (image.width, image.height) if swap else (image.height, image.width)
         self.shape: tuple[int, ...] = (height, width) if self.grey else (height, width, 3)
@@ -91,22 +97,60 @@ class WindowedPixels:
     def _convert(self, part: Image.Image) -> np.ndarray:
         """(h, w[, 3]) uint8 of a part of the stored image."""
         if self.deep:
-            levels = np.nan_to_num(np.asarray(part, np.float64)) * (255.0 / self._top)
-            return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+            levels = np.clip(np.nan_to_num(np.asarray(part, np.float64)) / self._top, 0.0, 1.0)
+            return np.rint(255.0 * levels).astype(np.uint8)
         if part.mode == "La":
             part = part.convert("LA")
         mode = "L" if self.grey else "RGB"
         return np.asarray(part if part.mode == mode else part.convert(mode))
 
 
-def _top_level(image: Image.Image) -> float:
-    """The sample that stands for white: 65535, or 255 or 1 where nothing says more than the samples themselves.
+def through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """An image in the colours of an ICC profile -> sRGB; None where the profile is none, or not of such images.
 
-    PNG and PPM, and modes of 16 bits, are of known range; 32-bit integers and floats of other formats are not.
+    Relative colorimetric with black point compensation: what is inside sRGB stays as it is.
     """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    from PIL import ImageCms
+
+    try:
+        given = ImageCms.getOpenProfile(io.BytesIO(profile))
+        if given.profile.xcolor_space.strip() != image.mode:
+            return None
+        return ImageCms.profileToProfile(
+            image,
+            given,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _top_level(image: Image.Image) -> float:
+    """The sample that stands for white, chosen by the samples themselves where the format does not say.
+
+    PNG, PPM and JPEG 2000 hold 16 bits of known range. Elsewhere integers are of the fewest bits of 8, 10, 12, 16, 24
+    or 32 that hold the largest, so that what a scanner or microscope wrote with 10 or 12 bits does not come out black.
+    Floats are of the range 0 to 1 if nearly all of them are, whatever a few highlights are; else like integers.
+    """
+    if image.format in _KNOWN_RANGE and image.mode != "F":
         return 65535.0
-    largest = float(np.nanmax(np.asarray(image), initial=0.0))
-    if image.mode == "F" and largest <= 1.0:
-        return 1.0
-    return 255.0 if largest <= 255.0 else 65535.0
+    samples = np.asarray(image)
+    if image.mode == "F":
+        some = samples.ravel()[:: max(1, samples.size // _SOME)]
+        some = some[np.isfinite(some)]
+        if not some.size or np.percentile(some, 99) <= _NEARLY_ONE:
+            return 1.0
+        samples = np.where(np.isfinite(samples), samples, 0)
+    largest = float(samples.max(initial=0))
+    return next((float(top) for top in _TOPS if largest <= top), largest)
+
+
+#: Formats whose readers give 16 bits that use the whole range.
+_KNOWN_RANGE = ("PNG", "PPM", "JPEG2000")
+_TOPS = tuple(2**bits - 1 for bits in (8, 10, 12, 16, 24, 32))
+#: Floats that are looked at for their range.
+_SOME = 1 << 20
+_NEARLY_ONE = 1.5

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .images import open_image, read_bytes, read_picture
-from .orientation import orientation_of
+from .images import read_bytes, read_opened
+from .opening import open_image
 from .pixels import turned
 
 #: Exif orientations that exchange width and height.
@@ -35,15 +35,17 @@ def read_reduced(source: Path | bytes, least: int, name: str = "image") -> Reduc
     """
     if isinstance(source, Path):
         name, source = str(source), read_bytes(source)
-    with open_image(io.BytesIO(source), name) as image:
-        size = image.size
-        image.draft(None, (least, least))
+    with open_image(io.BytesIO(source), name) as opened:
+        image, size = opened.image, opened.image.size
+        if image.draft(None, (least, least)) is None:
+            image.load()
+            size = image.size
         image.load()
         if image.mode in ("RGB", "L"):
-            pixels = np.ascontiguousarray(turned(np.asarray(reduce_image(image, least)), orientation_of(image)))
+            pixels = np.ascontiguousarray(turned(np.asarray(reduce_image(image, least)), opened.orientation))
         else:
-            pixels = reduce_pixels(read_picture(image, name).pixels, least)
-        width, height = size[::-1] if orientation_of(image) in _SIDEWAYS else size
+            pixels = reduce_pixels(read_opened(opened, name).pixels, least)
+        width, height = size[::-1] if opened.orientation in _SIDEWAYS else size
     return Reduced(pixels, width, height)
 
 

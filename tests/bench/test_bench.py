@@ -21,7 +21,7 @@ from aecodec.bench import runs
 from aecodec.bench.codecs import FileCodec
 from aecodec.bench.complexity import kmac_per_pixel
 from aecodec.bench.crops import detailed_window
-from aecodec.bench.measurements import measure, read_rows
+from aecodec.bench.measurements import measure, read_rgb, read_rows
 from aecodec.bench.opening import open_codec
 from aecodec.bench.tables import pooled_psnr_of
 from aecodec.cli import run
@@ -118,7 +118,9 @@ def test_an_unreadable_picture_is_reported_and_does_not_end_the_run(
     (tmp_path / "data" / "zz.png").write_bytes(b"no picture")
     arguments = ("--codecs", "jpeg420", "--qualities", "20,50", "--crops", 0)
     assert _bench(tmp_path / "data", tmp_path / "rd", *arguments) == 1
-    assert "jpeg420 quality 20, zz.png: FAILED: cannot identify" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "jpeg420 quality 20, zz.png: FAILED: " in said
+    assert "zz.png: not a picture" in said
     assert {row.image for row in read_rows(tmp_path / "rd" / "jpeg420.csv")} == {"p0", "p1"}
 
 
@@ -170,6 +172,28 @@ def test_bpp_is_of_the_very_bytes_that_were_decoded(pictures: Path) -> None:
     result = runs._measure(cheat, 50, pictures / "p0.png", ("psnr",))
     assert result.row is None
     assert result.error
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_what_is_measured_is_the_picture_as_people_see_it(orientation: int, tmp_path: Path) -> None:
+    """Upright before any codec sees it: one of them applies an orientation and another does not."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = natural_picture(64, 96)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    upright = np.rot90(pixels, {1: 0, 3: 2, 6: -1}[orientation])
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "a.png")), upright)
+    for name in ("photo", "jpeg420"):
+        codec = open_codec(name)
+        row = measure(codec, tmp_path / "a.png", codec.qualities[-1])
+        assert (row.width, row.height) == upright.shape[1::-1]
+        assert row.scores["psnr"] > 25
+
+
+def test_sixteen_bits_are_measured_as_the_picture_and_not_as_white(tmp_path: Path) -> None:
+    grey = natural_picture(64, 96)[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "a.png")), grey[..., None].repeat(3, 2))
 
 
 def test_pooled_psnr_of_rows_is_that_of_the_pictures(pictures: Path) -> None:

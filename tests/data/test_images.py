@@ -1,16 +1,19 @@
 """Reading pictures: every mode Pillow knows, every kind of damage; writing them without losing any."""
 
 import io
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
 
 from aecodec.contracts import ImageReadError, UsageError
 from aecodec.data.images import Picture, encode_picture, read_picture
-from aecodec.data.orientation import orientation_of_exif, upright
+from aecodec.data.metadata import orientation_of, upright
+from aecodec.data.opening import FORMATS
+from aecodec.data.reduced import read_reduced
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -89,6 +92,69 @@ def test_float_pictures_of_either_range_keep_their_tones():
     holes = ramp.copy()
     holes[3, 3] = np.nan
     assert read_picture(Image.fromarray(holes)).pixels[3, 3] == 0
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("windowed", [False, True])
+def test_samples_of_fewer_bits_than_their_file_holds_keep_their_tones(bits, windowed):
+    """Where the format does not say the range: TIFF does not, PNG does."""
+    ramp = np.linspace(0, 1, 1200).reshape(30, 40)
+    values = np.rint(ramp * (2**bits - 1)).astype(np.uint16)
+    picture = read_picture(encoded(Image.fromarray(values), "TIFF"), windowed=windowed)
+    assert np.abs(np.asarray(picture.pixels) - 255.0 * ramp).max() <= 1
+    assert (f"{bits} bits" in picture.notices[0]) == (bits < 16)
+    wide = read_picture(encoded(Image.fromarray(values.astype(np.int32) << (24 - bits)), "TIFF"))
+    assert np.abs(np.asarray(wide.pixels) - 255.0 * ramp).max() <= 1.5
+    assert read_picture(encoded(Image.fromarray(values))).pixels.max() == round(255 * (2**bits - 1) / 65535)
+
+
+def test_highlights_of_floats_do_not_darken_the_rest():
+    ramp = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    bright = ramp.copy()
+    bright[0, :3] = 400.0, np.inf, np.nan
+    found = read_picture(encoded(Image.fromarray(bright), "TIFF")).pixels
+    assert np.abs(found[1:] - np.rint(255 * ramp[1:])).max() <= 1
+    assert found[0, :3].tolist() == [255, 255, 0]
+    assert not read_picture(Image.fromarray(np.full((4, 4), np.nan, np.float32))).pixels.any()
+
+
+def test_cmyk_goes_through_its_profile():
+    """A profile by which paper is white and full cyan is red, which no formula would guess."""
+    white, red, black = (255, 128, 128), (138, 208, 195), (0, 128, 128)
+    corners = b"".join(bytes(black if number & 1 else red if number & 8 else white) for number in range(16))
+    straight = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + struct.pack(">9i", *(65536 * (i in (0, 4, 8)) for i in range(9)))
+    table += 4 * straight + corners + 3 * straight
+    head = struct.pack(">I4sI4s4s4s", 144 + len(table), b"none", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    head = head.ljust(36, b"\0") + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    profile = head.ljust(128, b"\0") + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+    image = Image.new("CMYK", (4, 4), (255, 0, 0, 0))
+    picture = read_picture(encoded(image, "TIFF", icc_profile=profile))
+    assert np.abs(picture.pixels[0, 0].astype(int) - (255, 0, 0)).max() <= 12
+    assert picture.metadata == {}
+    assert "through its profile" in picture.notices[0]
+    for other in (b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        picture = read_picture(encoded(image, "TIFF", icc_profile=other))
+        assert picture.pixels[0, 0].tolist() == [0, 255, 255]
+        assert "without its profile" in picture.notices[0]
+
+
+def test_nothing_that_is_a_program_is_opened(tmp_path, monkeypatch):
+    """EPS is run by Ghostscript, whatever the file is called; a stand-in for it would leave a trace."""
+    trace = tmp_path / "ran"
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = tmp_path / "a.png"
+    gradient().save(path, "EPS")
+    with pytest.raises(ImageReadError, match="not a picture in a format"):
+        read_picture(path)
+    with pytest.raises(ImageReadError):
+        read_reduced(path, 8)
+    assert not trace.exists()
+    assert not {"EPS", "IPTC", "WMF", "MPEG", "PDF"} & FORMATS
 
 
 def test_animated_pictures_give_their_first_frame_with_a_notice():
@@ -173,10 +239,18 @@ def test_a_format_without_exif_gets_the_picture_upright_and_a_notice():
     assert any("exif" in text for text in notices)
 
 
-def test_garbled_exif_is_kept_and_turns_nothing():
+def test_a_format_without_xmp_gets_the_picture_upright_and_a_notice():
+    packet = b'<rdf:Description tiff:Orientation="8"/>'
+    kept = read_picture(encoded(gradient(), "WEBP", xmp=packet, lossless=True), orientation="keep")
+    data, notices = encode_picture(kept, ".bmp")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rot90(np.asarray(gradient())))
+    assert any("xmp" in text for text in notices)
+
+
+def test_garbled_exif_turns_nothing_and_is_not_changed():
     for exif in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"rubbish"):
-        assert upright({"exif": exif}) == {"exif": exif}
-        assert orientation_of_exif(exif) == 1
+        assert upright({"exif": exif})["exif"].removeprefix(b"Exif\0\0") == exif.removeprefix(b"Exif\0\0")
+        assert orientation_of({"exif": exif}) == 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])

@@ -1,0 +1,137 @@
+"""Picture files opened: only formats that are known to run nothing, pixels apart from all that stands beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from ..contracts import ImageReadError
+from .blocks import Blocks
+from .exif import ORIENTATION
+from .metadata import NO_EXIF, UPRIGHT, normal, orientation_of, scan, scan_info, tell_left_out, upright
+
+#: The formats that are opened, whatever a file is called: Pillow's own of pixels, and those of plug-ins that are known.
+#: EPS is none of them, for it is a program that Ghostscript runs, and IPTC opens whatever it holds.
+# fmt: off
+FORMATS = frozenset({
+    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM",
+    "JPEG", "JPEG2000", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN",
+    "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
+    "AEC", "HEIF", "JXL",
+})
+# fmt: on
+#: What Pillow's readers raise on damaged files, besides its own errors.
+DECODER_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+_OPENING = threading.Lock()
+#: In HEIF and AVIF the entry of an item that is Exif: its box, version and flags, number, protection, and type.
+_EXIF_ITEM = re.compile(rb"(infe(?:\x02...(?:..)|\x03...(?:....))..)Exif", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture file, its pixels not yet decoded.
+
+    metadata: in normal form, as the file says. orientation: what is still to be undone once the pixels are there, 1 to
+    8. frames: how many pictures the file holds. notices: for the user, without the file's name.
+    """
+
+    image: Image.Image
+    metadata: dict[str, bytes]
+    orientation: int
+    frames: int
+    notices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, image: Image.Image, blocks: Blocks | None = None) -> Opened:
+        """blocks: what a scan of the file found, if there was one; else what Pillow says counts."""
+        blocks = blocks or scan_info(image)
+        metadata, notices = normal(blocks.raw)
+        orientation = orientation_of(metadata)
+        if _turned_by_pillow(image):
+            metadata, orientation = upright(metadata), UPRIGHT
+        frames = max(blocks.frames, getattr(image, "n_frames", 1))
+        return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)))
+
+
+def _turned_by_pillow(image: Image.Image) -> bool:
+    """Whether loading turns the pixels, or has turned them: Pillow does so with TIFF, by what it reads itself."""
+    if image.format != "TIFF":
+        return False
+    try:
+        return image.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9)
+    except DECODER_FAULTS:
+        return False
+
+
+@contextlib.contextmanager
+def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
+    """A picture file of one of the FORMATS. What goes wrong here and in the block ends in ImageReadError."""
+    try:
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read())
+        blocks = scan(stream)
+        # Pillow warns above its pixel limit and raises above twice of it; both are limits here. What it warns of in
+        # metadata is nobody's concern: we read them ourselves. The filters of warnings belong to the process: one
+        # thread at a time may change them.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image, notices = _open(blocks.pixels(stream) if blocks else stream)
+            opened = Opened.of(image, blocks)
+        with image:
+            yield Opened(image, opened.metadata, opened.orientation, opened.frames, (*notices, *opened.notices))
+    except UnidentifiedImageError:
+        raise ImageReadError(f"{name}: not a picture in a format that is read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = str(error).split(", could")[0]
+        raise ImageReadError(f"{name}: {limit} (--max-pixels or Image.MAX_IMAGE_PIXELS raises it)") from error
+    except DECODER_FAULTS as error:
+        raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def _open(stream: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:
+    """The image and notices, with the plug-ins that are loaded, then with all of them."""
+    try:
+        return _open_known(stream), ()
+    except DECODER_FAULTS as error:
+        stream.seek(0)
+        head = stream.read(12)
+        data = head + stream.read() if head[4:8] == b"ftyp" else b""
+        # Pillow's reader of AVIF gives the whole picture up over Exif that it cannot read.
+        bare = _EXIF_ITEM.sub(rb"\1free", data)
+        if bare == data:
+            raise error
+        return _open_known(io.BytesIO(bare)), (NO_EXIF,)
+
+
+def _open_known(stream: BinaryIO) -> Image.Image:
+    Image.preinit()
+    try:
+        return Image.open(stream, formats=[name for name in Image.ID if name in FORMATS])
+    except UnidentifiedImageError:
+        Image.init()
+        return Image.open(stream, formats=[name for name in Image.ID if name in FORMATS])
