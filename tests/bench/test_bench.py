@@ -183,7 +183,7 @@ def test_what_is_measured_is_the_picture_as_people_see_it(orientation: int, tmp_
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     upright = np.rot90(pixels, {1: 0, 3: 2, 6: -1}[orientation])
     assert np.array_equal(np.asarray(read_rgb(tmp_path / "a.png")), upright)
-    for name in ("photo", "jpeg420"):
+    for name in ("aec", "jpeg420"):
         codec = open_codec(name)
         row = measure(codec, tmp_path / "a.png", codec.qualities[-1])
         assert (row.width, row.height) == upright.shape[1::-1]
