@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from PIL import Image
 
-#: What Pillow counts among its formats and is no raster picture: programs for a page, which would be run, documents,
-#: films, drawings that one system alone can draw, and fields of weather and physics that Pillow itself cannot read.
-NO_PICTURES = frozenset({"EPS", "PDF", "MPEG", "WMF", "BUFR", "GRIB", "HDF5"})
+#: Pillow's own formats that are opened, whatever a file is called. None of the others: EPS is a program for Ghostscript
+#: to run, IPTC opens whatever it holds, WMF is drawn by one system alone, and some are documents, films or fields of
+#: weather that Pillow itself cannot read.
+# fmt: off
+PICTURES = frozenset({
+    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "JPEG",
+    "JPEG2000", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF",
+    "WEBP", "XBM", "XPM", "XVTHUMB",
+})
+# fmt: on
 
 
-def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read, in its order: its own, and those of plug-ins that are registered by
-    now. A plug-in of this package is none of them: an .aec file is no picture that could be compressed."""
-    Image.init()
+def loaded_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, in its order, as far as their readers are loaded by now: those of
+    PICTURES, and what plug-ins of others have registered, which somebody has loaded on purpose. A plug-in of this
+    package is none of them: an .aec file is no picture that could be compressed."""
+    package = (__package__ or "").split(".")[0]
     return tuple(
         name
         for name in Image.ID
-        if name not in NO_PICTURES and not Image.OPEN[name][0].__module__.startswith(f"{__package__.split('.')[0]}.")
+        if name in PICTURES or Image.OPEN[name][0].__module__.split(".")[0] not in ("PIL", package)
     )
+
+
+def readable_formats() -> tuple[str, ...]:
+    """The same with every reader of Pillow loaded."""
+    Image.init()
+    return loaded_formats()
 
 
 def picture_suffixes() -> frozenset[str]:

@@ -80,7 +80,7 @@ def read_picture(
     orientation: str = "apply",
     windowed: bool = False,
 ) -> Picture:
-    """A picture in one of the formats of `FORMATS` -> Picture. Raises ImageReadError.
+    """A picture in one of the `readable_formats` -> Picture. Raises ImageReadError.
 
     Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something. Alpha is
     kept if any pixel is not opaque. orientation: "apply" turns the picture upright as its Exif or XMP says,

@@ -18,18 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from ..contracts import ImageReadError
 from .blocks import Blocks
 from .exif import ORIENTATION
+from .formats import loaded_formats, readable_formats
 from .metadata import NO_EXIF, UPRIGHT, normal, orientation_of, scan, scan_info, tell_left_out, upright
 
-#: The formats that are opened, whatever a file is called: Pillow's own of pixels, and those of plug-ins that are known.
-#: EPS is none of them, for it is a program that Ghostscript runs, and IPTC opens whatever it holds.
-# fmt: off
-FORMATS = frozenset({
-    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM",
-    "JPEG", "JPEG2000", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN",
-    "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
-    "AEC", "HEIF", "JXL",
-})
-# fmt: on
 #: What Pillow's readers raise on damaged files, besides its own errors.
 DECODER_FAULTS = (
     OSError,
@@ -89,7 +80,7 @@ def _turned_by_pillow(image: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
-    """A picture file of one of the FORMATS. What goes wrong here and in the block ends in ImageReadError."""
+    """A picture file of one of the `readable_formats`. What goes wrong here and in the block ends in ImageReadError."""
     try:
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
@@ -131,7 +122,6 @@ def _open(stream: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:
 def _open_known(stream: BinaryIO) -> Image.Image:
     Image.preinit()
     try:
-        return Image.open(stream, formats=[name for name in Image.ID if name in FORMATS])
+        return Image.open(stream, formats=loaded_formats())
     except UnidentifiedImageError:
-        Image.init()
-        return Image.open(stream, formats=[name for name in Image.ID if name in FORMATS])
+        return Image.open(stream, formats=readable_formats())

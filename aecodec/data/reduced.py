@@ -27,7 +27,7 @@ class Reduced:
 
 
 def read_reduced(source: Path | bytes, least: int, name: str = "image") -> Reduced:
-    """A picture in one of the formats that are read, made smaller by a whole factor so that both sides keep ``least`` pixels.
+    """A picture made smaller by a whole factor, so that both sides keep ``least`` pixels.
 
     A picture with a shorter side keeps its size. Each pixel is the mean of a square of the original's; JPEG is decoded
     at a half, a quarter or an eighth of its size to begin with, which is nearly the same and saves most of the
