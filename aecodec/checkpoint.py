@@ -7,36 +7,102 @@ file is told in zoo/stored.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from .coding.container import MAX_NAME, is_model_name
 from .coding.golden import golden_digest
-from .contracts import CheckpointError, FrozenModel, TileCodec
+from .contracts import CheckpointError, FrozenModel, TileCodec, UnknownName
+from .data.records import Kind, either, flag, integer, listing, misfit, number, text
+from .latents import coder_of
+from .latents.protocol import Parts
 from .models import family as find_family
 from .zoo import stored
+from .zoo.registry import MAX_WIDTH, configuration_fault
 from .zoo.stored import Stored
 
+#: What a model may hold beside the tensors of its checkpoint: buffers that are made anew.
+_SPARE_PARTS, _SPARE_NUMBERS = 256, 1 << 20
 
-def build(family_name: str, config: dict[str, Any]) -> Any:
-    """A model of a family from its configuration as a plain dict. Raises CheckpointError for one that makes none."""
+
+def build(family_name: str, config: dict[str, Any], room: Room | None = None) -> Any:
+    """A model of a family from its configuration as a plain dict.
+
+    room: how much it may hold, for a configuration that nobody vouches for. Raises CheckpointError for a configuration
+    that makes none, or one that does not fit the room.
+    """
     model_class, config_class = find_family(family_name).load()
-    known = {f.name for f in fields(config_class)}
-    unknown = sorted(set(config) - known)
+    known = {f.name: f for f in fields(config_class)}
+    unknown = sorted(set(config) - set(known))
     if unknown:
         raise CheckpointError(
             f"{family_name} has no configuration key {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
         )
     # JSON knows lists only.
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    wrong = configuration_fault(values) or misfit(values, {key: _like(known[key].default) for key in values})
+    if wrong:
+        raise CheckpointError(f"{family_name} cannot be built: {wrong}")
     try:
-        return model_class(config_class(**values))
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        with room.kept() if room else nullcontext():
+            return model_class(config_class(**values))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
         raise CheckpointError(f"{family_name} cannot be built from {config}: {error}") from error
+
+
+def _like(default: Any) -> Kind:
+    """What may stand in place of a default: a value of its type, of a list's entries each."""
+    if isinstance(default, bool):
+        return flag()
+    if isinstance(default, int):
+        return integer(0, MAX_WIDTH)
+    if isinstance(default, float):
+        return either(number(0, 1e12), integer(0, MAX_WIDTH))
+    if isinstance(default, tuple):
+        return listing(text() if default and isinstance(default[0], str) else integer(0, MAX_WIDTH))
+    return text()
+
+
+class Room:
+    """How much a model may hold: what the tensors hold that are to fill it. A module that is made meanwhile in this
+    thread and asks for more raises CheckpointError before its numbers are written."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._parts = len(tensors) + _SPARE_PARTS
+        self._numbers = sum(array.size for array in tensors.values()) + _SPARE_NUMBERS
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """While modules are made."""
+        thread = threading.get_ident()
+
+        def count(module: nn.Module, name: str, held: torch.Tensor | None) -> None:
+            if held is None or threading.get_ident() != thread:
+                return
+            self._parts -= 1
+            self._numbers -= held.numel()
+            if self._parts < 0 or self._numbers < 0:
+                raise CheckpointError("its configuration asks for a larger model than its tensors fill")
+
+        # The hooks are torch's, for all threads: one model at a time.
+        with self._lock, ExitStack() as hooks:
+            for register in (register_module_parameter_registration_hook, register_module_buffer_registration_hook):
+                hooks.callback(register(count).remove)
+            yield
 
 
 def save(
@@ -91,14 +157,21 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
 def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
     """A model ready for use. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
     kept = stored.read(path)
-    model = build(kept.family, kept.config)
+    try:
+        model = build(kept.family, kept.config, Room(kept.tensors))
+    except (CheckpointError, UnknownName) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     weights = {key: torch.from_numpy(array) for key, array in kept.tensors.items()}
     weights = {key: v.float() if v.dtype == torch.float16 else v for key, v in weights.items()}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its tensors do not fit {kept.family}: {error}") from error
+        # The first line tells the module, one each the differences.
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise CheckpointError(f"{path}: its tensors do not fit {kept.family}: {first[0].strip()[:500]}") from error
     if isinstance(model, TileCodec):
+        # What the integers are made of is checked once, whatever computes the networks.
+        coder_of(kept.family, Parts(kept.config, kept.tensors, kept.tables), path)
         model.tables = kept.tables
         model.prove_exact()
     model.eval().requires_grad_(False).to(device)

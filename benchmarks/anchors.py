@@ -9,7 +9,7 @@ from typing import Any
 
 from aecodec.bench.tables import Point
 from aecodec.contracts import UsageError
-from aecodec.data.files import read_json_object
+from aecodec.data.records import read_object
 from aecodec.metrics import Curve
 
 KODAK = frozenset(f"kodim{number:02d}" for number in range(1, 25))
@@ -95,8 +95,8 @@ class Anchors:
 
 def load_anchors(folder: Path) -> Anchors:
     """From the folder's kodak_classical.json and kodak_anchors.json. Raises UsageError if one cannot be read."""
-    classical: dict[str, Any] = read_json_object(folder / "kodak_classical.json", UsageError).get("codecs", {})
-    published = read_json_object(folder / "kodak_anchors.json", UsageError)
+    classical: dict[str, Any] = read_object(folder / "kodak_classical.json", UsageError).get("codecs", {})
+    published = read_object(folder / "kodak_anchors.json", UsageError)
     points = {key: entry["points"] for key, entry in classical.items()}
     curves = {}
     for key in PUBLISHED:

@@ -179,6 +179,16 @@ def _from_cells(cells: dict[str, str]) -> Measurement:
     return Measurement(**values, scores=scores)
 
 
+def _check(row: Measurement) -> None:
+    """Raises ValueError for a row of figures that no run can give; a score or a time may be unknown, NaN."""
+    if not (min(row.width, row.height) >= 1 and max(row.width, row.height, row.bytes) <= 1 << 53 and row.bytes >= 0):
+        raise ValueError(f"{row.width} x {row.height} pixels in {row.bytes} bytes")
+    if not math.isfinite(row.quality) or not math.isfinite(row.bpp) or row.bpp < 0:
+        raise ValueError(f"quality {row.quality} at {row.bpp} bpp")
+    if any(math.isinf(value) for name, value in vars(row).items() if name in _AFTER_SCORES):
+        raise ValueError("a time or a memory peak without end")
+
+
 def write_rows(path: Path, rows: Iterable[Measurement]) -> None:
     """Replace a result file by these rows, in order of quality and picture. Raises OutputError."""
     buffer = io.StringIO()
@@ -207,7 +217,10 @@ def read_rows(path: Path) -> list[Measurement]:
     if not _REQUIRED <= set(header) <= set(columns()) or len(set(header)) < len(header):
         raise RunError(f"{path}: expected the columns {', '.join(columns())}; found {', '.join(header) or 'none'}")
     try:
-        return [_from_cells(dict(zip(header, line, strict=True))) for line in lines if len(line) == len(header)]
+        rows = [_from_cells(dict(zip(header, line, strict=True))) for line in lines if len(line) == len(header)]
+        for row in rows:
+            _check(row)
+        return rows
     except ValueError as error:
         raise RunError(f"{path}: not numbers where numbers are expected ({error})") from error
 

@@ -9,11 +9,48 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts import UnknownName, UsageError
-from ..data.files import read_json_object
+from ..data.records import Kind, either, flag, integer, listing, mapping, number, read_object, record, text
 from .measurements import Measurement, RunError, holds_rows, read_rows
 from .peers import PEERS
 from .tables import Point, summarise
 
+_SIZE = 1 << 53
+_PHRASE = text(10_000)
+_NAME = text(500)
+#: What the JSON files of a run hold, as far as a report reads it: of the run, of a codec, of a picture's crops.
+RUN = {"data": _NAME, "anchor": either(_NAME, Kind("null", lambda value: value is None))}
+SIDECAR = {
+    "learned": flag(),
+    "settings": _PHRASE,
+    "version": _PHRASE,
+    "runs": listing(
+        record(
+            {},
+            {
+                "kmac_per_pixel": either(mapping(number(0, 1e15)), Kind("null", lambda value: value is None)),
+                "machine": record({}, {"cpu": _NAME, "cores": either(integer(1, _SIZE), _NAME)}),
+                "date": _NAME,
+                "commit": either(_NAME, Kind("null", lambda value: value is None)),
+            },
+        )
+    ),
+}
+CROPS = {
+    "image": _NAME,
+    "target_bytes": integer(0, _SIZE),
+    "crops": listing(
+        record(
+            {
+                "codec": _NAME,
+                "file": Kind("a file's name", lambda value: isinstance(value, str) and Path(value).name == value),
+                "quality": number(-1e9, 1e9),
+                "bytes": integer(0, _SIZE),
+                "bpp": number(0, 1e9),
+                "psnr": number(-1e9, 1e9),
+            }
+        )
+    ),
+}
 #: Written by a run, read by a report.
 RUN_FILE = "run.json"
 
@@ -87,7 +124,7 @@ def read_runs(
     codecs: dict[str, CodecResult] = {}
     data, crops, chosen = "", [], anchor
     for folder in folders:
-        settings = _json(folder / RUN_FILE)
+        settings = _json(folder / RUN_FILE, RUN)
         data = data or settings.get("data", folder.name)
         chosen = chosen or settings.get("anchor")
         crops.extend(_crops(folder / "crops"))
@@ -96,7 +133,7 @@ def read_runs(
             rows = [row for row in read_rows(path) if row.codec == path.stem]
             name = path.stem if path.stem not in codecs else f"{path.stem} ({folder.name})"
             if rows:
-                codecs[name] = CodecResult(name, rows, [], _json(path.with_suffix(".json")))
+                codecs[name] = CodecResult(name, rows, [], _json(path.with_suffix(".json"), SIDECAR))
     if not codecs:
         raise RunError(f"{', '.join(map(str, folders))}: no measurements in it")
     taken = _taken(codecs, pictures, say)
@@ -144,14 +181,14 @@ def _row_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.csv")) if holds_rows(path)]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return read_json_object(path, RunError) if path.exists() else {}
+def _json(path: Path, optional: Mapping[str, Kind]) -> dict[str, Any]:
+    return read_object(path, RunError, optional=optional) if path.exists() else {}
 
 
 def _crops(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(folder.glob("*/crops.json")):
-        content = _json(path)
+        content = read_object(path, RunError, CROPS)
         content["folder"] = path.parent
         found.append(content)
     return found

@@ -18,11 +18,13 @@ from ..contracts import AecodecError, OutputExistsError, UsageError
 from ..data.files import make_folder, write_atomic
 from ..data.folders import Walk
 from ..data.locks import Say, locked
+from ..data.records import read_object
 from . import provenance
 from .codecs import FileCodec
 from .complexity import kmac_per_pixel
 from .measurements import (
     Measurement,
+    RunError,
     append_row,
     holds_rows,
     lacks,
@@ -33,7 +35,7 @@ from .measurements import (
     write_rows,
 )
 from .opening import CodecSpec
-from .results import RUN_FILE
+from .results import RUN_FILE, SIDECAR
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
@@ -90,7 +92,7 @@ def keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, fo
     """The sidecar: what the codec is, and every run that measured some of the rows."""
     runs: list[dict[str, Any]] = []
     if not first and path.exists():
-        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        runs = read_object(path, RunError, {"runs": SIDECAR["runs"]})["runs"]
     if new_rows or not runs:
         runs.append(provenance.collect(pictures=folder.name, rows=new_rows, **more))
     content = {

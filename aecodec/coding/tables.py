@@ -15,6 +15,10 @@ import numpy as np
 
 #: Sum of the frequencies of every table.
 TOTAL = 1 << 20
+#: Symbols lie within this distance of 0, tables included: as float32 they are exact.
+MAX_SYMBOL = 1 << 22
+#: Slots of a table set, padding included.
+MAX_SLOTS = 1 << 24
 #: Raw bits of a value outside its table: twice the distance beyond the table, plus the side.
 ESCAPE_BITS = 16
 
@@ -45,6 +49,35 @@ class TableSet:
         slots = np.where(outside, top, slots)
         frequency = self.frequencies[tables, slots].astype(np.float64)
         return float(-np.log2(frequency / TOTAL).sum() + ESCAPE_BITS * outside.sum())
+
+
+def unpack_tables(rows: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, escape: bool) -> TableSet:
+    """Tables as a file holds them: (S,) int32 frequencies one table after another, (T,) int32 lengths and offsets.
+
+    Raises ValueError for parts that do not fit each other, and for what no coder could use: a frequency that is not
+    positive, a sum that is not TOTAL, a symbol beyond MAX_SYMBOL, more than MAX_SLOTS slots.
+    """
+    if any(part.dtype != np.int32 or part.ndim != 1 for part in (rows, lengths, offsets)):
+        raise ValueError("table parts of the wrong type or shape")
+    if not len(lengths) or len(lengths) != len(offsets):
+        raise ValueError(f"{len(lengths)} lengths and {len(offsets)} offsets of tables")
+    shortest, width, slots = int(lengths.min()), int(lengths.max()), int(lengths.astype(np.int64).sum())
+    if shortest < (2 if escape else 1):
+        raise ValueError(f"a table of {shortest} slots")
+    if slots != len(rows):
+        raise ValueError(f"{len(rows)} frequencies for tables of {slots}")
+    if len(lengths) * width > MAX_SLOTS:
+        raise ValueError(f"{len(lengths)} tables of up to {width} slots; at most {MAX_SLOTS} slots are read")
+    if int(offsets.min()) < -MAX_SYMBOL or int(offsets.max()) > MAX_SYMBOL - width:
+        raise ValueError(f"symbols beyond {MAX_SYMBOL}")
+    if int(rows.min()) < 1 or int(rows.max()) > TOTAL:
+        raise ValueError(f"a frequency that is not 1 to {TOTAL}")
+    sums = np.add.reduceat(rows.astype(np.int64), np.cumsum(lengths, dtype=np.int64) - lengths)
+    if (sums != TOTAL).any():
+        raise ValueError(f"a table whose frequencies sum to {sums[sums != TOTAL][0]}, not to {TOTAL}")
+    frequencies = np.zeros((len(lengths), width), np.uint32)
+    frequencies[np.arange(width) < lengths[:, None]] = rows
+    return TableSet(frequencies, lengths, offsets, escape)
 
 
 def quantise_pmf(pmf: np.ndarray) -> np.ndarray:

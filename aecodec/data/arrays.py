@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..contracts import ImageReadError
+from .files import open_input
 
 #: Keys of an .npz that are looked for, in this order, where the path names none.
 KEYS = ("x_train", "images", "items")
+#: An array of so many bytes is read however well it is packed; a larger one was packed so many times at most.
+PLAIN, RATIO = 256 << 20, 100
 #: Held-out items are evaluated together, this many at most.
 EVALUATED = 1024
 
@@ -82,23 +84,74 @@ def split_key(source: str | Path) -> tuple[Path, str | None]:
 def array_names(path: str | Path) -> set[str]:
     """Names of the arrays in an .npz; none for a file that is missing or something else."""
     try:
+        if not Path(path).is_file():
+            return set()
         with zipfile.ZipFile(path) as file:
             return {name.removesuffix(".npy") for name in file.namelist()}
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # whatever a file that is no archive makes zipfile raise
         return set()
 
 
+class Pack:
+    """The arrays of an .npz, each checked before it takes memory. files: their names."""
+
+    def __init__(self, path: str | Path, what: str, archive: zipfile.ZipFile) -> None:
+        self._path, self._what, self._archive = path, what, archive
+        self._size = Path(path).stat().st_size
+        self.files = [name.removesuffix(".npy") for name in archive.namelist()]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """An array by name. Raises ImageReadError for one that is missing or damaged, holds objects, numbers that are
+        not finite, or more than PLAIN bytes that are packed more than RATIO times."""
+        try:
+            return self._read(name)
+        except KeyError:
+            there = ", ".join(self.files) or "nothing"
+            raise ImageReadError(f"{self._path}: not a readable {self._what} (no {name}; it holds {there})") from None
+        except Exception as error:  # whatever NumPy, zipfile and zlib raise of their own
+            raise ImageReadError(f"{self._path}: not a readable {self._what} ({name}: {_said(error)})") from error
+
+    def _read(self, name: str) -> np.ndarray:
+        entry = self._archive.getinfo(f"{name}.npy")
+        if entry.file_size > max(PLAIN, RATIO * min(entry.compress_size, self._size)):
+            raise ValueError(f"{entry.compress_size} bytes that unpack to {entry.file_size}")
+        with self._archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if read_header is None:
+                raise ValueError(f"version {version} of the format")
+            shape, _, dtype = read_header(file)
+            if dtype.kind not in "biuf":
+                raise ValueError(f"of type {dtype}")
+            if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError(f"{dtype} of shape {shape} in {entry.file_size} bytes")
+        with self._archive.open(entry) as file:
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        if dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("a value that is not finite")
+        return array
+
+
 @contextlib.contextmanager
-def open_arrays(path: str | Path, what: str = ".npz") -> Iterator[Any]:
+def open_arrays(path: str | Path, what: str = ".npz") -> Iterator[Pack]:
     """The arrays of an .npz by name. Raises ImageReadError, naming what it should be, for what cannot be read."""
     try:
-        pack = np.load(path)
-        if not isinstance(pack, np.lib.npyio.NpzFile):
-            raise ImageReadError(f"{path}: not a readable {what} (one bare array)")
-        with pack:
-            yield pack
-    except (OSError, LookupError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageReadError(f"{path}: not a readable {what} ({error})") from error
+        archive = zipfile.ZipFile(open_input(Path(path)))
+    except ImageReadError as error:
+        raise ImageReadError(f"{path}: not a readable {what} ({_said(error)})") from error
+    except Exception as error:  # whatever a file that is no archive makes zipfile raise
+        reason = "one bare array" if Path(path).suffix == ".npy" else _said(error)
+        raise ImageReadError(f"{path}: not a readable {what} ({reason})") from error
+    with archive:
+        yield Pack(path, what, archive)
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def holds_arrays(source: str | Path) -> bool:
@@ -117,6 +170,8 @@ def read_array(source: str | Path, only: int | None = None) -> np.ndarray:
     if only is None:
         return array
     labels = read_labels(source)
+    if labels.shape != array.shape[:1]:
+        raise ImageReadError(f"{source}: labels of shape {labels.shape} for {len(array)} items")
     if only not in labels:
         raise ImageReadError(f"{source}: no item of class {only}; there are: {', '.join(map(str, np.unique(labels)))}")
     return array[labels == only]
@@ -129,19 +184,24 @@ def read_labels(source: str | Path) -> np.ndarray:
         name = "y_" + (key or KEYS[0]).removeprefix("x_")
         if name not in pack.files:
             raise ImageReadError(f"{path}: no labels {name}; it holds {', '.join(pack.files)}")
-        return np.asarray(pack[name], np.int64)
+        labels = pack[name]
+    if labels.dtype.kind not in "iub":
+        raise ImageReadError(f"{path}: {name} is {labels.dtype}; expected whole numbers")
+    return labels.astype(np.int64)
 
 
 def _read_array(source: str | Path) -> np.ndarray:
     path, key = split_key(source)
     with open_arrays(path) as pack:
         key = key or next((known for known in KEYS if known in pack.files), None)
-        if key not in pack.files:
+        if key is None or key not in pack.files:
             raise ImageReadError(f"{path}: holds {', '.join(pack.files)}; name one as {path.name}:KEY")
         array: np.ndarray = pack[key]
-    if not len(array) or array.ndim < 2:
+    if array.ndim < 2 or not array.size:
         raise ImageReadError(f"{path}: {key} of shape {array.shape} holds no items")
     if np.issubdtype(array.dtype, np.floating):
+        if np.abs(array).max() > np.finfo(np.float32).max:
+            raise ImageReadError(f"{path}: {key} holds a value beyond the range of float32")
         return array.astype(np.float32)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise ImageReadError(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from ..contracts import AecodecError, ImageReadError, OutputError, OutputExistsError, UnavailableError
+from ..contracts import ImageReadError, OutputError, OutputExistsError, UnavailableError
 
 #: Where a process finds its own descriptors: ``compress <(cat a.png)`` names a pipe that is open already.
 _DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -58,17 +57,6 @@ def read_bytes(path: Path) -> bytes:
     if not data:
         raise ImageReadError(f"{path}: the file is empty")
     return data
-
-
-def read_json_object(path: Path, error: type[AecodecError]) -> dict[str, Any]:
-    """The JSON object in a file. Raises ``error`` for a file that cannot be read or holds anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise error(f"{path}: cannot be read ({fault})") from fault
-    if not isinstance(content, dict):
-        raise error(f"{path}: expected an object, found {type(content).__name__}")
-    return content
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from .arrays import array_names, open_arrays
 #: Voxels along each side, and part labels besides 0 (empty); further parts share the last label.
 SIDE = 16
 PARTS = 8
+#: The largest coordinate: its third power, summed, is a number.
+LARGEST = 1e9
 
 
 def holds_shapes(source: str | Path) -> bool:
@@ -22,9 +24,12 @@ def holds_shapes(source: str | Path) -> bool:
 def read_shapes(source: str | Path) -> np.ndarray:
     """``points`` (N, P, 3) and ``segment`` (N, P) -> (N, SIDE, SIDE, SIDE) uint8 labels. Raises ImageReadError."""
     with open_arrays(source, "file of shapes") as pack:
-        points, segment = pack["points"].astype(np.float64), pack["segment"].astype(np.int64)
-    if points.ndim != 3 or points.shape[2] != 3 or segment.shape != points.shape[:2] or not len(points):
+        points, segment = pack["points"], pack["segment"]
+    if points.ndim != 3 or points.shape[2] != 3 or segment.shape != points.shape[:2] or not points.size:
         raise ImageReadError(f"{source}: points {points.shape} and segment {segment.shape} do not fit each other")
+    if segment.dtype.kind not in "iu" or np.abs(points).max() > LARGEST:
+        raise ImageReadError(f"{source}: points within {LARGEST:g} and whole numbers of parts are expected")
+    points, segment = points.astype(np.float64), segment.astype(np.int64)
     return np.stack([voxelise(upright(p), ordered_parts(p, s)) for p, s in zip(points, segment, strict=True)])
 
 

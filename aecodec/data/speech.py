@@ -12,7 +12,7 @@ import torch
 
 from ..contracts import ImageReadError, UsageError
 from .arrays import open_arrays
-from .files import write_atomic
+from .files import open_input, write_atomic
 
 #: Samples per second that the speech models know.
 RATE = 8000
@@ -26,6 +26,8 @@ FRAMES = 64
 GAIN, SCALE = 10.0, 6.5
 #: Signal-to-noise ratios of training mixtures, in dB.
 LOWEST_SNR, HIGHEST_SNR = -5.0, 18.0
+#: Samples of the longest recording that is read: nine hours.
+MAX_SAMPLES = 1 << 28
 #: What is never trained on.
 HELD_SPEAKERS, HELD_NOISES = 2, 30
 
@@ -33,20 +35,22 @@ HELD_SPEAKERS, HELD_NOISES = 2, 30
 def read_wav(path: Path) -> np.ndarray:
     """A mono 16-bit WAV file at RATE -> (n,) float32 in [-1, 1). Raises ImageReadError, UsageError for another kind."""
     try:
-        with wave.open(str(path), "rb") as file:
+        with open_input(path) as opened, wave.open(opened) as file:
             kind = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            data = file.readframes(file.getnframes())
-    except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
-    except (OSError, wave.Error, EOFError) as error:
-        raise ImageReadError(f"{path}: not a readable WAV file ({error})") from error
+            data = file.readframes(MAX_SAMPLES + 1) if kind == (1, 2, RATE) else b""
+    except ImageReadError:
+        raise
+    except Exception as error:  # whatever wave raises for a damaged chunk
+        raise ImageReadError(f"{path}: not a readable WAV file ({error or type(error).__name__})") from error
     if kind != (1, 2, RATE):
         channels, width, rate = kind
         raise UsageError(
             f"{path}: expected one channel of 16 bits at {RATE} Hz, found {channels} of {8 * width} at {rate} Hz"
         )
-    if not data:
-        raise ImageReadError(f"{path}: no samples in it")
+    if len(data) > 2 * MAX_SAMPLES:
+        raise ImageReadError(f"{path}: more than {MAX_SAMPLES} samples in it")
+    if not data or len(data) % 2:
+        raise ImageReadError(f"{path}: {'the last sample is cut' if data else 'no samples in it'}")
     return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
 
 
@@ -118,12 +122,16 @@ class Clips:
 def read_clips(path: Path) -> Clips:
     """``audio`` int16, ``offsets``, ``sample_rate``, perhaps ``speaker``. Raises ImageReadError, UsageError."""
     with open_arrays(path, "file of recordings") as pack:
-        audio, offsets = pack["audio"], pack["offsets"].astype(np.int64)
-        rate = int(pack["sample_rate"][0])
-        speaker = pack["speaker"].astype(np.int64) if "speaker" in pack.files else None
-    if rate != RATE:
-        raise UsageError(f"{path}: recorded at {rate} Hz, expected {RATE}")
-    if audio.dtype != np.int16 or offsets.ndim != 1 or len(offsets) < 2 or offsets[-1] > len(audio):
+        audio, offsets, rates = pack["audio"], pack["offsets"], pack["sample_rate"]
+        speaker = pack["speaker"] if "speaker" in pack.files else None
+    whole = all(part is None or (part.dtype.kind in "iu" and part.ndim == 1) for part in (offsets, rates, speaker))
+    if not whole or not len(rates) or (speaker is not None and len(speaker) != len(offsets) - 1):
+        raise ImageReadError(f"{path}: its offsets, rate and speakers are no whole numbers that fit each other")
+    offsets, speaker = offsets.astype(np.int64), None if speaker is None else speaker.astype(np.int64)
+    if int(rates[0]) != RATE:
+        raise UsageError(f"{path}: recorded at {int(rates[0])} Hz, expected {RATE}")
+    rising = len(offsets) > 1 and offsets[0] >= 0 and bool((np.diff(offsets) > 0).all())
+    if audio.dtype != np.int16 or audio.ndim != 1 or not rising or offsets[-1] > len(audio):
         raise ImageReadError(f"{path}: its offsets do not fit its samples")
     return Clips(audio.astype(np.float32) / 32768.0, offsets, speaker)
 
@@ -158,9 +166,13 @@ class SpeechMixtures:
         first, _, second = str(source).partition(".npz+")
         speech, noise = read_clips(Path(f"{first}.npz")), read_clips(Path(second))
         chosen = split_speech(speech)[0]
-        tensors = [
-            torch.from_numpy(c.joined(w)).to(device) for c, w in ((speech, chosen), (noise, split_noise(noise)[0]))
-        ]
+        kept = speech.joined(chosen), noise.joined(split_noise(noise)[0])
+        for samples, path in zip(kept, (f"{first}.npz", second), strict=True):
+            if len(samples) <= (FRAMES - 1) * HOP:
+                raise UsageError(
+                    f"{path}: {len(samples)} samples to train on; more than {(FRAMES - 1) * HOP} are needed"
+                )
+        tensors = [torch.from_numpy(samples).to(device) for samples in kept]
         return cls(tensors[0], tensors[1], len(chosen))
 
     def __len__(self) -> int:

@@ -46,6 +46,12 @@ def _holds(graph: bytes, weight: str) -> bool:
     return len(name) < 128 and b"\x42" + bytes([len(name)]) + name in graph
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class OnnxNetworks:
     """See `latents.protocol.Networks`. May be called from several threads."""
 
@@ -56,9 +62,15 @@ class OnnxNetworks:
         self._lock = threading.Lock()
 
     def __call__(self, name: str, /, **inputs: np.ndarray) -> np.ndarray:
-        """Run a network. Raises CheckpointError if its graph is missing or no graph."""
+        """Run a network. Raises CheckpointError if its graph is missing or no graph, or cannot take the inputs."""
         session = self._session(name)
-        result: np.ndarray = session.run(None, {key: np.ascontiguousarray(value) for key, value in inputs.items()})[0]
+        taken = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
+        try:
+            result = session.run(None, taken)[0]
+        except Exception as error:  # whatever onnxruntime raises of its own
+            raise CheckpointError(f"{self._path}: its network {name} fails ({_reason(error)})") from error
+        if not isinstance(result, np.ndarray):
+            raise CheckpointError(f"{self._path}: its network {name} gives no array")
         return result
 
     def _session(self, name: str) -> Any:
@@ -85,5 +97,6 @@ class OnnxNetworks:
             options.add_external_initializers(names, weights)
             return self._runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # whatever onnxruntime raises of its own
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CheckpointError(f"{self._path}: the graph of its network {name} cannot be run ({reason})") from error
+            raise CheckpointError(
+                f"{self._path}: the graph of its network {name} cannot be run ({_reason(error)})"
+            ) from error

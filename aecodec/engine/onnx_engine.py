@@ -12,7 +12,7 @@ import numpy as np
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
 from ..latents import coder_of
-from ..latents.protocol import Parts
+from ..latents.protocol import Parts, expect
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
 from .protocol import Canvas, RefiningEngine
@@ -37,7 +37,9 @@ class OnnxEngine:
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """See `Engine.analyse`."""
         planes = np.broadcast_to(pixels, (3, *pixels.shape)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        return self._networks("analysis", x=np.divide(planes[None], np.float32(255.0), dtype=np.float32))[0]
+        y = self._networks("analysis", x=np.divide(planes[None], np.float32(255.0), dtype=np.float32))
+        height, width = pixels.shape[:2]
+        return expect(y, (1, self.latents, height // self.stride, width // self.stride), "analysis")[0]
 
     def quantise(self, y: np.ndarray, quality: int) -> LatentCode:
         """See `Engine.quantise`."""

@@ -89,6 +89,12 @@ class ScaleIndices:
     offset: np.ndarray
     steps_per_knot: int
 
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Of z and of y."""
+        first = self.layers[0].weight
+        return first.shape[1] if first.shape[2] == 1 else first.shape[0], self.offset.shape[1]
+
     def bound(self) -> int:
         """Largest partial sum that any z in range can cause."""
         return max(layer.bound() for layer in self.layers)
@@ -190,6 +196,12 @@ class GaussianIndices:
     layers: Sequence[FixedConv | FixedRectifier]
     medians: np.ndarray
     boundaries: np.ndarray
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Of z and of y."""
+        last = self.layers[-1]
+        return len(self.medians), len(last.weight) if isinstance(last, FixedConv) else 0
 
     def bound(self) -> int:
         """Largest partial sum that any z can cause."""

@@ -18,8 +18,8 @@ from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, CheckpointError, LatentCode, SymbolPlane
 from .context import step_map
-from .exact import EXACT_BOUND, INDEX_LIMIT, ExactConv, ScaleIndices
-from .protocol import Networks, Parts
+from .exact import EXACT_BOUND, INDEX_LIMIT, LEVELS, ExactConv, ScaleIndices
+from .protocol import Networks, Parts, checked, expect
 
 STRIDE = 16
 #: Latent positions per hyper-latent, along each side.
@@ -27,6 +27,8 @@ HYPER_STRIDE = 4
 #: What the outputs of the scale net's layers are clamped to, and those after which its sides double.
 SCALE_RANGES = (*((0, 255),) * 6, (-INDEX_LIMIT, INDEX_LIMIT))
 UPSAMPLE_AFTER = (2, 4)
+#: Bits by which the scale net's sums are shifted at most, and the largest logarithm of a gain.
+MAX_SHIFT, MAX_LOG_GAIN = 40, 40.0
 
 
 def hyper_table_indices(quality: int, channels: int, height: int, width: int) -> np.ndarray:
@@ -36,19 +38,28 @@ def hyper_table_indices(quality: int, channels: int, height: int, width: int) ->
 
 
 def read_scale_net(tensors: Mapping[str, np.ndarray], prefix: str, z_max: int) -> ScaleIndices:
-    """The scale net of a checkpoint, whose tensors' names begin with a prefix. z_max: largest |z|."""
-    layers = [
-        ExactConv(
-            tensors[f"{prefix}layers.{index}.weight_q"],
-            tensors[f"{prefix}layers.{index}.bias_q"],
-            tensors[f"{prefix}layers.{index}.shift_q"],
-            in_max=SCALE_RANGES[index - 1][1] if index else z_max,
-            low=low,
-            high=high,
-        )
-        for index, (low, high) in enumerate(SCALE_RANGES)
-    ]
-    return ScaleIndices(layers, UPSAMPLE_AFTER, tensors[f"{prefix}offset_q"], QUALITY_KNOT)
+    """The scale net of a checkpoint, whose tensors' names begin with a prefix. z_max: largest |z|.
+
+    Raises ValueError for parts that are missing or do not fit each other.
+    """
+    layers, channels = list[ExactConv](), 0
+    for index, (low, high) in enumerate(SCALE_RANGES):
+        layer = f"{prefix}layers.{index}."
+        weight = checked(tensors, f"{layer}weight_q", None, np.int8)
+        outgoing, incoming, *sides = weight.shape if weight.ndim == 4 else (0, 0)
+        depthwise = sides == [3, 3] and incoming == 1
+        if not outgoing or not (depthwise or sides == [1, 1]):
+            raise ValueError(f"{layer}weight_q is of shape {weight.shape}")
+        if index and channels != (outgoing if depthwise else incoming):
+            raise ValueError(f"{layer}weight_q of shape {weight.shape} follows {channels} channels")
+        bias = checked(tensors, f"{layer}bias_q", (outgoing,), np.int32)
+        shift = checked(tensors, f"{layer}shift_q", (outgoing,), np.int32, MAX_SHIFT)
+        layers.append(ExactConv(weight, bias, shift, SCALE_RANGES[index - 1][1] if index else z_max, low, high))
+        if index in UPSAMPLE_AFTER and outgoing % 4:
+            raise ValueError(f"{layer}weight_q has {outgoing} channels, which make no cells of 2 x 2")
+        channels = outgoing // 4 if index in UPSAMPLE_AFTER else outgoing
+    offset = checked(tensors, f"{prefix}offset_q", (QUALITY_KNOTS, channels), np.int32)
+    return ScaleIndices(layers, UPSAMPLE_AFTER, offset, QUALITY_KNOT)
 
 
 @lru_cache(maxsize=4)
@@ -62,11 +73,26 @@ class ExactHyperpriorCoder:
     stride, alignment, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, True
 
     def __init__(self, parts: Parts) -> None:
-        self._tables, self._tensors = parts.tables, parts.tensors
         self.context = self.context_of(parts.config)
-        self.latents, self._hyper_latents = int(parts.config["latents"]), int(parts.config["hyper_latents"])
-        self._z_max = int(parts.config["z_max"])
+        self.latents, self._hyper_latents = parts.count("latents"), parts.count("hyper_latents")
+        self._z_max = parts.count("z_max")
         self.scale_indices = read_scale_net(parts.tensors, "scale_net.", self._z_max)
+        if self.scale_indices.channels != (self._hyper_latents, self.latents):
+            raise ValueError(f"its scale net leads from and to {self.scale_indices.channels} channels")
+        widths = {"y_gain": self.latents, "y_inverse": self.latents, "branch_out": parts.count("channels")}
+        self._knots = {
+            name: checked(parts.tensors, name, (QUALITY_KNOTS, width), np.floating, MAX_LOG_GAIN).astype(np.float32)
+            for name, width in widths.items()
+        }
+        y, z = (
+            parts.table_set("y", LEVELS, escape=True),
+            parts.table_set("z", QUALITY_KNOTS * self._hyper_latents, escape=False),
+        )
+        if (y.lengths != 2 - 2 * y.offsets).any():
+            raise ValueError("a table of y is not centred on 0")
+        if int(z.offsets.min()) < -self._z_max or int((z.offsets + z.lengths).max()) - 1 > self._z_max:
+            raise ValueError(f"a table of z goes beyond {self._z_max}")
+        self._tables = {"y": y, "z": z}
 
     @staticmethod
     def context_of(config: Mapping[str, Any]) -> int:
@@ -126,12 +152,20 @@ class ExactHyperpriorCoder:
     def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
         """y (N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""
         scaled = (y * self._gain("y_gain", quality)[:, None, None])[None]
-        z = np.floor(networks("hyper_analysis", y=scaled) + np.float32(0.5)).clip(-self._z_max, self._z_max)
+        z = expect(
+            networks("hyper_analysis", y=scaled), (1, *(self.code_shapes(*y.shape[1:])[1] or ())), "hyper_analysis"
+        )
+        z = np.floor(z + np.float32(0.5)).clip(-self._z_max, self._z_max)
         z_int = z[0].astype(np.int32)
         index = self.scale_indices(z_int, quality)
-        residual = networks(
-            "quantiser", y=scaled, z=z, steps=_steps(*y.shape), reach=self.reach(index)[None].astype(np.float32)
+        reach = self.reach(index)
+        residual = expect(
+            networks("quantiser", y=scaled, z=z, steps=_steps(*y.shape), reach=reach[None].astype(np.float32)),
+            (1, *y.shape),
+            "quantiser",
         )
+        if (np.abs(residual[0]) > reach).any():
+            raise CheckpointError("network quantiser gave residuals that its tables cannot express")
         return LatentCode(residual[0].astype(np.int32), z_int, quality, index)
 
     def dequantise(self, networks: Networks, code: LatentCode) -> np.ndarray:
@@ -142,15 +176,17 @@ class ExactHyperpriorCoder:
             residual=code.y[None].astype(np.float32),
             steps=_steps(*code.y.shape),
         )
+        y_hat = expect(y_hat, (1, *code.y.shape), "dequantiser")
         return y_hat[0] * self._gain("y_inverse", code.quality)[:, None, None]
 
     def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
         """y_hat (N, H, W) float32 -> x_hat (3, 16H, 16W) float32, not clipped."""
-        return networks("synthesis", y_hat=y_hat[None], gain=self._gain("branch_out", quality)[None])[0]
+        x_hat = networks("synthesis", y_hat=y_hat[None], gain=self._gain("branch_out", quality)[None])
+        return expect(x_hat, (1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]), "synthesis")[0]
 
     def _gain(self, knots: str, quality: int) -> np.ndarray:
         """Gains (C,) float32 at a quality step, linear in log between two knots."""
-        table = self._tensors[knots].astype(np.float32)
+        table = self._knots[knots]
         position = np.float32(quality / QUALITY_KNOT)
         low = min(math.floor(position), QUALITY_KNOTS - 2)
         return np.exp(table[low] + (position - np.float32(low)) * (table[low + 1] - table[low]))

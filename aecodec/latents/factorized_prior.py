@@ -14,7 +14,7 @@ from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import LatentCode, SymbolPlane
 from .planes import channel_tables, nearest_symbols
-from .protocol import Networks, Parts
+from .protocol import Networks, Parts, expect
 
 #: Pixels per latent position: four halvings (nn/gdn.py).
 STRIDE = 16
@@ -23,15 +23,21 @@ STRIDE = 16
 CONTEXT = 2
 
 
+def read_medians(parts: Parts, channels: int) -> np.ndarray:
+    """The medians of a checkpoint's bottleneck, (channels, 1, 1) float32. Raises ValueError for what is none."""
+    quantiles = parts.array("entropy_bottleneck.quantiles", (channels, 1, 3))
+    return quantiles[:, 0, 1][:, None, None].astype(np.float32)
+
+
 class FactorizedPriorCoder:
     """See `protocol.LatentCoder`."""
 
     stride, alignment, context, variable_rate = STRIDE, STRIDE, CONTEXT, False
 
     def __init__(self, parts: Parts) -> None:
-        self._tables = parts.tables
-        self.latents = int(parts.config["m"])
-        self._medians = parts.tensors["entropy_bottleneck.quantiles"][:, 0, 1][:, None, None].astype(np.float32)
+        self.latents = parts.count("m")
+        self._tables = {"y": parts.table_set("y", self.latents, escape=True)}
+        self._medians = read_medians(parts, self.latents)
 
     @staticmethod
     def context_of(config: Mapping[str, Any]) -> int:
@@ -77,4 +83,5 @@ class FactorizedPriorCoder:
 
     def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
         """y_hat (M, H, W) float32 -> x_hat (3, 16H, 16W) float32, not clipped."""
-        return networks("synthesis", y_hat=y_hat[None])[0]
+        shape = 1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]
+        return expect(networks("synthesis", y_hat=y_hat[None]), shape, "synthesis")[0]

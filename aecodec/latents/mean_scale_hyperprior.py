@@ -14,10 +14,10 @@ import numpy as np
 from ..coding.rans import PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import CheckpointError, LatentCode, SymbolPlane
-from .exact import FIXED_BOUND, FixedConv, FixedRectifier, GaussianIndices
-from .factorized_prior import CONTEXT, STRIDE
+from .exact import FIXED_BOUND, LEVELS, FixedConv, FixedRectifier, GaussianIndices
+from .factorized_prior import CONTEXT, STRIDE, read_medians
 from .planes import channel_tables, nearest_symbols
-from .protocol import Networks, Parts
+from .protocol import Networks, Parts, checked, expect
 
 #: Latent positions per hyper-latent, along each side.
 HYPER_STRIDE = 4
@@ -27,18 +27,34 @@ LAYERS = ((2, 2, 1), None, (2, 2, 1), None, (1, 1, 0))
 
 
 def read_scales(tensors: Mapping[str, np.ndarray], prefix: str) -> GaussianIndices:
-    """The scale predictor of a checkpoint, whose tensors' names begin with a prefix."""
-    layers: list[FixedConv | FixedRectifier] = []
+    """The scale predictor of a checkpoint, whose tensors' names begin with a prefix.
+
+    Raises ValueError for parts that are missing or do not fit each other.
+    """
+    medians = checked(tensors, f"{prefix}medians_q", None, np.int64, 1 << 40)
+    boundaries = checked(tensors, f"{prefix}boundaries_q", (LEVELS - 1,), np.int64)
+    if medians.ndim != 1 or (np.diff(boundaries) < 0).any():
+        raise ValueError("its medians or its boundaries are out of order")
+    channels, layers = len(medians), list[FixedConv | FixedRectifier]()
     for index, shape in enumerate(LAYERS):
         layer = f"{prefix}sequence.layers.{index}."
         if shape is None:
-            p, q = tensors[f"{layer}slope_q"].tolist()
+            p, q = checked(tensors, f"{layer}slope_q", (2,), np.int64, 1 << 30).tolist()
+            if not 0 <= p <= q or not q:
+                raise ValueError(f"{layer}slope_q is no slope")
             layers.append(FixedRectifier((p, q)))
-        else:
-            weight, bias = (tensors[f"{layer}{part}_q"] for part in ("weight", "bias"))
-            stride, padding, output_padding = ((side, side) for side in shape)
-            layers.append(FixedConv(weight, bias, stride, padding, output_padding, index < len(LAYERS) - 1))
-    return GaussianIndices(layers, tensors[f"{prefix}medians_q"], tensors[f"{prefix}boundaries_q"])
+            continue
+        transposed = index < len(LAYERS) - 1
+        side = 5 if transposed else 3
+        weight = checked(tensors, f"{layer}weight_q", None, np.int32)
+        incoming, outgoing = weight.shape[:2] if transposed else weight.shape[1::-1]
+        if weight.shape[2:] != (side, side) or incoming != channels or not outgoing:
+            raise ValueError(f"{layer}weight_q is of shape {weight.shape}")
+        bias = checked(tensors, f"{layer}bias_q", (outgoing,), np.int64, 1 << 60)
+        stride, padding, output_padding = ((side, side) for side in shape)
+        layers.append(FixedConv(weight, bias, stride, padding, output_padding, transposed))
+        channels = outgoing
+    return GaussianIndices(layers, medians, boundaries)
 
 
 class MeanScaleHyperpriorCoder:
@@ -47,10 +63,15 @@ class MeanScaleHyperpriorCoder:
     stride, alignment, context, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, CONTEXT, False
 
     def __init__(self, parts: Parts) -> None:
-        self._tables, tensors = parts.tables, parts.tensors
-        self.latents, self._hyper_latents = int(parts.config["m"]), int(parts.config["n"])
-        self._medians = tensors["entropy_bottleneck.quantiles"][:, 0, 1][:, None, None].astype(np.float32)
-        self.scale_indices = read_scales(tensors, "fixed_scales.")
+        self.latents, self._hyper_latents = parts.count("m"), parts.count("n")
+        self._tables = {
+            "z": parts.table_set("z", self._hyper_latents, escape=True),
+            "y": parts.table_set("y", LEVELS, escape=True),
+        }
+        self._medians = read_medians(parts, self._hyper_latents)
+        self.scale_indices = read_scales(parts.tensors, "fixed_scales.")
+        if self.scale_indices.channels != (self._hyper_latents, self.latents):
+            raise ValueError(f"its scale predictor leads from and to {self.scale_indices.channels} channels")
 
     @staticmethod
     def context_of(config: Mapping[str, Any]) -> int:
@@ -102,7 +123,8 @@ class MeanScaleHyperpriorCoder:
 
     def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
         """y (M, H, W) float32 of one tile, H and W multiples of 4 -> its integers; the quality step is carried only."""
-        z = networks("hyper_analysis", y=y[None])[0] - self._medians
+        shape = self.code_shapes(*y.shape[1:])[1] or ()
+        z = expect(networks("hyper_analysis", y=y[None]), (1, *shape), "hyper_analysis")[0] - self._medians
         z_int = nearest_symbols(z, channel_tables(*z.shape), self._tables["z"])
         index = self.scale_indices(z_int)
         return LatentCode(
@@ -115,8 +137,10 @@ class MeanScaleHyperpriorCoder:
 
     def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
         """y_hat (M, H, W) float32 -> x_hat (3, 16H, 16W) float32, not clipped."""
-        return networks("synthesis", y_hat=y_hat[None])[0]
+        shape = 1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]
+        return expect(networks("synthesis", y_hat=y_hat[None]), shape, "synthesis")[0]
 
     def _means(self, networks: Networks, z: np.ndarray) -> np.ndarray:
         """z (N, h, w) int32 symbols -> predicted means of y (M, 4h, 4w) float32."""
-        return networks("means", z_hat=(z.astype(np.float32) + self._medians)[None])[0]
+        means = networks("means", z_hat=(z.astype(np.float32) + self._medians)[None])
+        return expect(means, (1, self.latents, *(HYPER_STRIDE * side for side in z.shape[1:])), "means")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..coding.tables import TableSet
-from ..contracts import LatentCode, SymbolPlane
+from ..contracts import CheckpointError, LatentCode, SymbolPlane
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,48 @@ class Parts:
     config: Mapping[str, Any]
     tensors: Mapping[str, np.ndarray]
     tables: dict[str, TableSet] = field(default_factory=dict)
+
+    def count(self, name: str, low: int = 1) -> int:
+        """A whole number of the configuration. Raises ValueError for one below the lowest, or that is none."""
+        value = self.config.get(name)
+        if type(value) is not int or value < low:
+            raise ValueError(f"{name} of its configuration is a whole number from {low} up, found {value!r}")
+        return value
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.floating) -> np.ndarray:
+        """A tensor of a shape and type. Raises ValueError for one that is missing or another."""
+        return checked(self.tensors, name, shape, dtype)
+
+    def table_set(self, name: str, count: int, *, escape: bool) -> TableSet:
+        """A table set of so many tables. Raises ValueError for one that is missing or another."""
+        found = self.tables.get(name)
+        if found is None or len(found) != count or found.escape != escape:
+            kind = f"{count} tables {'with' if escape else 'without'} escape"
+            raise ValueError(f"{kind} code its {name}, found {0 if found is None else len(found)}")
+        return found
+
+
+def checked(
+    tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None, dtype: Any, largest: float = math.inf
+) -> np.ndarray:
+    """A tensor by name. Raises ValueError unless it has a type, a shape (None: any), and no value beyond +-largest."""
+    found = tensors.get(name)
+    if found is None:
+        raise ValueError(f"{name} is missing")
+    if not np.issubdtype(found.dtype, dtype) or (shape is not None and found.shape != shape):
+        raise ValueError(f"{name} is of shape {found.shape} and type {found.dtype}")
+    if found.size and max(-float(found.min()), float(found.max())) > largest:
+        raise ValueError(f"{name} holds a value beyond {largest:g}")
+    return found
+
+
+def expect(result: np.ndarray, shape: tuple[int, ...], network: str) -> np.ndarray:
+    """What a network gave. Raises CheckpointError unless it is float32 of a shape, and finite."""
+    if result.dtype != np.float32 or result.shape != shape:
+        raise CheckpointError(f"network {network} gave {result.dtype} of shape {result.shape}, not float32 of {shape}")
+    if not np.isfinite(result).all():
+        raise CheckpointError(f"network {network} gave values that are not finite")
+    return result
 
 
 class Networks(Protocol):

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..contracts import CheckpointError
+from ..data.pickled import read_pickled
+
 PREFIX = "timm:"
 #: Names under which a repository of weights keeps them.
 _CACHED_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -47,7 +50,7 @@ class Backbone(nn.Module):
         """source: a .safetensors or .pth file, or "cache" for what was downloaded for timm before.
 
         The classifier at the end is left out. Raises FileNotFoundError if there is no such file, RuntimeError if its
-        tensors do not fit.
+        tensors do not fit, CheckpointError if it is damaged.
         """
         path = self._cached() if source == "cache" else Path(source)
         if not path.is_file():
@@ -57,8 +60,10 @@ class Backbone(nn.Module):
 
             state: dict[str, Any] = dict(load_file(path))
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
+            state = read_pickled(path, CheckpointError)
+        state = state.get("state_dict", state) if isinstance(state, dict) else {}
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path}: not a file of weights")
         missing, _ = self.net.load_state_dict(state, strict=False)
         if missing:
             raise RuntimeError(f"{path}: lacks {len(missing)} tensors of the extractor, {missing[0]} among them")

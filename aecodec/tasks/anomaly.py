@@ -11,9 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..coding.header import FINGERPRINT
 from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError, Variational
 from ..data.arrays import as_float
 from ..data.files import write_atomic
+from ..data.records import hexadecimal, integer, misfit, number, one_of, read_object, shown, text
 from ..data.resized import read_view
 from ..metrics.detection import threshold_for
 from .loading import check_items
@@ -24,6 +26,15 @@ SCORES = ("error", "surprise")
 #: Classes of a label file.
 NORMAL, ANOMALOUS = "normal", "anomalous"
 _BATCH = 256
+#: What a detector's file holds.
+_FIELDS = {
+    "threshold": number(-1e300, 1e300),
+    "score": one_of(*SCORES),
+    "false_alarm_rate": number(0, 1),
+    "normal_items": integer(1, 1 << 53),
+    "fingerprint": hexadecimal(FINGERPRINT),
+    "model": text(100),
+}
 
 
 @dataclass(frozen=True)
@@ -84,16 +95,15 @@ def write_detector(detector: Detector, model: FrozenModel, path: Path, *, overwr
 
 def read_detector(path: Path) -> tuple[Detector, bytes, str]:
     """The detector, and the fingerprint and name of its model. Raises CheckpointError."""
-    try:
-        record = json.loads(path.read_text())
-        if record.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: expected a detector of format {FORMAT}, found {record.get('format')!r}")
-        detector = Detector(**{field.name: record[field.name] for field in fields(Detector)})
-        return detector, bytes.fromhex(record["fingerprint"]), record["model"]
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such detector") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a detector ({error})") from error
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such detector")
+    found = read_object(path, CheckpointError, says="not a detector")
+    if found.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected a detector of format {FORMAT}, found {shown(found.get('format'))}")
+    if wrong := misfit(found, _FIELDS):
+        raise CheckpointError(f"{path}: not a detector ({wrong})")
+    detector = Detector(**{field.name: found[field.name] for field in fields(Detector)})
+    return detector, bytes.fromhex(found["fingerprint"]), found["model"]
 
 
 def read_label_file(path: Path) -> dict[str, bool]:

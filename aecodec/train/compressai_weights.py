@@ -7,22 +7,21 @@ shapes, its weights are taken over key for key, and tables are frozen anew by `c
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .. import checkpoint
 from ..coding.container import MAX_NAME
 from ..contracts import CheckpointError, OutputExistsError
 from ..data.locks import WAIT, Say, locked
+from ..data.pickled import read_pickled
+from ..data.records import shown
 from ..engine.graphs import write_graphs
 from ..models import family as find_family
 
@@ -33,6 +32,7 @@ ARCHITECTURES = {"factorized-prior": "bmshj2018-factorized", "mean-scale-hyperpr
 _PREFIXES = ("module.", "_orig_mod.")
 #: Constants of the architecture and tables of compressai's own coder: made anew here.
 _CONSTANT = re.compile(r"(^|\.)(pedestal|bound|target|scale_bound|scale_table|_offset|_quantized_cdf|_cdf_length)$")
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 #: The bottleneck's lists of parameters were named otherwise in compressai's earlier releases.
 _OLD_LIST = re.compile(r"(?<=entropy_bottleneck\.)_(matri|bias|factor)(?:x|ces|es|s)?\.?(\d+)$")
 _LIST_NAMES = {"matri": "matrices", "bias": "biases", "factor": "factors"}
@@ -87,7 +87,8 @@ def _import(path: Path, family: str | None, name: str | None, out: Path, overwri
         raise CheckpointError(f"{path}: expected weights of {ARCHITECTURES[family]}, found {ARCHITECTURES[found]}")
     _, config_class = find_family(found).load()
     config = asdict(config_class(**sizes, fixed_medians=True))
-    model = checkpoint.build(found, config)
+    room = checkpoint.Room({key: value.numpy() for key, value in weights.items()})
+    model = checkpoint.build(found, config, room)
     _fill(model, weights, path)
     name = name or model_name(path)
     card = {
@@ -120,7 +121,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     weights = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise CheckpointError(f"{path}: expected names and tensors, found {key!r}: {type(value).__name__}")
+            raise CheckpointError(f"{path}: expected names and tensors, found {shown(key)}: {type(value).__name__}")
+        if value.layout != torch.strided or not (value.is_floating_point() or value.dtype in _INTEGERS):
+            raise CheckpointError(f"{path}: {shown(key)} is of type {value.dtype} and layout {value.layout}")
         key = _plain_name(key)
         if _CONSTANT.search(key):
             continue
@@ -131,25 +134,13 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return read_pickled(path, CheckpointError)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path, device="cpu")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # whatever safetensors raises of its own
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{path}: not a file of weights ({reason or type(error).__name__})") from error
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..coding.container import MAX_NAME, is_model_name
-from ..contracts import MissingDependencyError, UsageError
+from ..contracts import ImageReadError, MissingDependencyError, UsageError
+from ..data.files import open_input
+from ..data.records import is_number, shown
 from ..models import family as find_family
 
 try:
@@ -18,48 +20,54 @@ except ImportError as error:
 
 #: AECODEC_TRAIN_STEPS=1000 sets ``steps``, and so on; a setting on the command line wins over it.
 ENVIRONMENT_PREFIX = "AECODEC_TRAIN_"
+#: Characters of a configuration, values in it, levels of nesting, and characters of it that an error shows.
+MAX_YAML, _MAX_VALUES, _MAX_DEPTH, _SHOWN = 1 << 20, 10_000, 8, 200
 
 
 class TrainConfig(BaseModel):
     """Everything a run depends on besides the data. ``model`` overrides the family's own configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     family: str
     size: str = "tiny"
     model: dict[str, Any] = Field(default_factory=dict)
     name: str = "model"
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=1 << 53)
     device: str = "auto"
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves torch's choice")
-    steps: int = Field(100_000, ge=1)
-    time_budget: float | None = Field(None, gt=0, description="seconds over which the schedule is stretched instead")
-    batch: int = Field(16, ge=1, description="crops or items per step and process")
-    crop: int = Field(128, ge=64, multiple_of=64)
-    late_crop: int | None = Field(None, ge=64, multiple_of=64, description="crop size after `late_from`")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0 leaves torch's choice")
+    steps: int = Field(100_000, ge=1, le=1 << 40)
+    time_budget: float | None = Field(
+        None, gt=0, le=1e10, description="seconds over which the schedule is stretched instead"
+    )
+    batch: int = Field(16, ge=1, le=1 << 20, description="crops or items per step and process")
+    crop: int = Field(128, ge=64, le=1 << 14, multiple_of=64)
+    late_crop: int | None = Field(None, ge=64, le=1 << 14, multiple_of=64, description="crop size after `late_from`")
     late_from: float = Field(0.85, ge=0, le=1)
     downscale: float = Field(0.5, gt=0, le=1)
     view: Literal["crops", "colour", "grey", "gradients"] = Field(
         "crops", description="of photographs; all but crops are of whole pictures squeezed to crop x crop"
     )
-    only: int | None = Field(None, ge=0, description="class of a labelled array to train on alone")
-    hold_out: int = Field(20, ge=0)
+    only: int | None = Field(None, ge=0, le=1 << 53, description="class of a labelled array to train on alone")
+    hold_out: int = Field(20, ge=0, le=1 << 40)
     optimizer: Literal["adamw", "soap", "sgd"] = "adamw"
-    learning_rate: float = Field(8e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup: int = Field(200, ge=0)
+    learning_rate: float = Field(8e-4, gt=0, le=1e3)
+    weight_decay: float = Field(0.0, ge=0, le=1e3)
+    warmup: int = Field(200, ge=0, le=1 << 40)
     schedule: Literal["cosine", "wsd"] = "wsd"
     decay_share: float = Field(0.3, gt=0, le=1, description="share of the run in which wsd decays")
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(1.0, gt=0, le=1e12)
     ema: float = Field(0.999, ge=0, lt=1)
     autocast: bool = True
     compile: bool = False
     initialise: bool = True
-    log_every: int = Field(50, ge=1)
-    evaluate_every: int = Field(2000, ge=1)
-    save_every: int = Field(1000, ge=1)
+    log_every: int = Field(50, ge=1, le=1 << 40)
+    evaluate_every: int = Field(2000, ge=1, le=1 << 40)
+    save_every: int = Field(1000, ge=1, le=1 << 40)
     half: bool = False
-    calibration: int = Field(64, ge=0, description="training crops to which the exported tables are refitted")
+    calibration: int = Field(
+        64, ge=0, le=1 << 20, description="training crops to which the exported tables are refitted"
+    )
 
     @field_validator("name")
     @classmethod
@@ -71,6 +79,58 @@ class TrainConfig(BaseModel):
     def to_yaml(self) -> str:
         """The file that `resolve` reads the same configuration from."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives up where nesting is deeper than any configuration's, before the parser's own recursion is."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self._depth > _MAX_DEPTH:
+            raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
+def _from_yaml(text: str, place: str) -> Any:
+    """Numbers, words, true, false, null, and lists and mappings of them. Raises UsageError for anything else: dates,
+    aliases that unfold without end, and what is no YAML."""
+    try:
+        if len(text) > MAX_YAML:
+            raise ValueError(f"more than {MAX_YAML} characters")
+        content = yaml.load(text, _Loader)
+    except Exception as error:  # such as ValueError for a date that is none
+        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "the value is not YAML"
+        raise UsageError(f"{place[:_SHOWN]}: {reason}") from None
+    if fault := _unfit(content):
+        raise UsageError(f"{place[:_SHOWN]}: {fault}")
+    return content
+
+
+def _unfit(content: Any) -> str | None:
+    """What is wrong with the values of nested lists and mappings, in words, or None."""
+    level, seen = [content], 0
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                if not all(isinstance(key, str) for key in value):
+                    return "names of settings are words"
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+            elif not (value is None or isinstance(value, (bool, str)) or is_number(value)):
+                return f"{shown(value)} is no setting: a finite number, a word, true, false or null is"
+            if seen + len(inner) > _MAX_VALUES:
+                return f"more than {_MAX_VALUES} values"
+        level, seen = inner, seen + len(inner)
+        if not level:
+            return None
+    return f"nested more than {_MAX_DEPTH} levels deep"
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -86,19 +146,18 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
                 raise UsageError(f"--set {setting}: {part} is not a group of settings")
-        try:
-            node[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {setting}: the value is not YAML") from None
+        node[leaf] = _from_yaml(text, f"--set {setting}")
     return tree
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises UsageError."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        with open_input(path) as file:
+            text = file.read(MAX_YAML + 1).decode()
+    except (ImageReadError, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable YAML file ({error})") from error
+    content = _from_yaml(text, str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -110,10 +169,7 @@ def _environment() -> dict[str, Any]:
     found = {}
     for key, text in os.environ.items():
         if key.startswith(ENVIRONMENT_PREFIX):
-            try:
-                found[key.removeprefix(ENVIRONMENT_PREFIX).lower()] = yaml.safe_load(text)
-            except yaml.YAMLError:
-                raise UsageError(f"{key}={text}: the value is not YAML") from None
+            found[key.removeprefix(ENVIRONMENT_PREFIX).lower()] = _from_yaml(text, f"{key}={text}")
     return found
 
 

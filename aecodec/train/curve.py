@@ -6,15 +6,17 @@ import contextlib
 import csv
 import io
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..contracts import OutputError
+from ..contracts import OutputError, UsageError
 from ..data.files import write_atomic
 
 CURVE_FILE = "curve.csv"
+_STEP = re.compile(r"[0-9]{1,18}")
 #: Columns that tell of the run, not of the loss: they have no twin on held-out items.
 _OF_THE_RUN = ("grad_norm", "psnr", "skipped", "images_per_second")
 
@@ -92,8 +94,11 @@ class Curve:
     def _kept_rows(self, resumed_step: int) -> list[dict[str, str]]:
         if not resumed_step or not self.path.exists():
             return []
-        with open(self.path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+        try:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if _STEP.fullmatch(row.get("step") or "")]
+        except (OSError, ValueError, csv.Error) as error:
+            raise UsageError(f"{self.path}: not the curve of a run ({error}); move it away to resume") from error
         return [row for row in rows if int(row["step"]) <= resumed_step and self.scheduled(int(row["step"]))]
 
     def add(self, step: int, elapsed: float, values: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from torch import nn
 from .. import checkpoint
 from ..contracts import BatchSource, CheckpointError, Initialisable, UsageError
 from ..data.files import write_atomic
+from ..data.pickled import read_pickled
+from ..data.records import Kind, integer, is_number, mapping, misfit, number, record, shown
 from ..models import family as find_family
 from .config import TrainConfig
 from .curve import Meter
@@ -24,6 +26,27 @@ from .processes import World
 STATE_FILE = "state.pt"
 #: Settings that a state file cannot change under the run that it belongs to.
 _FIXED = ("family", "optimizer")
+#: The most steps and seconds of a run.
+_STEPS, _SECONDS = 1 << 53, 1e12
+_STATE = {
+    "config": mapping(),
+    "model": mapping(most=1 << 20),
+    "ema": mapping(most=1 << 20),
+    "optimizer": mapping(),
+    "rng": Kind(
+        "a tensor of bytes",
+        lambda value: isinstance(value, torch.Tensor) and value.dtype == torch.uint8 and value.ndim in (1, 2),
+    ),
+    "progress": record(
+        {"step": integer(0, _STEPS), "elapsed": number(0, _SECONDS)},
+        {"schedule_step": integer(0, _STEPS), "schedule_elapsed": number(0, _SECONDS)},
+    ),
+}
+_PERHAPS = {
+    "meter": record(
+        {"sums": mapping(number(-1e300, 1e300)), "counts": mapping(integer(1, _STEPS)), "skipped": integer(0, _STEPS)}
+    )
+}
 
 
 @dataclass
@@ -125,33 +148,73 @@ def save_state(run: Run, folder: Path, world: World) -> None:
 
 def load_state(run: Run, path: Path, world: World) -> None:
     """Continue from a state file. Raises CheckpointError if it is damaged or of another model."""
+    state = read_pickled(path, CheckpointError, says="cannot be resumed from")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"expected a dict, found {type(state).__name__}")
+        if wrong := misfit(state, _STATE, _PERHAPS):
+            raise ValueError(wrong)
         for key in _FIXED:
-            found, expected = state["config"][key], getattr(run.config, key)
+            found, expected = state["config"].get(key), getattr(run.config, key)
             if found != expected:
-                raise CheckpointError(f"{path}: was written with {key} {found}, this run has {key} {expected}")
-        run.model.load_state_dict(state["model"])
-        run.ema.load_state_dict(state["ema"])
+                known = found if isinstance(found, str) and len(found) < 100 else shown(found)
+                raise ValueError(f"it was written with {key} {known}, this run has {key} {expected}")
+        _check_optimizer(state["optimizer"], run.optimizer.state_dict())
+        for key, module in (("model", run.model), ("ema", run.ema)):
+            _check_finite(state[key])
+            module.load_state_dict(state[key])
         run.optimizer.load_state_dict(state["optimizer"])
         run.position = Position(**state["progress"])
         run.meter = Meter(**state.get("meter", {}))
-        generators = torch.atleast_2d(state["rng"])
-        _restore_generator(run, generators, world)
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+        _restore_generator(run, torch.atleast_2d(state["rng"]), world)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
     for group in run.optimizer.param_groups:
         group["weight_decay"] = run.config.weight_decay
+
+
+def _check_finite(tensors: Mapping[str, Any]) -> None:
+    """Raises ValueError for weights that are not finite tensors."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{shown(name)} is no tensor")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{shown(name)} holds a value that is not finite")
+
+
+def _check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises ValueError unless an optimiser's state has the groups and settings of this run's, each of its type.
+
+    torch takes any: a list for a rate, or a group without one, would be noticed in the middle of the next step.
+    """
+    groups = found.get("param_groups")
+    if not isinstance(found.get("state"), dict) or not isinstance(groups, list):
+        raise ValueError("its optimiser has no state or no groups")
+    if len(groups) != len(own["param_groups"]):
+        raise ValueError(f"its optimiser has {len(groups)} groups of parameters, this run's {len(own['param_groups'])}")
+    for group, expected in zip(groups, own["param_groups"], strict=True):
+        if not isinstance(group, dict) or not expected.keys() <= group.keys():
+            raise ValueError("a group of its optimiser lacks settings")
+        for key, value in expected.items():
+            if not _alike(group[key], value):
+                raise ValueError(f"{key} of its optimiser is {shown(group[key])}")
+    count = sum(len(group["params"]) for group in groups)
+    for index, entry in found["state"].items():
+        if type(index) is not int or not 0 <= index < count or not isinstance(entry, dict):
+            raise ValueError("its optimiser has a state of no parameter")
+
+
+def _alike(value: Any, example: Any) -> bool:
+    """Whether a setting has the type of another: a finite number for a number, as many of them in a list."""
+    if isinstance(example, bool) or example is None:
+        return value is None or isinstance(value, bool)
+    if isinstance(example, (int, float)):
+        return is_number(value)
+    if isinstance(example, (list, tuple)):
+        same = isinstance(value, (list, tuple)) and len(value) == len(example)
+        return same and all(_alike(*pair) for pair in zip(value, example, strict=True))
+    return isinstance(value, type(example))
 
 
 def load_weights(run: Run, path: Path) -> None:

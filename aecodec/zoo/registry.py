@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..coding.header import FINGERPRINT, is_model_name
 from ..contracts import CheckpointError, ModelMismatchError, UnknownName
+from ..data import records
 
 FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
@@ -19,7 +22,23 @@ DEFAULT_RESTORER = "restorer"
 DEFAULT_SPEECH = "speech-denoiser"
 DEFAULT_GENERATOR = "vae-faces"
 EMBEDDED = Path(__file__).parent
+#: Bytes of the largest checkpoint that is read, and of its header.
+MAX_BYTES = 2 << 30
 _HEADER_LIMIT = 16 << 20
+#: The largest counts that a configuration may hold: of layers one after another, and of anything else.
+MAX_LAYERS, MAX_WIDTH = 256, 1 << 16
+_MAX_WORD = 1000
+_FLOAT = records.Kind(
+    "a number from 0 to 1e+12",
+    lambda value: isinstance(value, float) and records.is_number(value) and 0 <= value <= 1e12,
+)
+_FIELDS = {
+    "name": records.Kind("a model's name", lambda value: isinstance(value, str) and is_model_name(value)),
+    "family": records.text(100),
+    "fingerprint": records.hexadecimal(FINGERPRINT),
+    "escapes": records.mapping(records.flag(), most=100),
+}
+_PERHAPS = {"graphs": records.hexadecimal(32)}
 
 
 def cache_folder() -> Path:
@@ -38,25 +57,53 @@ def read_header(path: Path) -> dict[str, Any]:
     # The format's own description (a length of 8 bytes, then JSON): safetensors.safe_open imports NumPy before it
     # opens anything, and `aecodec models list` would take twice as long.
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"{status.st_size} bytes; at most {MAX_BYTES} are read")
         with open(path, "rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
-            if length > _HEADER_LIMIT:
-                raise CheckpointError(f"{path}: not a checkpoint (header of {length} bytes)")
-            header = json.loads(file.read(length)).get("__metadata__") or {}
+            if length > min(_HEADER_LIMIT, status.st_size):
+                raise ValueError(f"header of {length} bytes")
+            header = records.parse_object(file.read(length)).get("__metadata__") or {}
+            if not isinstance(header, dict):
+                raise ValueError(f"metadata is an object, found {records.shown(header)}")
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError, struct.error, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise CheckpointError(f"{path}: not a checkpoint ({error})") from error
     if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}, found {header.get('format')!r}")
+        found = records.shown(header.get("format"))
+        raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}, found {found}")
     try:
         for key in ("config", "escapes", "card"):
-            header[key] = json.loads(header[key])
-        header["fingerprint"] = bytes.fromhex(header["fingerprint"])
-        header["name"], header["family"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its header lacks or garbles {error}") from error
+            if not isinstance(header.get(key), str):
+                raise ValueError(f"{key} is missing")
+            header[key] = records.parse_object(header[key])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header is garbled ({error})") from error
+    if wrong := records.misfit(header, _FIELDS, _PERHAPS) or configuration_fault(header["config"]):
+        raise CheckpointError(f"{path}: its header is garbled ({wrong})")
+    header["fingerprint"] = bytes.fromhex(header["fingerprint"])
     return header
+
+
+def configuration_fault(config: Mapping[str, Any]) -> str | None:
+    """What is wrong with a family's configuration, whatever the family, in words, or None.
+
+    Values are numbers, words, true or false, and flat lists of them. A whole number counts layers where its name ends
+    in "blocks" or "levels", and is at most MAX_LAYERS; otherwise it is a width or a length, at most MAX_WIDTH.
+    """
+    return records.misfit(config, {key: _setting(key) for key in config})
+
+
+def _setting(key: str) -> records.Kind:
+    layers = key.endswith(("blocks", "levels"))
+    one = records.either(
+        records.integer(0, MAX_LAYERS if layers else MAX_WIDTH), _FLOAT, records.flag(), records.text(_MAX_WORD)
+    )
+    return records.either(one, records.listing(one, MAX_LAYERS))
 
 
 def model_paths() -> list[Path]:

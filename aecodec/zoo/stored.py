@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
-from ..coding.tables import TableSet
+from ..coding.tables import TableSet, unpack_tables
 from ..contracts import CheckpointError
 from ..data.files import write_atomic
+from ..data.records import shown
 from .registry import FORMAT, read_header
 
+#: Types of the tensors of a checkpoint, and how many axes they have at most.
+TYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
+MAX_AXES = 6
 _TABLES, _GRAPHS = "tables/", "graphs/"
 _TABLE_PARTS = ("frequencies", "lengths", "offsets")
 
@@ -69,17 +73,6 @@ def _pack_tables(tables: Mapping[str, TableSet]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _unpack_table(rows: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, escape: bool) -> TableSet:
-    """The inverse of one table's packing. Raises ValueError if the parts do not fit each other."""
-    if rows.ndim != 1 or lengths.shape != offsets.shape or not len(lengths) or lengths.min() < 1:
-        raise ValueError("table parts of the wrong shape")
-    if lengths.astype(np.int64).sum() != len(rows):
-        raise ValueError(f"{len(rows)} frequencies for tables of {lengths.sum()}")
-    frequencies = np.zeros((len(lengths), int(lengths.max())), np.uint32)
-    frequencies[np.arange(frequencies.shape[1]) < lengths[:, None]] = rows
-    return TableSet(frequencies, lengths, offsets, escape)
-
-
 def _checksum(print_: bytes, graphs: Mapping[str, bytes]) -> str:
     """Of graphs and the checkpoint that they belong to."""
     digest = hashlib.sha256(print_)
@@ -110,11 +103,7 @@ def read(path: Path) -> Stored:
     """Everything of a checkpoint. Raises CheckpointError if it is damaged, its fingerprint is wrong, or its graphs are
     damaged or another checkpoint's."""
     header = read_header(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error})") from error
+    tensors = _read_tensors(path)
     graphs = {key: tensors.pop(key) for key in [key for key in tensors if key.startswith(_GRAPHS)]}
     found = fingerprint(header["family"], header["config"], tensors)
     if found != header["fingerprint"]:
@@ -125,12 +114,29 @@ def read(path: Path) -> Stored:
     try:
         for name, escape in header["escapes"].items():
             rows, lengths, offsets = (tensors.pop(f"{_TABLES}{name}/{part}") for part in _TABLE_PARTS)
-            tables[name] = _unpack_table(rows, lengths, offsets, escape)
+            tables[name] = unpack_tables(rows, lengths, offsets, escape)
     except (KeyError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: its tables are missing or garbled ({error})") from error
+    if any(graph.dtype != np.uint8 or graph.ndim != 1 for graph in graphs.values()):
+        raise CheckpointError(f"{path}: its graphs are not bytes")
     plain = {key.removeprefix(_GRAPHS): graph.tobytes() for key, graph in graphs.items()}
     if plain and _checksum(found, plain) != header.get("graphs"):
         raise CheckpointError(f"{path}: its graphs are damaged or belong to another checkpoint")
     stored = Stored(header["name"], header["family"], header["config"], tensors, tables, plain, header["card"])
     stored.__dict__["fingerprint"] = found  # it need not be computed twice
     return stored
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor of a file. Raises CheckpointError for one that is no array of TYPES, or holds NaN or infinity."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as error:  # whatever safetensors raises of its own
+        raise CheckpointError(f"{path}: damaged ({error or type(error).__name__})") from error
+    for key, array in tensors.items():
+        if array.dtype.name not in TYPES or array.ndim > MAX_AXES:
+            raise CheckpointError(f"{path}: {shown(key)} is of type {array.dtype} and has {array.ndim} axes")
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: {shown(key)} holds a value that is not finite")
+    return tensors

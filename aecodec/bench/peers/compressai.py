@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import struct
 import warnings
 from importlib import metadata
@@ -61,15 +60,16 @@ def open_compressai(argument: str, device: str = "cpu") -> FileCodec:
 
 
 def _load(architecture: Any, path: Path) -> Any:
-    import torch
     from compressai.zoo import load_state_dict
 
+    from ...data.pickled import read_pickled
+
+    content = read_pickled(path, CheckpointError, says=f"no checkpoint of {architecture.__name__}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = architecture.from_state_dict(load_state_dict(content.get("state_dict", content)))
-    except (OSError, RuntimeError, KeyError, ValueError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever compressai makes of names and tensors that are not its own
         raise CheckpointError(f"{path}: no checkpoint of {architecture.__name__} ({error})") from error
     model.update()
     return model.eval()
