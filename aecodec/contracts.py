@@ -32,6 +32,10 @@ class UnavailableError(ImageReadError):
     """An input is missing, or the system does not let it be read: nothing is known of what is in it."""
 
 
+class PictureTooLargeError(ImageReadError):
+    """A picture has more pixels than Image.MAX_IMAGE_PIXELS allows, be it of an .aec file or any other."""
+
+
 class OutputError(AecodecError):
     """An output could not be written (no space, no permission, a directory in the way)."""
 
@@ -100,6 +104,32 @@ class TargetUnreachableError(AecodecError):
 
 class MissingDependencyError(AecodecError):
     """An optional package is needed for this and is not installed."""
+
+
+class UnexpectedError(AecodecError):
+    """What nothing here foresaw, with its type and its words; the exception itself is the ``__cause__``."""
+
+    @classmethod
+    def of(cls, fault: Exception) -> UnexpectedError:
+        """Any exception, told in words; those of the system have words of their own."""
+        unnamed = f"unexpected {type(fault).__name__}" + (f" ({fault})" if str(fault) else "")
+        error = cls(str(fault) if isinstance(fault, OSError) else unnamed)
+        error.__cause__ = fault
+        return error
+
+
+def error_of(name: str, fault: Exception, *others: str) -> AecodecError:
+    """What went wrong with one input as an error that begins with its name; an `UnexpectedError` if it is none of ours.
+
+    others: names that an error may begin with instead, as that of the output. Whatever works through several inputs
+    catches Exception around each of them and keeps what this makes of it.
+    """
+    error = fault if isinstance(fault, AecodecError) else UnexpectedError.of(fault)
+    if str(error).startswith(tuple(f"{known}: " for known in (name, *others))):
+        return error
+    named = type(error)(f"{name}: {error}")
+    named.__cause__ = error.__cause__
+    return named
 
 
 @dataclass(frozen=True)

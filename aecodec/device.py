@@ -8,6 +8,9 @@ import torch
 
 from .contracts import UsageError
 
+#: Kinds of devices that compute; torch has others, "meta" among them, which only tell of shapes.
+KINDS = ("cpu", "cuda", "mps")
+
 
 def pick_device(name: str) -> torch.device:
     """auto, cpu, cuda, cuda:1, mps ... -> device. AECODEC_DEVICE answers for auto. Raises UsageError."""
@@ -17,6 +20,8 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         return torch.device("cpu")
+    if name.partition(":")[0] not in KINDS:
+        raise UsageError(f"a device is auto, cpu, cuda, cuda:N or mps, got {name!r}")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -10,7 +10,8 @@ from importlib import import_module
 import click
 
 from .. import __version__
-from ..contracts import AecodecError
+from ..contracts import AecodecError, MissingDependencyError, UnexpectedError
+from .output import fail, say
 
 #: command -> (module, attribute, one line for --help). Kept here so that --help imports no command.
 COMMANDS = {
@@ -62,8 +63,19 @@ def root() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command line and exit with its code. Every expected fault is one line on stderr."""
+    """Run a command line and exit with its code. Every fault is one line on stderr."""
+    _hold_standard_streams()
     sys.exit(run(arguments))
+
+
+def _hold_standard_streams() -> None:
+    """Take the places of standard streams that are closed; the next file to be opened would get them otherwise, and
+    with it what libraries print."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -71,29 +83,28 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result = root.main(arguments, prog_name="aecodec", standalone_mode=False)
     except AecodecError as error:
-        return fail(str(error), error.exit_code)
+        return fail(error)
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return fail("interrupted", INTERRUPTED)
+        return _told("interrupted", INTERRUPTED)
     except click.ClickException as error:
-        return fail(error.format_message(), error.exit_code)
+        # A choice among many is told on several lines.
+        return _told(" ".join(error.format_message().split("\n\t")), error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does. Keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(AttributeError, OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ModuleNotFoundError as error:
         if error.name != "torch":
-            raise
-        return fail("this command needs torch: pip install 'aecodec[torch]'", 1)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return fail(str(error), 1)
-        raise
+            return fail(UnexpectedError.of(error))
+        return fail(MissingDependencyError("this command needs torch: pip install 'aecodec[torch]'"))
+    except Exception as error:  # a command of several inputs has caught what belongs to one of them
+        return fail(UnexpectedError.of(error))
     return result if isinstance(result, int) else 0
 
 
-def fail(message: str, code: int) -> int:
-    """Print one line on stderr -> the code."""
-    click.echo(f"aecodec: error: {' '.join(message.split())}", err=True)
+def _told(message: str, code: int) -> int:
+    say(f"aecodec: error: {message}", err=True)
     return code

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from .output import emit_json
+from ..contracts import error_of
+from .output import emit_json, fail, say
 
 
 @click.group()
@@ -30,7 +31,7 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
     frozen, net = load_for("anomaly detection", Autoencoder, model)
     detector = task.fit(net, read_items(net, normal), false_alarms, score)
     task.write_detector(detector, frozen, output, overwrite=force)
-    click.echo(f"{output}: threshold {detector.threshold:.6g} from {detector.normal_items} normal items")
+    say(f"{output}: threshold {detector.threshold:.6g} from {detector.normal_items} normal items")
 
 
 @anomaly.command()
@@ -47,7 +48,7 @@ def score(
     heat_maps: Path | None,
     labels: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Score picture FILES (or all of a folder) with a DETECTOR."""
     from ..contracts import Autoencoder
     from ..data.files import make_folder
@@ -61,33 +62,38 @@ def score(
     known = read_label_file(labels) if labels is not None else {}
     _, net = load_for("anomaly detection", Autoencoder, find_fingerprint(fingerprint, name, model))
     paths = [path for given in files for path in (list_photos(given) if given.is_dir() else [given])]
-    found = []
+    found, codes = {}, []
     for path in paths:
-        item = read_item(net, path)
-        value = float(scores(net, item, kept.score)[0])
-        found.append(value)
+        try:
+            item = read_item(net, path)
+            value = float(scores(net, item, kept.score)[0])
+        except Exception as fault:
+            codes.append(fail(error_of(str(path), fault), {"file": str(path)} if as_json else None))
+            continue
+        found[path] = value
         anomalous = value > kept.threshold
         if as_json:
             emit_json({"file": str(path), "score": value, "threshold": kept.threshold, "anomalous": anomalous})
         else:
-            click.echo(f"{'anomalous' if anomalous else 'normal':<9} {value:.6g}  {path}")
+            say(f"{'anomalous' if anomalous else 'normal':<9} {value:.6g}  {path}")
         if heat_maps is not None:
             make_folder(heat_maps)
             write_picture(Picture(heat_picture(net, item, path)), heat_maps / f"{path.stem}.png", overwrite=True)
     if known:
-        _report(paths, found, known)
+        _report(found, known)
+    return (codes[0] if len(paths) == 1 else 1) if codes else 0
 
 
-def _report(paths: list[Path], found: list[float], known: dict[str, bool]) -> None:
+def _report(found: dict[Path, float], known: dict[str, bool]) -> None:
     """AUROC and average precision over the files that the labels name."""
     import numpy as np
 
     from ..contracts import UsageError
     from ..metrics.detection import auroc, average_precision
 
-    chosen = [(value, known[path.name]) for path, value in zip(paths, found, strict=True) if path.name in known]
+    chosen = [(value, known[path.name]) for path, value in found.items() if path.name in known]
     values, truth = np.array([v for v, _ in chosen]), np.array([t for _, t in chosen], bool)
     try:
-        click.echo(f"AUROC {auroc(values, truth):.4f}, average precision {average_precision(values, truth):.4f}")
+        say(f"AUROC {auroc(values, truth):.4f}, average precision {average_precision(values, truth):.4f}")
     except ValueError as error:
         raise UsageError(f"labels: {error}") from error

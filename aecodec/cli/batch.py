@@ -12,12 +12,19 @@ from typing import Any, BinaryIO
 import click
 
 from ..coding.container import SUFFIX as AEC
-from ..contracts import AecodecError, ImageReadError, OutputExistsError, UsageError
+from ..contracts import (
+    AecodecError,
+    ImageReadError,
+    OutputError,
+    OutputExistsError,
+    PictureTooLargeError,
+    UsageError,
+    error_of,
+)
 from ..data.files import make_folder, open_input, write_atomic
 from ..data.folders import Walk
 from ..parallel import workers
-from . import fail
-from .output import emit_json, expand, notice, progress
+from .output import THREADS, emit_json, expand, fail, notice, progress, say
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,11 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="What computes: onnx on a CPU, torch elsewhere; auto, onnx or torch.",
         ),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads of each computation."),
+        click.option("--threads", type=THREADS, help="CPU threads of each computation."),
         click.option(
             "-j",
             "--jobs",
-            type=click.IntRange(1),
+            type=THREADS,
             default=1,
             show_default=True,
             help="Files worked on at once, or tiles if there is one file.",
@@ -85,7 +92,8 @@ def plan(batch: dict[str, Any], suffix: str, walk: Walk) -> list[Job]:
     for source, root in found:
         target = _target(source, root, output, into_folder, suffix, batch["append_ext"])
         if target != "-" and target in jobs:
-            raise UsageError(f"{jobs[target].source} and {source} would both become {target}; use --append-ext")
+            advice = "compress them into different folders" if batch["append_ext"] else "use --append-ext"
+            raise UsageError(f"{jobs[target].source} and {source} would both become {target}; {advice}")
         jobs[target] = Job(source, target)
     return list(jobs.values())
 
@@ -116,18 +124,20 @@ def _target(source: str, root: Path | None, output: str | None, into_folder: boo
 def announce(jobs: list[Job]) -> int:
     """Print what would be done -> exit code."""
     for job in jobs:
-        click.echo(f"{job.source} -> {job.target}")
+        say(f"{job.source} -> {job.target}")
     return 0
 
 
 def carry_out(
     jobs: list[Job],
     work: Callable[[Job], dict[str, Any]],
-    say: Callable[[dict[str, Any]], str],
+    summary: Callable[[dict[str, Any]], str],
     batch: dict[str, Any],
     label: str,
 ) -> int:
     """Do the jobs, ``-j`` of them at once, and report them in order; a failure does not stop the rest -> exit code.
+
+    work: does a job -> its record; summary: a record as a line for people.
 
     One input: the code of its error. Several: 1 if any failed.
     """
@@ -141,8 +151,12 @@ def carry_out(
                 times = os.stat(job.source)
                 os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
             return job, record
-        except AecodecError as error:
-            return job, error
+        except BrokenPipeError:
+            raise  # nobody reads standard output any more
+        except PictureTooLargeError as error:
+            return job, error_of(job.source, PictureTooLargeError(f"{error} (--max-pixels raises it)"))
+        except Exception as fault:
+            return job, error_of(job.source, fault, job.target)
 
     codes = []
     with workers(batch["jobs"] if len(jobs) > 1 else 1) as run:
@@ -150,21 +164,21 @@ def carry_out(
             if result is None:
                 notice(f"{job.target}: exists, skipped")
             elif isinstance(result, AecodecError):
-                codes.append(fail(str(result), result.exit_code))
+                codes.append(fail(result, {"input": job.source, "output": job.target} if batch["as_json"] else None))
             else:
-                _report(job, result, say, batch["as_json"])
+                _report(job, result, summary, batch["as_json"])
     if len(jobs) == 1 and codes:
         return codes[0]
     return 1 if codes else 0
 
 
-def _report(job: Job, record: dict[str, Any], say: Callable[[dict[str, Any]], str], as_json: bool) -> None:
+def _report(job: Job, record: dict[str, Any], summary: Callable[[dict[str, Any]], str], as_json: bool) -> None:
     for message in record["notices"]:
         notice(message)
     if as_json:
         emit_json(record)
     else:
-        click.echo(say(record), err=job.target == "-")
+        say(summary(record), err=job.target == "-")
 
 
 def _exists(job: Job, batch: dict[str, Any]) -> bool:
@@ -182,7 +196,16 @@ def _exists(job: Job, batch: dict[str, Any]) -> bool:
 
 def open_source(source: str) -> BinaryIO:
     """An input, or standard input for "-", open for reading. Raises ImageReadError."""
-    return sys.stdin.buffer if source == "-" else open_input(Path(source))
+    if source != "-":
+        return open_input(Path(source))
+    if sys.stdin is None:
+        raise ImageReadError("-: standard input is closed")
+    return sys.stdin.buffer
+
+
+def is_pipe(source: str) -> bool:
+    """Whether an input can be read once only, and tells its size by that alone: standard input, <(...)."""
+    return source == "-" or Path(source).is_fifo()
 
 
 def read_source(source: str) -> bytes:
@@ -194,18 +217,21 @@ def read_source(source: str) -> bytes:
     return data
 
 
-def refuse_terminal() -> None:
-    """Raises UsageError where binary data would go to a terminal."""
+def binary_output() -> BinaryIO:
+    """Standard output for bytes. Raises OutputError where it is closed, UsageError where it is a terminal."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; use -o FILE")
     if sys.stdout.isatty():
         raise UsageError("refusing to write a binary file to a terminal; redirect stdout or use -o FILE")
+    return sys.stdout.buffer
 
 
 def deliver(data: bytes, target: str, force: bool) -> None:
     """Write a whole output, "-" being standard output. Raises OutputError and its kin."""
     if target == "-":
-        refuse_terminal()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        stream = binary_output()
+        stream.write(data)
+        stream.flush()
     else:
         make_folder(Path(target).parent)
         write_atomic(Path(target), data, overwrite=force)

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from .output import notice, tell_walk, wait_option
-
-
-@contextmanager
-def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on a terminal's stderr; elsewhere nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("measuring", BarColumn(), MofNCompleteColumn(), "left", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.advance(task, count)
+from .output import bar, notice, say, tell_walk, wait_option
 
 
 class WithTables(click.Command):
@@ -96,11 +78,13 @@ def bench(
     with runs.only_run(out, wait=wait, say=notice):
         runs.start(out, resume=resume)
         summary.keep_settings(out, data, anchor)
-        with _bar(total, quiet) as advance:
-            runner = runs.Runner(out, columns, resume=resume, jobs=jobs, say=notice, advance=advance)
+        with bar("measuring", total, quiet=quiet) as update:
+            runner = runs.Runner(
+                out, columns, resume=resume, jobs=jobs, say=notice, advance=lambda count: update(advance=count)
+            )
             failures = sum(runner.run(spec, codec, pictures) for spec, codec in zip(specs, opened, strict=True))
         crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
-        click.echo(summary.summarise_run(out))
+        say(*summary.summarise_run(out).splitlines())
     if failures:
         notice(f"{failures} of {total} measurements failed")
     return tell_walk(walk, 1 if failures else 0)

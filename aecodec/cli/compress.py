@@ -20,12 +20,13 @@ from .batch import (
     Job,
     announce,
     batch_options,
+    binary_output,
     carry_out,
     deliver,
+    is_pipe,
     limit_pixels,
     plan,
     read_source,
-    refuse_terminal,
     share_processor,
 )
 from .encode_options import encode_options
@@ -63,7 +64,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
     kinds = set(METADATA) if "all" in strip else set(strip)
 
     def work(job: Job) -> dict[str, Any]:
-        source = read_source("-") if job.source == "-" else Path(job.source)
+        source = read_source(job.source) if is_pipe(job.source) else Path(job.source)
         encoded, notices = encode_source(
             source, codec, options, name=job.source, strip=kinds, orientation=orientation, hasher=hasher
         )
@@ -141,7 +142,7 @@ def _decompressed(record: dict[str, Any]) -> str:
 def _write(picture: Picture, job: Job, suffix: str, force: bool) -> tuple[int, tuple[str, ...]]:
     """Write a picture where a job says -> (bytes written, notices)."""
     if job.target == "-":
-        refuse_terminal()
+        binary_output()  # before the picture is encoded
         data, notices = encode_picture(picture, suffix)
         deliver(data, "-", force)
         return len(data), notices

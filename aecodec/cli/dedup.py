@@ -19,7 +19,7 @@ from .hashing import (
     tell_failures,
     tell_passed_over,
 )
-from .output import emit_json, notice, size_text
+from .output import emit_json, notice, say, size_text
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
@@ -91,7 +91,7 @@ def dedup(
             }
         )
     else:
-        click.echo(summary)
+        say(summary)
     if page is not None:
         _write_page(page, summary, found, options, force)
     return 1 if code or (found and fail_on_found) else 0
@@ -128,10 +128,10 @@ def _tell(number: int, members: list[Member], two: bool, as_json: bool) -> None:
         ]
         emit_json({"event": "group", "group": number, "pictures": pictures})
         return
-    click.echo(f"group {number}")
+    say(f"group {number}")
     for member in members:
         mark = ("< ", "> ")[member.source] if two else ""
-        click.echo(f"{member.distance:4d}  {mark}{shown(member.path)}  ({size_text(member.size)})")
+        say(f"{member.distance:4d}  {mark}{shown(member.path)}  ({size_text(member.size)})")
 
 
 def _write_page(page: Path, note: str, found: list[list[Member]], options: dict[str, Any], force: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..contracts import AecodecError
-from .output import emit_json
+from .output import emit_json, say
 
 PACKAGES = (
     "numpy",
@@ -89,10 +89,10 @@ def _version(name: str) -> str | None:
 
 
 def _print(record: dict[str, Any]) -> None:
-    click.echo(f"Python {record['python']} on {record['system']}")
+    say(f"Python {record['python']} on {record['system']}")
     for name, version in record["packages"].items():
         need = "required, MISSING" if name in record["missing"] else "not installed (optional)"
-        click.echo(f"  {name:<14} {version or need}")
+        say(f"  {name:<14} {version or need}")
     for check in record["devices"]:
-        click.echo(f"  {check['device']:<14} {'exact' if check['exact'] else 'NOT EXACT'}: {check['detail']}")
-    click.echo("healthy" if record["healthy"] else "not healthy")
+        say(f"  {check['device']:<14} {'exact' if check['exact'] else 'NOT EXACT'}: {check['detail']}")
+    say("healthy" if record["healthy"] else "not healthy")

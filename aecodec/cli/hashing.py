@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contracts import OutputError, OutputExistsError, UsageError
+from ..contracts import AecodecError, OutputError, OutputExistsError, UsageError
 from ..index import INDEXES
 from ..index.threads import cores
-from . import fail
-from .output import emit_json, notice
+from .output import THREADS, bar, emit_json, fail, notice, say
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
@@ -29,9 +27,7 @@ def hasher_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--hasher", metavar="NAME|PATH", help="Hasher of the zoo, the cache, or a checkpoint file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option(
-            "-j", "--jobs", type=click.IntRange(1), default=cores(), help="Threads; one per core unless given."
-        ),
+        click.option("-j", "--jobs", type=THREADS, default=cores(), help="Threads; one per core unless given."),
         click.option("--quiet", is_flag=True, help="No progress."),
     ]
     for option in reversed(options):
@@ -118,20 +114,13 @@ def shown(path: str | Path) -> str:
 
 @contextmanager
 def hashing_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Progress on a terminal's stderr, with pictures per second and the time left; elsewhere nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    speed = TextColumn("{task.fields[rate]:.0f} pictures/s")
-    columns = ("hashing", BarColumn(), MofNCompleteColumn(), speed, "left", TimeRemainingColumn())
+    """A bar with pictures per second -> what is told how many of how many are done."""
     began = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, rate=0.0)
-        yield lambda done, total: progress.update(
-            task, completed=done, total=total, rate=done / max(time.monotonic() - began, 1e-3)
+    with bar("hashing", None, quiet=quiet) as update:
+        yield lambda done, total: update(
+            completed=done,
+            total=total,
+            text=f"{done} of {total}, {done / max(time.monotonic() - began, 1e-3):.0f} pictures/s",
         )
 
 
@@ -139,9 +128,7 @@ def tell_failures(failures: Iterable[Failure], as_json: bool) -> int:
     """Each on stderr, and as JSON on request -> exit code: 1 if there are any."""
     code = 0
     for failure in failures:
-        code = fail(failure.message, 1)
-        if as_json:
-            emit_json({"event": "failed", "file": failure.path, "error": failure.message})
+        code = fail(AecodecError(failure.message), {"event": "failed", "file": failure.path} if as_json else None)
     return code
 
 
@@ -185,5 +172,5 @@ def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> 
     }
     parts = [f"{count} {name}" for name, count in counts.items() if count]
     speed = f" in {report.seconds:.1f} s, {report.per_second:.0f} pictures/s" if hashed else ""
-    click.echo(f"{path}: {len(index)} pictures ({', '.join(parts) or 'nothing to do'}){speed}")
+    say(f"{path}: {len(index)} pictures ({', '.join(parts) or 'nothing to do'}){speed}")
     return code

@@ -9,7 +9,7 @@ import click
 
 from ..data.locks import WAIT
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
-from .output import emit_json, notice, size_text, wait_option
+from .output import emit_json, notice, say, size_text, wait_option
 
 if TYPE_CHECKING:
     from ..search.syncing import SyncPlan
@@ -174,7 +174,7 @@ def _tell_plan(plan: SyncPlan, as_json: bool) -> int:
         if as_json:
             emit_json({"event": f"would {action}", "file": name})
         else:
-            click.echo(f"{action} {name}")
+            say(f"{action} {name}")
     if plan.walk.summary:
         notice(plan.walk.summary)
     return code
@@ -208,8 +208,8 @@ def info(path: Path, as_json: bool) -> None:
     if as_json:
         emit_json(record)
         return
-    click.echo(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits, {size_text(path.stat().st_size)}")
-    click.echo(f"  hasher  {found.hasher}, fingerprint {record['fingerprint']}")
-    click.echo(f"  backend {backend} ({reason})")
+    say(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits, {size_text(path.stat().st_size)}")
+    say(f"  hasher  {found.hasher}, fingerprint {record['fingerprint']}")
+    say(f"  backend {backend} ({reason})")
     if found.root:
-        click.echo(f"  folder  {shown(found.root)}")
+        say(f"  folder  {shown(found.root)}")

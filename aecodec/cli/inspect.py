@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from ..coding.container import SUFFIX
-from ..contracts import AecodecError, UsageError
+from ..contracts import UsageError, error_of
 from ..data.folders import Walk
-from . import fail
-from .output import emit_json, expand, size_text, tell_walk
+from .output import emit_json, expand, fail, say, size_text, tell_walk
 
 
 @click.command()
@@ -28,33 +27,31 @@ def info(files: tuple[str, ...], recursive: bool, as_json: bool) -> int:
     for path, _ in expand(files, recursive, walk):
         try:
             record = inspect_file(path)
-        except AecodecError as error:
-            codes.append(fail(_named(path, error), error.exit_code))
+        except Exception as fault:
+            codes.append(fail(error_of(path, fault), {"file": path} if as_json else None))
             continue
         if as_json:
             emit_json(record)
         else:
-            click.echo(_describe(record))
+            say(*_describe(record))
     return tell_walk(walk, _summary(codes, len(files)))
 
 
-def _describe(record: dict[str, Any]) -> str:
+def _describe(record: dict[str, Any]) -> list[str]:
     kinds = ", ".join(f"{kind} {size_text(count)}" for kind, count in record["metadata"].items()) or "none"
     found = record["semantic_hash"]
     semantic = f"{4 * len(found['bits'])} bits of {found['hasher']}" if found else "none"
-    return "\n".join(
-        [
-            record["file"],
-            f"  picture   {record['width']} x {record['height']}, {record['colour']}, {record['bit_depth']} bits",
-            f"  file      {record['bytes']} bytes, {record['bpp']:.4f} bpp, format {record['format_version']}",
-            f"  quality   {record['quality']:g}",
-            f"  model     {record['model']}, fingerprint {record['fingerprint']}",
-            f"  tiles     {record['tiles']} of {record['tile']} x {record['tile']}, {record['payload_bytes']} bytes",
-            f"  alpha     {size_text(record['alpha_bytes']) if record['alpha_bytes'] else 'none'}",
-            f"  metadata  {kinds}",
-            f"  hash      {semantic}",
-        ]
-    )
+    return [
+        record["file"],
+        f"  picture   {record['width']} x {record['height']}, {record['colour']}, {record['bit_depth']} bits",
+        f"  file      {record['bytes']} bytes, {record['bpp']:.4f} bpp, format {record['format_version']}",
+        f"  quality   {record['quality']:g}",
+        f"  model     {record['model']}, fingerprint {record['fingerprint']}",
+        f"  tiles     {record['tiles']} of {record['tile']} x {record['tile']}, {record['payload_bytes']} bytes",
+        f"  alpha     {size_text(record['alpha_bytes']) if record['alpha_bytes'] else 'none'}",
+        f"  metadata  {kinds}",
+        f"  hash      {semantic}",
+    ]
 
 
 @click.command()
@@ -70,15 +67,13 @@ def verify(files: tuple[str, ...], recursive: bool, full: bool, model: str | Non
     for path, _ in expand(files, recursive, walk):
         try:
             _verify_one(path, full, model)
-        except AecodecError as error:
-            codes.append(fail(_named(path, error), error.exit_code))
-            if as_json:
-                emit_json({"file": path, "valid": False, "error": str(error)})
+        except Exception as fault:
+            codes.append(fail(error_of(path, fault), {"file": path, "valid": False} if as_json else None))
             continue
         if as_json:
             emit_json({"file": path, "valid": True})
         else:
-            click.echo(f"{path}: fine")
+            say(f"{path}: fine")
     return tell_walk(walk, _summary(codes, len(files)))
 
 
@@ -91,12 +86,6 @@ def _verify_one(path: str, full: bool, model: str | None) -> None:
         from ..codec.info import info as inspect_file
 
         inspect_file(path)
-
-
-def _named(path: str, error: AecodecError) -> str:
-    """The error's text, with the file's name in front unless it is there already."""
-    text = str(error)
-    return text if text.startswith(path) else f"{path}: {text}"
 
 
 def _summary(codes: list[int], files: int) -> int:
@@ -135,8 +124,8 @@ def compare(reference: str, other: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"PSNR     {'identical' if math.isinf(decibel) else f'{decibel:.3f} dB'}")
-    click.echo(f"MS-SSIM  {'picture too small' if math.isnan(similarity) else f'{similarity:.5f}'}")
+    say(f"PSNR     {'identical' if math.isinf(decibel) else f'{decibel:.3f} dB'}")
+    say(f"MS-SSIM  {'picture too small' if math.isnan(similarity) else f'{similarity:.5f}'}")
 
 
 def _pixels(path: str) -> Any:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from ..contracts import CheckpointError
 from ..data.locks import WAIT
-from .output import emit_json, notice, size_text, wait_option
+from .output import emit_json, fail, notice, say, size_text, wait_option
 
 
 @click.group()
@@ -18,17 +19,19 @@ def models() -> None:
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per model on stdout.")
-def list_command(as_json: bool) -> None:
-    """Models of the embedded zoo and of the cache."""
+def list_command(as_json: bool) -> int:
+    """Models of the embedded zoo and of the cache; exit code 1 if a file there is none."""
     from ..zoo.registry import list_models
 
-    for record in list_models():
+    unsound: list[CheckpointError] = []
+    for record in list_models(unsound.append):
         if as_json:
             emit_json(record)
         else:
-            click.echo(
-                f"{record['name']:<16} {record['family']:<22} {record['fingerprint']}  {size_text(record['bytes'])}"
-            )
+            say(f"{record['name']:<16} {record['family']:<22} {record['fingerprint']}  {size_text(record['bytes'])}")
+    for error in unsound:
+        fail(error, {} if as_json else None)
+    return 1 if unsound else 0
 
 
 @models.command()
@@ -52,9 +55,9 @@ def show(model: str | None, as_json: bool) -> None:
         emit_json(record)
         return
     for key in ("name", "path", "family", "fingerprint"):
-        click.echo(f"{key:<12} {record[key]}")
+        say(f"{key:<12} {record[key]}")
     for key in ("config", "card"):
-        click.echo(f"{key}:\n{json.dumps(record[key], indent=2)}")
+        say(f"{key}:", *json.dumps(record[key], indent=2).splitlines())
 
 
 @models.command()
@@ -63,7 +66,7 @@ def path(model: str | None) -> None:
     """The file of MODEL (the default one if not given)."""
     from ..zoo.registry import find_model
 
-    click.echo(str(find_model(model)))
+    say(str(find_model(model)))
 
 
 @models.command("export")
@@ -85,7 +88,7 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
     if output.exists() and not force:
         raise OutputExistsError(f"{output}: exists (use --force to overwrite it)")
     names = add_graphs(find_model(model), output)
-    click.echo(f"{output}: {', '.join(names) or 'a family without graphs'}")
+    say(f"{output}: {', '.join(names) or 'a family without graphs'}")
 
 
 @models.command("import")
@@ -110,4 +113,4 @@ def import_command(
     target = output or cache_folder() / "models" / f"{name}{SUFFIX}"
     make_folder(target.parent)
     done = import_state_dict(file, family, name, out=target, overwrite=force, wait=wait, say=notice)
-    click.echo(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")
+    say(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..contracts import UsageError
+from .output import say
 
 
 @click.command()
@@ -46,4 +47,4 @@ def probe(
         else:
             fitted = transfer.fit_probe(transfer.extract(net, x[chosen]), y[chosen], penalty=penalty)
             errors.append(fitted.error(transfer.extract(net, asked), truth))
-    click.echo(f"error {100 * np.mean(errors):.2f} % on {len(asked)} items, {len(chosen)} labels, {seeds} seed(s)")
+    say(f"error {100 * np.mean(errors):.2f} % on {len(asked)} items, {len(chosen)} labels, {seeds} seed(s)")

@@ -8,7 +8,7 @@ import click
 
 from ..contracts import UsageError
 from ..zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH
-from .output import notice
+from .output import notice, say
 
 TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
 
@@ -65,7 +65,7 @@ def restore(
         missing = read_mask(mask, *size) if mask is not None else box_mask(_numbers(box or ""), *size)
     result = restore_picture(net, picture, task, sigma=sigma, mask=missing, device=place)
     write_picture(result, target, overwrite=force)
-    click.echo(f"{target}: {result.pixels.shape[1]}x{result.pixels.shape[0]}")
+    say(f"{target}: {result.pixels.shape[1]}x{result.pixels.shape[0]}")
     return None
 
 
@@ -75,7 +75,7 @@ def _recording(net: object, source: Path, target: Path, force: bool) -> None:
 
     cleaned = denoise_speech(net, read_wav(source))  # type: ignore[arg-type]
     write_wav(cleaned, target, overwrite=force)
-    click.echo(f"{target}: {len(cleaned) / RATE:.2f} s")
+    say(f"{target}: {len(cleaned) / RATE:.2f} s")
 
 
 def _numbers(text: str) -> tuple[int, int, int, int]:

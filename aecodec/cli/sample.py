@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..contracts import UsageError
+from .output import say
 
 
 @click.command()
@@ -49,4 +50,4 @@ def sample(model: str | None, output: Path, count: int, kind: str, data: str | N
         pairs = torch.randint(len(known), (max(1, count // columns), 2), generator=rng)
         items = torch.cat([generate.interpolate(vae, known[a], known[b], columns) for a, b in pairs.tolist()])
     write_picture(Picture(to_pixels(generate.sheet(items, columns)[None])), output, overwrite=force)
-    click.echo(f"{output}: {len(items)} pictures")
+    say(f"{output}: {len(items)} pictures")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contracts import AecodecError
-from . import fail
+from ..contracts import error_of
 from .hashing import backend_option, check_page, decoder, hasher_options, open_index, open_reader, shown
-from .output import emit_json, notice
+from .output import emit_json, fail, notice, say
 
 if TYPE_CHECKING:
     from ..search.queries import Answer
@@ -54,7 +53,7 @@ def search(
     for found in answer(opened, reader, queries, k=k, max_distance=max_distance, turned=turned, decode=decode):
         answers.append(found)
         if found.error is not None:
-            codes.append(fail(str(found.error), found.error.exit_code))
+            codes.append(fail(found.error, {"query": str(found.query)} if as_json else None))
             continue
         _tell(found, as_json, several=len(queries) > 1)
         if copy_to is not None and found.hits:
@@ -62,8 +61,8 @@ def search(
             make_folder(folder)
             try:
                 copy_hits(found.hits, folder)
-            except AecodecError as error:
-                codes.append(fail(str(error), error.exit_code))
+            except Exception as fault:
+                codes.append(fail(error_of(str(folder), fault)))
     if page is not None:
         _write_page(page, opened.root or str(path), answers, decode, options["jobs"], force)
     return (codes[0] if len(queries) == 1 else 1) if codes else 0
@@ -75,9 +74,9 @@ def _tell(found: Answer, as_json: bool, several: bool) -> None:
         emit_json({"query": str(found.query), "hits": hits})
         return
     if several:
-        click.echo(f"{found.query}:")
+        say(f"{found.query}:")
     for hit in found.hits:
-        click.echo(f"{hit.distance:4d}  {shown(hit.path)}")
+        say(f"{hit.distance:4d}  {shown(hit.path)}")
 
 
 def _write_page(page: Path, name: str, answers: list[Answer], decode: Any, jobs: int, force: bool) -> None:

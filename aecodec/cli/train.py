@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..contracts import UsageError
 from . import INTERRUPTED
-from .output import wait_option
+from .output import bar, say, wait_option, watched
 
 if TYPE_CHECKING:
     from ..train.loop import Run
@@ -62,13 +62,13 @@ def train(
     if print_config:
         import yaml
 
-        click.echo(yaml.safe_dump(config.model_dump(), sort_keys=False), nl=False)
+        say(*yaml.safe_dump(config.model_dump(), sort_keys=False).splitlines())
         return 0
     if data is None or out is None:
         raise UsageError("training needs --data and --out")
     from ..train.loop import fit
 
-    with _Display() as display:
+    with bar("training", 1.0) as update:
         outcome = fit(
             config,
             data,
@@ -77,46 +77,20 @@ def train(
             resume=resume,
             max_seconds=max_seconds,
             wait=wait,
-            report=display.report,
+            report=partial(_shown, update, watched()),
         )
     if outcome.checkpoint is not None:
-        click.echo(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")
+        say(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")
     return INTERRUPTED if outcome.interrupted else 0
 
 
-class _Display:
-    """A progress bar for a person, plain lines for a log."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __enter__(self) -> _Display:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                "training",
-                BarColumn(),
-                "{task.percentage:5.1f} %",
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("training", total=1.0, text="")
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def report(self, run: Run, means: dict[str, float]) -> None:
-        text = _summary(means)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=run.progress(), text=text)
-        else:
-            click.echo(f"step {run.position.step} ({run.progress():.1%}): {text}", err=True)
+def _shown(update: Callable[..., None], watched: bool, run: Run, means: dict[str, float]) -> None:
+    """How far a run is: in the bar for a person, a plain line for a log."""
+    text = _summary(means)
+    if watched:
+        update(completed=run.progress(), text=text)
+    else:
+        say(f"step {run.position.step} ({run.progress():.1%}): {text}", err=True)
 
 
 _SHOWN: dict[str, Callable[[float], str]] = {

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..coding import container
 from ..coding.container import Container, Header, SemanticHash
-from ..contracts import BitstreamError, ModelMismatchError, UsageError
+from ..contracts import BitstreamError, ModelMismatchError, PictureTooLargeError, UsageError
 from ..data.images import Picture, blank_pixels, read_picture, to_image, unpack_alpha
 from ..data.tiling import Window, covering
 from ..engine.opening import open_engine
@@ -103,7 +103,7 @@ class Codec:
     # -- decoding --------------------------------------------------------------------------------
 
     def decode(self, data: bytes) -> Image.Image:
-        """Bytes of an .aec file -> Pillow image. Raises BitstreamError or ModelMismatchError."""
+        """Bytes of an .aec file -> Pillow image. Raises BitstreamError, ModelMismatchError or PictureTooLargeError."""
         return to_image(self.decode_picture(data))
 
     def decode_picture(self, data: bytes) -> Picture:
@@ -113,7 +113,9 @@ class Codec:
     def decode_container(
         self, parsed: Container, crop: Window | None = None, *, windowed: bool = False, limited: bool = True
     ) -> Picture:
-        """A parsed file -> pixels, alpha and metadata. Raises BitstreamError or ModelMismatchError.
+        """A parsed file -> pixels, alpha and metadata.
+
+        Raises BitstreamError, ModelMismatchError or PictureTooLargeError.
 
         crop: the part wanted, in pixels; only the tiles that it needs are decoded, and the result equals that
         part of the whole. Raises UsageError if it is not inside the picture. windowed: build the pixels in
@@ -146,9 +148,8 @@ class Codec:
             )
         limit = Image.MAX_IMAGE_PIXELS
         if limited and limit is not None and header.width * header.height > limit:
-            raise BitstreamError(
-                f"{header.width} x {header.height} pixels exceed the limit of {limit} "
-                "(--max-pixels or Image.MAX_IMAGE_PIXELS raises it)"
+            raise PictureTooLargeError(
+                f"{header.width} x {header.height} = {header.width * header.height} pixels exceed the limit of {limit}"
             )
         if header.tile % self.engine.alignment:
             raise BitstreamError(f"tiles of {header.tile} pixels do not fit the model's alignment")

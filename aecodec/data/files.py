@@ -70,7 +70,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise OutputError(f"{path}: is a directory")
     if not overwrite and path.exists():
         raise OutputExistsError(f"{path}: exists (use --force to overwrite it)")
-    temporary = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{_short(path.name)}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -88,6 +88,11 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """As much of a name as leaves room for more in the 255 bytes that systems allow."""
+    return os.fsencode(name)[:200].decode("utf-8", "ignore")
 
 
 def write_atomic(path: Path, data: bytes | memoryview, *, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ..contracts import ImageReadError
+from ..contracts import ImageReadError, PictureTooLargeError
 from .blocks import Blocks
 from .exif import ORIENTATION
 from .formats import loaded_formats, readable_formats
@@ -98,8 +98,10 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
     except UnidentifiedImageError:
         raise ImageReadError(f"{name}: not a picture in a format that is read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = str(error).split(", could")[0]
-        raise ImageReadError(f"{name}: {limit} (--max-pixels or Image.MAX_IMAGE_PIXELS raises it)") from error
+        # The limit that Pillow's own text names may be twice this one.
+        count = re.search(r"\d+ pixels", str(error))
+        found = count[0] if count else "its pixels"
+        raise PictureTooLargeError(f"{name}: {found} exceed the limit of {Image.MAX_IMAGE_PIXELS}") from error
     except DECODER_FAULTS as error:
         raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
 

@@ -23,6 +23,7 @@ from ..contracts import (
     UnavailableError,
     UnsupportedVersionError,
     UsageError,
+    error_of,
 )
 from ..data.folders import Walk
 from ..data.locks import WAIT, Say, locked
@@ -119,9 +120,7 @@ def update(
         for group, codes in hash_files(reader, fresh, jobs):
             for picture, code in zip(group, codes, strict=True):
                 if isinstance(code, AecodecError):
-                    text = str(code)
-                    named = text if text.startswith(str(picture.path)) else f"{picture.path}: {text}"
-                    report.failures.append(Failure(str(picture.path), named))
+                    report.failures.append(Failure(str(picture.path), str(error_of(str(picture.path), code))))
                     if _was_seen(code):
                         dropped.append(picture.id)
                     continue
@@ -133,7 +132,7 @@ def update(
                 flush()
                 save()
                 saved = time.monotonic()
-    except KeyboardInterrupt:
+    except BaseException:  # what is done is kept, whatever it was
         flush()
         if save is not None:
             save()

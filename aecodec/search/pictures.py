@@ -11,7 +11,15 @@ from typing import Protocol
 import numpy as np
 
 from ..coding.container import SUFFIX, read_semantic_hash
-from ..contracts import AecodecError, BitstreamError, ImageReadError, UnavailableError, UsageError
+from ..contracts import (
+    AecodecError,
+    BitstreamError,
+    ImageReadError,
+    UnavailableError,
+    UnexpectedError,
+    UsageError,
+    error_of,
+)
 from ..data.files import is_special, open_input
 from ..data.folders import Unreadable, Walk
 from ..data.formats import picture_suffixes
@@ -102,7 +110,12 @@ def find_picture(path: Path, root: str) -> Found | Failure:
 
 def found_of(path: Path, root: str, status: os.stat_result) -> Found:
     """A file as it was when it was looked at."""
-    return Found(id_of(path, root), path, (status.st_mtime_ns, status.st_size))
+    return Found(id_of(path, root), path, (_signed(status.st_mtime_ns), status.st_size))
+
+
+def _signed(nanoseconds: int) -> int:
+    """A time as an index can hold it, 64 bits: those after 2262 come round to the far past, each to another one."""
+    return (nanoseconds + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _failure(one: Unreadable) -> Failure:
@@ -174,8 +187,8 @@ class CodeReader:
         for path in paths:
             try:
                 picture = self.read(path)
-            except AecodecError as error:
-                found.append(error)
+            except Exception as fault:
+                found.append(error_of(str(path), fault))
                 continue
             if isinstance(picture, Reduced):
                 places.append(len(found))
@@ -189,7 +202,8 @@ class CodeReader:
         """All together; one by one if the hasher refuses one of them, so that it is refused alone."""
         try:
             return [code.tobytes() for code in self.hash(pixels)]
-        except AecodecError as error:
+        except Exception as fault:
+            error = fault if isinstance(fault, AecodecError) else UnexpectedError.of(fault)
             return [error] if len(pixels) == 1 else [self._hash_each([one])[0] for one in pixels]
 
     def hash(self, pixels: list[np.ndarray]) -> np.ndarray:

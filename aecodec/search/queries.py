@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contracts import AecodecError
+from ..contracts import AecodecError, error_of
 from ..data.files import write_atomic
 from ..data.images import read_bytes
 from ..index.hash_index import HashIndex, Hits, RangeHits
@@ -52,8 +52,8 @@ def answer(
     for query in queries:
         try:
             codes = _turned_codes(reader, query, decode) if turned else _code(reader, query)
-        except AecodecError as error:
-            yield Answer(query, [], error)
+        except Exception as fault:
+            yield Answer(query, [], error_of(str(query), fault))
             continue
         yield Answer(query, _hits(index, codes, k, max_distance))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,29 @@ def _setting(key: str) -> records.Kind:
 def model_paths() -> list[Path]:
     """Every checkpoint of the embedded zoo and of the cache, the embedded ones first."""
     folders = (EMBEDDED, cache_folder() / "models")
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    return [
+        path for folder in folders if folder.is_dir() for path in sorted(folder.glob(f"*{SUFFIX}")) if path.is_file()
+    ]
 
 
-def list_models() -> list[dict[str, Any]]:
-    """Name, family, fingerprint, size and card of every model of the zoo and the cache."""
-    found = []
+def _headers(unreadable: Callable[[CheckpointError], None]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every model of the zoo and the cache with its header; what else lies there is told, and hides no other."""
     for path in model_paths():
-        header = read_header(path)
+        try:
+            header = read_header(path)
+        except CheckpointError as error:
+            unreadable(error)
+        else:
+            yield path, header
+
+
+def list_models(unreadable: Callable[[CheckpointError], None] = lambda error: None) -> list[dict[str, Any]]:
+    """Name, family, fingerprint, size and card of every model of the zoo and the cache.
+
+    unreadable: told of each file there that is no sound checkpoint.
+    """
+    found = []
+    for path, header in _headers(unreadable):
         found.append(
             {
                 "name": path.stem,
@@ -149,12 +165,11 @@ def find_model(name_or_path: str | Path | None = None) -> Path:
 def find_fingerprint(fingerprint: bytes, name: str, extra: Path | None = None) -> Path:
     """The checkpoint that a file was written with. extra: a model given by the user, looked at first.
 
-    Raises ModelMismatchError, naming what was looked for and what is here.
+    Raises ModelMismatchError, naming what was looked for and what is here, unsound files among it.
     """
-    candidates = ([extra] if extra is not None else []) + model_paths()
-    seen = []
-    for path in candidates:
-        found = read_header(path)
+    seen: list[str] = []
+    given = [(extra, read_header(extra))] if extra is not None else []
+    for path, found in chain(given, _headers(lambda error: seen.append(str(error)))):
         if found["fingerprint"] == fingerprint:
             return path
         seen.append(f"{found['name']} {found['fingerprint'].hex()}")

@@ -141,7 +141,10 @@ def test_limits_of_pixels_can_be_raised_and_lowered(here, model, capsys, monkeyp
     assert run(["compress", "x.png", "--max-pixels", "1999", *model]) == 1
     assert "--max-pixels" in capsys.readouterr().err
     assert run(["compress", "x.png", "--max-pixels", "2k", *model]) == 0
-    assert run(["decompress", "first.aec", "y.png", "--max-pixels", "1.9k", *model]) == 3
+    assert run(["decompress", "first.aec", "y.png", "--max-pixels", "1.9k", *model]) == 1
+    assert "2000 pixels exceed the limit of 1900 (--max-pixels raises it)" in capsys.readouterr().err
+    assert run(["compare", "x.png", "first.aec"]) == 1
+    assert "raises it" not in capsys.readouterr().err
     assert run(["decompress", "first.aec", "y.png", "--max-pixels", "none", *model]) == 2
 
 
@@ -150,7 +153,9 @@ def test_closest_may_exceed_a_target_that_nothing_meets(here, model, capsys):
     arguments = ["compress", "x.png", "--target-size", "40", "--json", *model]
     assert run(arguments) == 6
     assert run([*arguments, "--closest"]) == 0
-    assert records(capsys)[0]["bytes"] > 40
+    refused, found = records(capsys)
+    assert (refused["input"], refused["code"]) == ("x.png", 6)
+    assert found["bytes"] > 40
     assert run(["compress", "x.png", "--closest", *model]) == 2
 
 

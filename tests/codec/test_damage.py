@@ -21,7 +21,7 @@ from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.coding.chunks import pack_chunk
 from aecodec.coding.container import Container, Header
-from aecodec.contracts import AecodecError, BitstreamError
+from aecodec.contracts import AecodecError, BitstreamError, PictureTooLargeError
 from aecodec.data.images import Picture
 
 SIDE = 256
@@ -167,7 +167,8 @@ def test_the_command_says_what_is_lost(whole, model_file, tmp_path, capsys):
     assert not (tmp_path / "x.png").exists()
     assert run([*arguments, "--allow-partial"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["damaged_tiles"] == [0]
+    refused, decoded = (json.loads(line) for line in out.splitlines())
+    assert (refused["code"], decoded["damaged_tiles"]) == (3, [0])
     assert "filled with grey: 0" in err
     found = np.asarray(Image.open(tmp_path / "x.png").convert("RGB"))
     assert np.array_equal(found[512:, 512:], pixels[512:, 512:])
@@ -338,7 +339,7 @@ def test_a_picture_beyond_the_limit_is_refused_however_it_comes(codec):
     wide = Header(1 << 17, 1 << 17, 3, 500, codec.name, codec.fingerprint, tile=1 << 14)
     data = container.write(wide, [b""] * 64)
     for partial in (False, True):
-        with pytest.raises(BitstreamError, match="max-pixels"):
+        with pytest.raises(PictureTooLargeError, match="exceed the limit"):
             codec.decode_container(container.parse(data, partial=partial))
 
 

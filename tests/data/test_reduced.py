@@ -88,7 +88,7 @@ def test_what_is_no_picture_is_named(tmp_path, monkeypatch):
             read_reduced(path, 16)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
     path.write_bytes(whole)
-    with pytest.raises(ImageReadError, match="exceeds limit"):
+    with pytest.raises(ImageReadError, match="4096 pixels exceed the limit of 4095"):
         read_reduced(path, 16)
 
 
