@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 FORMAT = "AEC"
 MIME = "image/x-aec"
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 
 
 def _accept(prefix: bytes) -> bool:
@@ -45,7 +44,10 @@ class AecImageFile(ImageFile.ImageFile):
             raise SyntaxError(str(error)) from error
         header = parsed.header
         self._mode, self._size = MODES[header.channels], (header.width, header.height)
-        self.info.update({_INFO_KEYS[kind]: content for kind, content in parsed.metadata.items()})
+        # Imported with the first file, like all that pictures need: registering a format is to cost nothing.
+        from .data.metadata import INFO_KEYS, normal
+
+        self.info.update({INFO_KEYS[kind]: block for kind, block in normal(parsed.metadata)[0].items()})
         self.info["quality"] = header.quality / 10
         self.info["model"] = header.model
         self._undecoded = True
@@ -94,23 +96,29 @@ def _codecs() -> Codecs:
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """``image.save("x.aec", quality=60)``; also the other fields of EncodeOptions, model, exif, icc_profile and xmp.
 
-    Raises ValueError for options that contradict each other or are out of range, OSError otherwise.
+    Exif that is no TIFF structure, and what is larger than 16 MiB, is left out with a warning. Raises ValueError for
+    options that contradict each other or are out of range, OSError otherwise.
     """
+    import warnings
     from dataclasses import fields, replace
 
     from .codec.options import EncodeOptions
     from .contracts import UsageError
     from .data.images import read_picture
+    from .data.metadata import INFO_KEYS, normal
 
     options: dict[str, Any] = image.encoderinfo
     try:
         picture = read_picture(image, orientation="keep")
-        metadata = dict(picture.metadata)
-        for kind, key in _INFO_KEYS.items():
+        metadata: dict[str, bytes] = dict(picture.metadata)
+        for kind, key in INFO_KEYS.items():
             if key in options:
                 given = options[key]
                 content = given.tobytes() if isinstance(given, Image.Exif) else given
-                metadata = {k: v for k, v in metadata.items() if k != kind} | ({kind: content} if content else {})
+                metadata[kind] = content.encode() if isinstance(content, str) else content or b""
+        metadata, left_out = normal(metadata)
+        for text in left_out:
+            warnings.warn(text, stacklevel=4)
         asked = {field.name: options[field.name] for field in fields(EncodeOptions) if field.name in options}
         codec = _codecs().named(options.get("model"))
         encoded = codec.encode_picture(replace(picture, metadata=metadata), **asked)

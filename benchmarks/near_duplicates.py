@@ -35,6 +35,7 @@ from aecodec.bench import provenance
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.data.folders import list_photos
+from aecodec.data.images import read_picture
 from aecodec.index.codes import hamming_distances
 from aecodec.metrics import average_precision
 
@@ -101,8 +102,7 @@ def make_methods(hasher: Hasher, *, histogram: bool) -> list[Method]:
 
 
 def read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    return Image.fromarray(read_picture(path).pixels).convert("RGB")
 
 
 def describe(methods: list[Method], images: Iterable[Image.Image]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aecodec import Codec
+from aecodec.data.images import read_picture
 from aecodec.metrics.ms_ssim import ms_ssim
 from aecodec.metrics.psnr import psnr
 
@@ -168,8 +169,7 @@ def main(photos: tuple[Path, ...], out: Path) -> None:
         table.add_column(column, justify="left" if number in (0, 3) else "right", no_wrap=True)
     shown = []
     for path in paths:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = Image.fromarray(read_picture(path).pixels).convert("RGB")
         for quality in QUALITIES:
             results = run_photo(codec, image, quality)
             (out / f"{path.stem}-q{quality:g}.aec").write_bytes(codec.encode(image, quality=quality))

@@ -89,6 +89,15 @@ def test_metadata_and_options(photo, tmp_path):
     assert (tmp_path / "small.aec").stat().st_size <= 1000
 
 
+def test_metadata_that_no_file_holds_cost_a_warning(photo, tmp_path):
+    with pytest.warns(UserWarning, match="Exif that is no TIFF"):
+        photo.save(tmp_path / "x.aec", exif=b"rubbish", xmp="<xmp/>")
+    back = Image.open(tmp_path / "x.aec")
+    assert (back.info["xmp"], dict(back.getexif())) == (b"<xmp/>", {})
+    without = aecodec.Codec.from_pretrained().encode_picture(Picture(np.asarray(photo), {"exif": b"rubbish"}))
+    assert dict(Image.open(io.BytesIO(without.data)).getexif()) == {}
+
+
 @pytest.mark.parametrize("options", [{"quality": 101}, {"target_bpp": 0.1, "target_size": 5}, {"target_psnr": -1}])
 def test_wrong_options_are_value_errors(photo, options):
     with pytest.raises(ValueError, match=r"target|quality"):

@@ -129,11 +129,11 @@ def compare(reference: str, other: str, as_json: bool) -> None:
 
 
 def _pixels(path: str) -> Any:
-    """Pixels of a picture or of an .aec file, (H, W) or (H, W, 3) uint8."""
+    """Pixels of a picture or of an .aec file as they are to be shown, (H, W) or (H, W, 3) uint8."""
     from ..data.images import read_bytes, read_picture
 
     if path.endswith(SUFFIX):
         from ..codec.files import Codecs, decode_source
 
-        return decode_source(read_bytes(Path(path)), Codecs()).pixels
+        return decode_source(read_bytes(Path(path)), Codecs()).upright_pixels
     return read_picture(Path(path)).pixels

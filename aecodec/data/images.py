@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..contracts import BitstreamError, OutputError, UsageError
+from .deep import deep_colour
 from .files import atomic_file, open_input, read_bytes
 from .metadata import INFO_KEYS, UPRIGHT, fit, normal, orientation_of, upright, writer_options
 from .opening import DECODER_FAULTS, Opened, open_image
@@ -106,17 +107,19 @@ def read_opened(opened: Opened, name: str, *, apply: bool = True, windowed: bool
     notices = list(opened.notices)
     if opened.frames > 1:
         notices.append(f"only the first of {opened.frames} frames is used")
-    # Known before the pixels are loaded only: Pillow itself reduces RGB of 16 bits.
-    reduced = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     image.load()
+    described = "16-bit samples"
+    if opened.sixteen and opened.stream is not None and (whole := deep_colour(image, opened.stream)):
+        image, bits = whole
+        described += f" with {2**bits - 1}, {bits} bits, for white"
     if turn != UPRIGHT and apply:
         metadata = upright(metadata)
     if image.mode == "CMYK" and (converted := through_profile(image, metadata.get("icc", b""))):
         image, metadata = converted, {kind: block for kind, block in metadata.items() if kind != "icc"}
         notices.append("CMYK was converted to sRGB through its profile")
     pixels = WindowedPixels(image, turn if apply else UPRIGHT)
-    if pixels.deep or reduced:
-        notices.append(f"{pixels.described if pixels.deep else '16-bit samples'} were reduced to 8 bits")
+    if pixels.deep or opened.sixteen:
+        notices.append(f"{pixels.described if pixels.deep else described} were reduced to 8 bits")
     elif image.mode in ("P", "PA"):
         notices.append("palette colours were converted to RGB")
     elif not pixels.grey and image.mode not in ("RGB", "RGBA", "RGBX"):

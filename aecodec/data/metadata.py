@@ -88,8 +88,8 @@ def normal(raw: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[str, ...]]
     """Blocks of any form -> those in normal form, and what to say of those that have none. Raises nothing."""
     metadata, notices = {}, []
     for kind, block in raw.items():
-        block = normal_exif(block) if kind == "exif" else block
-        if kind == "exif" and not block:
+        given, block = block, normal_exif(block) if kind == "exif" else block
+        if given and not block:
             notices.append(NO_EXIF)
         elif len(block) > MAX_METADATA:
             notices.append(f"{_NAMES[kind]} of {len(block)} bytes was left out; at most {MAX_METADATA} are kept")

@@ -10,7 +10,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
@@ -47,7 +47,8 @@ class Opened:
     """A picture file, its pixels not yet decoded.
 
     metadata: in normal form, as the file says. orientation: what is still to be undone once the pixels are there, 1 to
-    8. frames: how many pictures the file holds. notices: for the user, without the file's name.
+    8. frames: how many pictures the file holds. notices: for the user, without the file's name. sixteen:
+    whether Pillow reduces samples of 16 bits when it loads them. stream: the file, if it is at hand.
     """
 
     image: Image.Image
@@ -55,6 +56,8 @@ class Opened:
     orientation: int
     frames: int
     notices: tuple[str, ...]
+    sixteen: bool = False
+    stream: BinaryIO | None = None
 
     @classmethod
     def of(cls, image: Image.Image, blocks: Blocks | None = None) -> Opened:
@@ -65,7 +68,9 @@ class Opened:
         if _turned_by_pillow(image):
             metadata, orientation = upright(metadata), UPRIGHT
         frames = max(blocks.frames, getattr(image, "n_frames", 1))
-        return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)))
+        # Known before the pixels are loaded only.
+        sixteen = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+        return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)), sixteen)
 
 
 def _turned_by_pillow(image: Image.Image) -> bool:
@@ -94,7 +99,7 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
             image, notices = _open(blocks.pixels(stream) if blocks else stream)
             opened = Opened.of(image, blocks)
         with image:
-            yield Opened(image, opened.metadata, opened.orientation, opened.frames, (*notices, *opened.notices))
+            yield replace(opened, notices=(*notices, *opened.notices), stream=stream)
     except UnidentifiedImageError:
         raise ImageReadError(f"{name}: not a picture in a format that is read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

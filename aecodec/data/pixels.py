@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .deep import top_level
+
 #: Exif orientation -> (rows and columns swapped, source rows reversed, source columns reversed).
 _TURNS = {
     1: (False, False, False),
@@ -45,7 +47,7 @@ class WindowedPixels:
         self.orientation = orientation
         self.deep = image.mode.startswith(_DEEP_MODES)
         self.grey = self.deep or image.mode in _GREY_MODES
-        self._top = _top_level(image) if self.deep else 255.0
+        self._top = top_level(image) if self.deep else 255.0
         #: What the samples were taken for, for people.
         self.described = f"{image.mode} samples"
         if self.deep and self._top < 65535:
@@ -126,31 +128,3 @@ def through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-
-
-def _top_level(image: Image.Image) -> float:
-    """The sample that stands for white, chosen by the samples themselves where the format does not say.
-
-    PNG, PPM and JPEG 2000 hold 16 bits of known range. Elsewhere integers are of the fewest bits of 8, 10, 12, 16, 24
-    or 32 that hold the largest, so that what a scanner or microscope wrote with 10 or 12 bits does not come out black.
-    Floats are of the range 0 to 1 if nearly all of them are, whatever a few highlights are; else like integers.
-    """
-    if image.format in _KNOWN_RANGE and image.mode != "F":
-        return 65535.0
-    samples = np.asarray(image)
-    if image.mode == "F":
-        some = samples.ravel()[:: max(1, samples.size // _SOME)]
-        some = some[np.isfinite(some)]
-        if not some.size or np.percentile(some, 99) <= _NEARLY_ONE:
-            return 1.0
-        samples = np.where(np.isfinite(samples), samples, 0)
-    largest = float(samples.max(initial=0))
-    return next((float(top) for top in _TOPS if largest <= top), largest)
-
-
-#: Formats whose readers give 16 bits that use the whole range.
-_KNOWN_RANGE = ("PNG", "PPM", "JPEG2000")
-_TOPS = tuple(2**bits - 1 for bits in (8, 10, 12, 16, 24, 32))
-#: Floats that are looked at for their range.
-_SOME = 1 << 20
-_NEARLY_ONE = 1.5

@@ -41,7 +41,7 @@ def read_reduced(source: Path | bytes, least: int, name: str = "image") -> Reduc
             image.load()
             size = image.size
         image.load()
-        if image.mode in ("RGB", "L"):
+        if image.mode in ("RGB", "L") and not opened.sixteen:
             pixels = np.ascontiguousarray(turned(np.asarray(reduce_image(image, least)), opened.orientation))
         else:
             pixels = reduce_pixels(read_opened(opened, name).pixels, least)

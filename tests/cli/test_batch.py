@@ -13,8 +13,10 @@ from PIL import Image
 
 from aecodec.cli import run
 from aecodec.cli.output import progress
+from aecodec.codec.files import Codecs
 from aecodec.coding import container
 from aecodec.data.files import open_input
+from aecodec.data.images import Picture, read_picture
 
 
 @pytest.fixture
@@ -103,6 +105,40 @@ def test_orientation_applied_and_kept(here, model, capsys):
         assert (back.size, back.getexif()[0x0112], back.getexif()[0x010E]) == (size, value, "a description")
     assert run(["compress", "x.jpg", "-o", "no.aec", "--orientation", "keep", "--strip", "exif", *model]) == 2
     assert not Path("no.aec").exists()
+
+
+def test_a_kept_orientation_is_undone_wherever_the_picture_is_looked_at(here, model, capsys):
+    """Exif or XMP may say it; a format that holds neither, and a comparison, get the picture upright."""
+    save("x.webp", xmp=b'<rdf:Description tiff:Orientation="6"/>', lossless=True)
+    save("upright.png")
+    Image.open("upright.png").transpose(Image.Transpose.ROTATE_270).save("upright.png")
+    assert run(["compress", "x.webp", "-o", "kept.aec", "--orientation", "keep", *model]) == 0
+    assert run(["decompress", "kept.aec", "kept.bmp", *model]) == 0
+    assert Image.open("kept.bmp").size == (40, 50)
+    capsys.readouterr()
+    assert run(["compare", "kept.bmp", "upright.png", "--json"]) == 0
+    assert records(capsys)[0]["psnr"] > 5
+    assert run(["compress", "x.webp", "-o", "no.aec", "--orientation", "keep", "--strip", "xmp", *model]) == 2
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif", "bmp"])
+def test_metadata_never_end_a_batch(here, model, capsys, suffix):
+    """Blocks that are none, that are too large, or as files of older versions hold them: said, and the pixels come."""
+    prefixed = Image.Exif()
+    prefixed[0x010F] = "ACME"
+    bare = prefixed.tobytes().removeprefix(b"Exif\0\0")
+    blocks = [b"\xff\xff\xff\xff\0\0\0\x08", bare, b"Exif\0\0" + bare + bytes(100_000), b"II*\0\xff\xff\xff\xff"]
+    opened = Codecs(model[1], precision="float32").named()
+    for number, block in enumerate(blocks):
+        picture = Picture(natural_picture(40, 50), {"exif": block, "xmp": b"x" * 100_000})
+        Path(f"{number}.aec").write_bytes(opened.encode_picture(picture).data)
+    names = [f"{number}.aec" for number in range(len(blocks))]
+    assert run(["decompress", *names, "-o", "out/", "--format", suffix, "--json", *model]) == 0
+    notices = [" ".join(record["notices"]) for record in records(capsys)]
+    assert [("no TIFF structure" in text) for text in notices] == [True, False, False, True]
+    back = read_picture(Path(f"out/1.{suffix}"))
+    assert back.pixels.shape[:2] == (40, 50)
+    assert (b"ACME" in back.metadata.get("exif", b"")) == (suffix != "bmp")
 
 
 def test_what_was_changed_is_said(here, model, capsys):

@@ -10,6 +10,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
 
 from aecodec.contracts import ImageReadError, UsageError
+from aecodec.data.exif import Directories, Field
 from aecodec.data.formats import readable_formats
 from aecodec.data.images import Picture, encode_picture, read_picture
 from aecodec.data.metadata import orientation_of, upright
@@ -106,6 +107,28 @@ def test_samples_of_fewer_bits_than_their_file_holds_keep_their_tones(bits, wind
     wide = read_picture(encoded(Image.fromarray(values.astype(np.int32) << (24 - bits)), "TIFF"))
     assert np.abs(np.asarray(wide.pixels) - 255.0 * ramp).max() <= 1.5
     assert read_picture(encoded(Image.fromarray(values))).pixels.max() == round(255 * (2**bits - 1) / 65535)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_colours_of_fewer_bits_than_their_file_holds_keep_their_tones(bits, order, bands):
+    """A TIFF of 16-bit colours, put together here: Pillow reads its upper bytes and writes none."""
+    ramp = np.linspace(0, 1, 40 * 30 * bands).reshape(30, 40, bands)
+    ramp[..., 3:] = 1.0
+    samples = np.rint(ramp * (2**bits - 1)).astype(order + "u2").tobytes()
+    values = {0x0100: 40, 0x0101: 30, 0x0103: 1, 0x0106: 2, 0x0111: 0, 0x0115: bands, 0x0116: 30, 0x0117: len(samples)}
+    fields = {tag: Field(4, 1, struct.pack(order + "I", value)) for tag, value in values.items()}
+    fields[0x0102] = Field(3, bands, struct.pack(order + "H", 16) * bands)
+    if bands == 4:
+        fields[0x0152] = Field(3, 1, struct.pack(order + "H", 2))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    fields[0x0111] = Field(4, 1, struct.pack(order + "I", 8 + len(Directories(order, fields).pack(8)[0])))
+    picture = read_picture(head + Directories(order, fields).pack(8)[0] + samples)
+    scale = 1.0 if bits != 14 else 0.25
+    assert np.abs(picture.pixels - 255.0 * scale * ramp[..., :3]).max() <= 1
+    assert picture.alpha is None or bits == 14
+    assert (f"{bits} bits" in picture.notices[0]) == (bits <= 12)
 
 
 def test_highlights_of_floats_do_not_darken_the_rest():
