@@ -106,11 +106,14 @@ def import_command(
     Without -o it goes into the cache, where compress -m NAME and decompress find it.
     """
     from ..data.files import make_folder
+    from ..data.private import make_private
     from ..train.compressai_weights import import_state_dict, model_name
     from ..zoo.registry import SUFFIX, cache_folder
 
     name = name or model_name(file)
     target = output or cache_folder() / "models" / f"{name}{SUFFIX}"
+    if output is None:
+        make_private(target.parent)
     make_folder(target.parent)
     done = import_state_dict(file, family, name, out=target, overwrite=force, wait=wait, say=notice)
     say(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")

@@ -71,7 +71,7 @@ class MultiIndexScanner:
 
     def _compiled(self, queries: np.ndarray, radius: int, flips: list[int], budget: int) -> Hits | None:
         """By the C kernel, threads sharing the queries; None if there are too many candidates."""
-        from .native_build import CEngine, Part
+        from .native_engine import CEngine, Part
 
         engine = CEngine()
         masks = [

@@ -49,7 +49,7 @@ def engine(name: str | None = None) -> tuple[Any, str]:
 
 def _open(name: str) -> Any:
     if name == "c":
-        from .native_build import CEngine
+        from .native_engine import CEngine
 
         return CEngine()
     if name == "numba":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -11,11 +14,46 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from ..data.private import PrivateFolder
+from ..zoo.registry import cache_folder
 from .codes import as_words
 from .keys import NO_KEY, ROW_BITS
 
 #: Rows whose distances to one query are computed before any of them is looked at.
 _BLOCK = 2048
+
+
+def _own_folder() -> PrivateFolder | None:
+    """Where Numba keeps what it compiled, a folder of the cache; None if there can be none."""
+    with contextlib.suppress(OSError):
+        folder = PrivateFolder(cache_folder() / f"numba-{os.geteuid() if hasattr(os, 'geteuid') else 0}")
+        if folder.exposed:
+            _empty(folder)
+        return folder
+    return None
+
+
+def _empty(folder: PrivateFolder) -> None:
+    """Forget what Numba has kept there, and nothing that it has not: the folder is its own."""
+    for name in folder.names():
+        shutil.rmtree(folder.opened_path() / name, ignore_errors=True)
+        folder.remove(name)
+
+
+_FOLDER = _own_folder()
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compiled when it is first called, and kept, where that can be where nobody else writes: Numba unpickles what it
+    finds."""
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    try:
+        if _FOLDER is not None:
+            settings.CACHE_DIR = str(_FOLDER.opened_path())
+        return numba.njit(nogil=True, cache=_FOLDER is not None)(function)
+    finally:
+        settings.CACHE_DIR = before
 
 
 @intrinsic
@@ -26,7 +64,7 @@ def _popcount(typing_context: Any, word: Any) -> Any:
     return word(word), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
-@numba.njit(nogil=True, cache=True)
+@_kernel
 def _measure(words, query, start, stop, out):  # pragma: no cover - compiled
     """Distances of rows [start, stop) into out; returns the least."""
     least = np.int32(1 << 30)
@@ -51,7 +89,7 @@ def _measure(words, query, start, stop, out):  # pragma: no cover - compiled
     return least
 
 
-@numba.njit(nogil=True, cache=True)
+@_kernel
 def _push(heap, filled, key):  # pragma: no cover - compiled
     """A key into a max-heap of at most len(heap) least keys; returns how many it holds now."""
     size = len(heap)
@@ -76,7 +114,7 @@ def _push(heap, filled, key):  # pragma: no cover - compiled
     return filled
 
 
-@numba.njit(nogil=True, cache=True)
+@_kernel
 def _nearest(words, queries, start, stop, heaps, filled):  # pragma: no cover - compiled
     out = np.empty(_BLOCK, np.int32)
     k = heaps.shape[1]
@@ -94,7 +132,7 @@ def _nearest(words, queries, start, stop, heaps, filled):  # pragma: no cover - 
                     filled[q] = _push(heaps[q], filled[q], key)
 
 
-@numba.njit(nogil=True, cache=True)
+@_kernel
 def _count(words, queries, start, stop, radius, counts):  # pragma: no cover - compiled
     out = np.empty(_BLOCK, np.int32)
     for begin in range(start, stop, _BLOCK):
@@ -105,7 +143,7 @@ def _count(words, queries, start, stop, radius, counts):  # pragma: no cover - c
                     counts[q] += out[i] <= radius
 
 
-@numba.njit(nogil=True, cache=True)
+@_kernel
 def _collect(words, queries, start, stop, radius, found):  # pragma: no cover - compiled
     """Fills found (M, 2) with (query, key); M is what _count gave for the same rows."""
     out = np.empty(_BLOCK, np.int32)
@@ -119,6 +157,17 @@ def _collect(words, queries, start, stop, radius, found):  # pragma: no cover - 
                         found[at, 0] = np.uint64(q)
                         found[at, 1] = (np.uint64(out[i]) << np.uint64(ROW_BITS)) | np.uint64(begin + i)
                         at += 1
+
+
+def _call(kernel: Any, *arguments: Any) -> None:
+    """Call a kernel. What is kept of it, if that was cut or damaged, is made anew."""
+    try:
+        kernel(*arguments)
+    except Exception:  # whatever unpickling or linking raises, before the kernel runs; itself it raises nothing
+        if _FOLDER is None:
+            raise
+        _empty(_FOLDER)
+        kernel(*arguments)
 
 
 class NumbaEngine:
@@ -136,7 +185,7 @@ class NumbaEngine:
         heaps = np.full((len(queries), k), NO_KEY, np.uint64)
         filled = np.zeros(len(queries), np.int64)
         while (start := next(ticket)) < len(codes):
-            _nearest(words, asked, start, min(start + chunk, len(codes)), heaps, filled)
+            _call(_nearest, words, asked, start, min(start + chunk, len(codes)), heaps, filled)
         return heaps
 
     def within(self, codes, queries, radius, ticket, chunk) -> np.ndarray:
@@ -145,8 +194,8 @@ class NumbaEngine:
         parts = [np.empty((0, 2), np.uint64)]
         while (start := next(ticket)) < len(codes):
             stop, counts = min(start + chunk, len(codes)), np.zeros(len(queries), np.int64)
-            _count(words, asked, start, stop, radius, counts)
+            _call(_count, words, asked, start, stop, radius, counts)
             parts.append(np.empty((int(counts.sum()), 2), np.uint64))
             if len(parts[-1]):
-                _collect(words, asked, start, stop, radius, parts[-1])
+                _call(_collect, words, asked, start, stop, radius, parts[-1])
         return np.concatenate(parts)

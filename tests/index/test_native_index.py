@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import tracemalloc
 
@@ -14,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecodec.contracts import MissingDependencyError, UsageError
-from aecodec.index import native, native_build
+from aecodec.index import native
 from aecodec.index.choice import AutoScanner, choose
 from aecodec.index.keys import ROW_BITS, merge_nearest, merge_within, unpack
 from aecodec.index.multi_index import MultiIndexScanner
@@ -113,62 +111,6 @@ def test_unknown_engines_and_threads_are_named():
         NativeScanner(np.zeros((1, 8), np.uint8), engine_name="fortran")
     with pytest.raises(UsageError, match="threads"):
         NativeScanner(np.zeros((1, 8), np.uint8), threads=0)
-
-
-class TestBuilding:
-    def test_a_library_is_built_once(self, tmp_path):
-        path = native_build.build(tmp_path / "cache")
-        first = path.stat().st_mtime_ns
-        assert native_build.build(tmp_path / "cache") == path
-        assert path.stat().st_mtime_ns == first
-        assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [path.name]
-
-    def test_its_name_depends_on_the_processor(self, tmp_path, monkeypatch):
-        path = native_build.build(tmp_path)
-        monkeypatch.setattr(native_build, "processor_flags", lambda: "fpu sse2")
-        assert native_build.build(tmp_path) != path
-
-    @pytest.mark.parametrize(
-        ("compiler", "reason"), [("no-such-compiler", "no C compiler"), ("false", "do not compile")]
-    )
-    def test_without_a_compiler_that_works(self, tmp_path, monkeypatch, compiler, reason):
-        monkeypatch.setenv("CC", compiler)
-        with pytest.raises(MissingDependencyError, match=reason):
-            native_build.build(tmp_path)
-        assert not list(tmp_path.glob("*.so"))
-
-    def test_a_cache_that_cannot_be_written(self, tmp_path, monkeypatch):
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("AECODEC_CACHE", str(tmp_path / "file"))
-        engine = native_build.CEngine(native_build.library.__wrapped__())
-        codes = make_codes(700, 8, 0, "random")
-        assert engine.count(codes, codes[:1], 64, engine.ticket(700, 512), 512).tolist() == [700]
-
-    def test_a_library_that_miscounts_is_refused(self, monkeypatch):
-        engine = native_build.CEngine()
-        monkeypatch.setattr(native_build.CEngine, "count", lambda self, codes, queries, *rest: np.zeros(len(queries)))
-        with pytest.raises(MissingDependencyError, match="miscount"):
-            native_build._check(engine)
-
-    def test_less_able_processors_get_the_same_results(self, tmp_path, monkeypatch):
-        """The generic C, as a compiler makes it for any processor of this kind."""
-        monkeypatch.setenv("AECODEC_CACHE", str(tmp_path))
-        program = (
-            "import sys, ctypes, numpy as np; from aecodec.index import native_build as b, native as n\n"
-            "commands, compile_ = [], b._compile\n"
-            "b._compile = lambda command: (commands.append(command), compile_(command))\n"
-            "b.processor_flags = lambda: None\n"
-            "codes = np.random.default_rng(0).integers(0, 256, (3000, int(sys.argv[1])), np.uint8)\n"
-            "from aecodec.index.oracle import NumpyScanner as O\n"
-            "s = n.NativeScanner(codes, engine_name='c')\n"
-            "assert all('-march=native' not in command for command in commands)\n"
-            "for q in (1, 40):\n"
-            "    for x, y in zip(s.search(codes[:q] ^ 3, 20), O(codes).search(codes[:q] ^ 3, 20)):\n"
-            "        assert (x == y).all()\n"
-        )
-        for width in ("4", "8", "11", "32"):
-            done = subprocess.run([sys.executable, "-c", program, width], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
 
 
 class TestFallingBack:
