@@ -216,10 +216,18 @@ class _Reader:
 
 
 def normal_exif(block: bytes) -> bytes:
-    """A block of Exif as it comes -> prefix and TIFF, with a header by the book; empty for what is no TIFF.
+    """A block of Exif as it comes -> prefix and TIFF by the book; empty for what is no TIFF.
 
-    The prefix may be absent, as in WebP, or doubled. The bytes behind the header are as they were.
+    The prefix may be absent, as in WebP, or doubled, the header odd, the orientation of another type of integers than
+    SHORT. All else behind the header is as it was.
     """
+    bare = _bare(block)
+    turn = exif_orientation(bare)
+    return with_orientation(bare, turn) if turn else bare
+
+
+def _bare(block: bytes) -> bytes:
+    """One prefix, and a header by the book."""
     tiff = re.sub(rb"\A(?:Exif\0\0)+", b"", block)
     order = _ORDERS.get(tiff[:4])
     if order is None or len(tiff) < 8:
@@ -232,7 +240,7 @@ def normal_exif(block: bytes) -> bytes:
 
 def exif_directories(block: bytes) -> Directories | None:
     """The directories of a block of Exif, None for what is none."""
-    return read_directories(io.BytesIO(normal_exif(block)[len(PREFIX) :]))
+    return read_directories(io.BytesIO(_bare(block)[len(PREFIX) :]))
 
 
 def exif_orientation(block: bytes) -> int:
@@ -243,7 +251,7 @@ def exif_orientation(block: bytes) -> int:
 
 def with_orientation(block: bytes, value: int) -> bytes:
     """A block with its orientation, wherever it stands, set as the standard asks, as one SHORT; none is added."""
-    changed = bytearray(normal_exif(block))
+    changed = bytearray(_bare(block))
     for place, order in _orientation_entries(bytes(changed)):
         struct.pack_into(order + "HHIHH", changed, place, ORIENTATION, SHORT, 1, value, 0)
     return bytes(changed) or block

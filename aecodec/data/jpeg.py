@@ -23,8 +23,9 @@ _ICC = b"ICC_PROFILE\0"
 _GAIN_MAP = re.compile(rb"http://ns\.(?:adobe\.com/hdr-gain-map|apple\.com/HDRGainMap)/1\.0/")
 _ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 _APP0, _APP1, _APP2, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE
-#: Bytes 0xFF before markers that are passed over.
-_MOST_FILLING = 4096
+#: Bytes between segments that are passed over at a time, and what ends them.
+_MOST_JUNK = 1 << 16
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 #: The tag of how many pictures a file of several holds.
 _PICTURES = 0xB001
 
@@ -92,19 +93,26 @@ class _Segments:
 def scan_jpeg(file: BinaryIO) -> Blocks:
     """The metadata of a JPEG, and where its pixels stand. What is no segment is left for Pillow to complain of."""
     end = file.seek(0, io.SEEK_END)
-    segments, place, kept, filled = _Segments(), 2, 0, 0
+    segments, place, kept = _Segments(), 2, 0
     ranges = segments.blocks.ranges
     while True:
         file.seek(place)
         head = file.read(4)
-        if head[:2] == b"\xff\xff" and filled < _MOST_FILLING:
-            place, filled = place + 1, filled + 1
+        if len(head) == 4 and (head[0] != 0xFF or head[1] in (0, 0xFF)):
+            # Between segments decoders pass over whatever begins none.
+            found = _MARKER.search(head[1:] + file.read(_MOST_JUNK))
+            if found is None:
+                ranges[:] = [(0, end)]
+                break
+            ranges.append((kept, place))
+            place = kept = place + 1 + found.start()
             continue
-        marker = head[1] if len(head) == 4 and head[0] == 0xFF else 0
+        marker = head[1] if len(head) == 4 else 0
         length = struct.unpack(">H", head[2:])[0] if marker else 0
         following = place + 2 + length
         # From the first scan on there are pixels; SOI, RST and TEM have no length.
         if marker < 0xC0 or marker in range(0xD0, 0xDB) or length < 2 or following > end:
+            ranges.append((kept, end))
             break
         if marker in range(_APP0, _APP0 + 16) or marker == _COMMENT:
             data = file.read(length - 2)
@@ -113,7 +121,6 @@ def scan_jpeg(file: BinaryIO) -> Blocks:
                 ranges.append((kept, place))
                 kept = following
         place = following
-    ranges.append((kept, end))
     return segments.finish()
 
 

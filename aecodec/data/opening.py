@@ -67,10 +67,19 @@ class Opened:
         orientation = orientation_of(metadata)
         if _turned_by_pillow(image):
             metadata, orientation = upright(metadata), UPRIGHT
-        frames = max(blocks.frames, getattr(image, "n_frames", 1))
+        frames = max(blocks.frames, _frames(image))
         # Known before the pixels are loaded only.
         sixteen = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)), sixteen)
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures Pillow counts; what is damaged of the others costs nothing of the first."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except DECODER_FAULTS:
+        image.seek(0)
+        return 1
 
 
 def _turned_by_pillow(image: Image.Image) -> bool:

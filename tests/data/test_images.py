@@ -187,6 +187,14 @@ def test_animated_pictures_give_their_first_frame_with_a_notice():
     assert np.abs(picture.pixels[..., 0].astype(int) - np.asarray(frames[0])).max() <= 1
 
 
+def test_a_damaged_second_frame_costs_nothing_of_the_first():
+    data = bytearray(encoded(gradient(), "TIFF"))
+    fields = int.from_bytes(data[8:10], "little")
+    data[10 + 12 * fields : 14 + 12 * fields] = struct.pack("<I", len(data))
+    data += struct.pack("<HHHIII", 1, 0x0103, 3, 1, 1, 0)
+    assert np.array_equal(read_picture(bytes(data)).pixels, np.asarray(gradient()))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_is_kept_where_it_is_used_and_dropped_where_it_is_not(mode):
     image = gradient(mode)

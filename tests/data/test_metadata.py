@@ -205,6 +205,14 @@ def test_exif_that_goes_on_in_a_second_segment_is_one_block():
     assert read_picture(data).metadata == {"exif": block}
 
 
+def test_what_begins_no_segment_is_passed_over_between_segments():
+    plain, block = saved("JPEG"), exif({0x010F: ACME})
+    for junk in (b"\0", b"\xff\xff\xff", b"x" * 300, b"\xff\0\xff\0"):
+        picture = read_picture(plain[:2] + with_segments((0xE1, block))[2 : 6 + len(block)] + junk + plain[2:])
+        assert picture.metadata == {"exif": block}
+        assert np.array_equal(picture.pixels, read_picture(plain).pixels)
+
+
 def test_extended_xmp_is_joined_and_split_again():
     main = b'<rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" a="1"'
     extension = packet(b"<rdf:Description>" + b"x" * 70000 + b"</rdf:Description>")
