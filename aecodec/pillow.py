@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from PIL import Image, ImageFile
 
 from .coding import container
-from .coding.container import Container
-from .contracts import AecodecError
+from .coding.container import Container, Header
+from .contracts import AecodecError, BitstreamError
 
 if TYPE_CHECKING:
     from .codec.files import Codecs
@@ -26,8 +26,8 @@ def _accept(prefix: bytes) -> bool:
 class AecImageFile(ImageFile.ImageFile):
     """An .aec file: size, mode and metadata when it is opened, pixels when they are first asked for.
 
-    As with Pillow's own formats, what is damaged raises OSError on loading, unless ImageFile.LOAD_TRUNCATED_IMAGES
-    is set: then lost tiles are grey.
+    As with Pillow's own formats, a damaged header raises OSError on opening, damaged pixels on loading, unless
+    ImageFile.LOAD_TRUNCATED_IMAGES is set: then lost tiles are grey.
     """
 
     format = FORMAT
@@ -38,26 +38,38 @@ class AecImageFile(ImageFile.ImageFile):
         if self.fp is None:
             raise SyntaxError("no file")
         try:
-            parsed = self._parse(partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+            header, metadata = self._head()
         except AecodecError as error:
-            # Pillow's word for "not a file of mine".
-            raise SyntaxError(str(error)) from error
-        header = parsed.header
+            # Not a SyntaxError, Pillow's word for "not a file of mine": it is one, and this is what is wrong with it.
+            raise OSError(str(error)) from error
         self._mode, self._size = MODES[header.channels], (header.width, header.height)
         # Imported with the first file, like all that pictures need: registering a format is to cost nothing.
         from .data.metadata import INFO_KEYS, normal
 
-        self.info.update({INFO_KEYS[kind]: block for kind, block in normal(parsed.metadata)[0].items()})
+        self.info.update({INFO_KEYS[kind]: block for kind, block in normal(metadata)[0].items()})
         self.info["quality"] = header.quality / 10
         self.info["model"] = header.model
         self._undecoded = True
 
-    def _parse(self, *, partial: bool) -> Container:
-        file: IO[bytes] | None = self.fp
-        if file is None:
+    def _head(self) -> tuple[Header, dict[str, bytes]]:
+        """Header and metadata; of the rest nothing is read but the heads of chunks."""
+        try:
+            return container.read_metadata(self._file())
+        except BitstreamError:
+            if not ImageFile.LOAD_TRUNCATED_IMAGES:
+                raise
+        parsed = self._parse(partial=True)
+        return parsed.header, parsed.metadata
+
+    def _file(self) -> BinaryIO:
+        """The file, at its beginning."""
+        if self.fp is None:
             raise OSError("the file is closed")
-        file.seek(0)
-        return container.parse(file.read(), partial=partial)
+        self.fp.seek(0)
+        return cast(BinaryIO, self.fp)
+
+    def _parse(self, *, partial: bool) -> Container:
+        return container.parse(self._file().read(), partial=partial)
 
     def load(self) -> Any:
         if self._undecoded:

@@ -106,19 +106,45 @@ def test_wrong_options_are_value_errors(photo, options):
 
 def test_damage_is_an_os_error_unless_truncated_images_are_wanted(tiled, monkeypatch):
     broken = tiled[:-5]
-    with pytest.raises(UnidentifiedImageError):
-        Image.open(io.BytesIO(broken))
-    stream = io.BytesIO(tiled)
-    image = Image.open(stream)
-    stream.seek(0)
-    stream.write(broken)
-    stream.truncate()
+    image = Image.open(io.BytesIO(broken))
+    assert image.size == (800, 70)
     with pytest.raises(OSError, match="beyond the file's end"):
         image.load()
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     partial, whole = (np.asarray(Image.open(io.BytesIO(data))) for data in (broken, tiled))
     assert (partial[:, 768:] == 128).all()
     assert np.array_equal(partial[:, :512], whole[:, :512])
+
+
+def test_a_file_cut_anywhere_says_so(saved):
+    whole = saved.read_bytes()
+    for length in (*range(4, 60), len(whole) - 1):
+        with pytest.raises(OSError, match=r"the file.* ends|beyond the file|cannot hold them") as caught:
+            Image.open(io.BytesIO(whole[:length])).load()
+        assert not isinstance(caught.value, UnidentifiedImageError)
+
+
+def test_opening_reads_what_stands_before_the_tiles_alone(photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    photo.convert("RGBA").save(tmp_path / "x.aec", exif=exif, icc_profile=b"profile", xmp=b"<xmp/>")
+    data = (tmp_path / "x.aec").read_bytes()
+    tiles = next(chunk.offset for chunk in container.parse(data).chunks if chunk.type == container.TILE)
+
+    class Counted(io.BytesIO):
+        read_to = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            found = super().read(size)
+            self.read_to = max(self.read_to, self.tell())
+            return found
+
+    stream = Counted(data)
+    image = Image.open(stream, formats=["AEC"])
+    assert stream.read_to <= max(tiles + 5, 47)
+    assert (image.info["icc_profile"], image.info["xmp"]) == (b"profile", b"<xmp/>")
+    image.load()
+    assert stream.read_to == len(data)
 
 
 def test_verify(saved):

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..contracts import AecodecError, MissingDependencyError, UnexpectedError
-from .output import fail, say
+from .output import fail, say, warnings_as_notices
 
 #: command -> (module, attribute, one line for --help). Kept here so that --help imports no command.
 COMMANDS = {
@@ -81,7 +81,8 @@ def _hold_standard_streams() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line -> exit code."""
     try:
-        result = root.main(arguments, prog_name="aecodec", standalone_mode=False)
+        with warnings_as_notices():
+            result = root.main(arguments, prog_name="aecodec", standalone_mode=False)
     except AecodecError as error:
         return fail(error)
     except click.exceptions.Exit as error:

@@ -24,7 +24,7 @@ from ..contracts import (
 from ..data.files import make_folder, open_input, write_atomic
 from ..data.folders import Walk
 from ..parallel import workers
-from .output import THREADS, emit_json, expand, fail, notice, progress, say
+from .output import THREADS, emit_json, expand, fail, notice, progress, say, warnings_kept
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def carry_out(
         try:
             if _exists(job, batch):
                 return job, None
-            record = work(job)
+            with warnings_kept() as warned:
+                record = work(job)
+            record["notices"] = [*record["notices"], *(f"{job.source}: {text}" for text in warned)]
             if batch["preserve_times"] and "-" not in (job.source, job.target):
                 times = os.stat(job.source)
                 os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))

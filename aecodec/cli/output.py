@@ -10,7 +10,9 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,6 +81,38 @@ def emit_json(record: dict[str, Any]) -> None:
 def notice(message: str) -> None:
     """One line on stderr that is no error."""
     say(f"aecodec: {message}", err=True)
+
+
+_warned: ContextVar[list[str] | None] = ContextVar("warned", default=None)
+
+
+@contextlib.contextmanager
+def warnings_as_notices() -> Iterator[None]:
+    """Warnings of Python are notices, without the path of the package that gives them, unless -W or PYTHONWARNINGS asks
+    for something else."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.showwarning = _warn
+        yield
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    found = _warned.get()
+    if found is None:
+        notice(str(message))
+    elif str(message) not in found:
+        found.append(str(message))
+
+
+@contextlib.contextmanager
+def warnings_kept() -> Iterator[list[str]]:
+    """What this thread is warned of within the block, each text once: it belongs to the input at hand."""
+    found: list[str] = []
+    token = _warned.set(found)
+    try:
+        yield found
+    finally:
+        _warned.reset(token)
 
 
 def fail(error: AecodecError, record: dict[str, Any] | None = None) -> int:

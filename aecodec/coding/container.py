@@ -43,7 +43,7 @@ damage (checksum wrong) from a newer file (checksum right, version unknown).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
@@ -51,7 +51,7 @@ from typing import Any, BinaryIO
 from ..contracts import MAX_METADATA, BitstreamError, TruncatedError, UnsupportedVersionError
 from . import header as head_of
 from . import semantic_hash as hash_of
-from .chunks import CRC, HEAD, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
+from .chunks import CRC, HEAD, MAX_OTHERS, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
 from .header import FINGERPRINT, MAGIC, MAX_NAME, SUFFIX, VERSION, Header, is_model_name, parse_header
 from .semantic_hash import SemanticHash
 
@@ -73,6 +73,7 @@ __all__ = [
     "is_model_name",
     "parse",
     "parse_header",
+    "read_metadata",
     "read_semantic_hash",
     "write",
 ]
@@ -80,6 +81,8 @@ __all__ = [
 #: Damaged files of more tiles than this are not read: 17 gigapixels in the smallest tiles.
 MAX_PARTIAL = 1 << 18
 METADATA = ("exif", "icc", "xmp")
+#: Bytes of the longest stream that packs as much of them as there may be.
+_LONGEST_STREAM = MAX_METADATA + (MAX_METADATA >> 8)
 ALPHA, HASH = b"A", b"h"
 
 
@@ -262,10 +265,29 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
     verifies the checksums of header and hash; that there is none is told by chunk heads alone. Raises
     BitstreamError and its kin.
     """
+    header, chunks = _before_tiles(file, {HASH: hash_of.LONGEST})
+    found = next(chunks, None)
+    return header, None if found is None else SemanticHash.unpack(found.data)
+
+
+def read_metadata(file: BinaryIO) -> tuple[Header, dict[str, bytes]]:
+    """Header, and exif, icc and xmp, of a seekable file at its first byte, whatever the size of the rest.
+
+    As `read_semantic_hash`: what is neither read nor verified is the alpha plane and all tiles.
+    """
+    header, chunks = _before_tiles(file, {SIDE[kind].code: _LONGEST_STREAM for kind in METADATA})
+    return header, {kind: SIDE[kind].unpack(c.data) for c in chunks for kind in METADATA if SIDE[kind].code == c.type}
+
+
+def _before_tiles(file: BinaryIO, wanted: Mapping[bytes, int]) -> tuple[Header, Iterator[Chunk]]:
+    """The header, and those chunks before the first tile whose types are wanted; wanted: the most bytes of each."""
     head = file.read(head_of.LONGEST)
     header, position = parse_header(head)
-    binding = CRC.unpack_from(head, position - CRC.size)[0]
-    while True:
+    return header, _wanted_chunks(file, position, CRC.unpack_from(head, position - CRC.size)[0], wanted)
+
+
+def _wanted_chunks(file: BinaryIO, position: int, binding: int, wanted: Mapping[bytes, int]) -> Iterator[Chunk]:
+    for _ in range(MAX_OTHERS + 1):
         file.seek(position)
         start = file.read(HEAD.size)
         if len(start) < HEAD.size:
@@ -274,11 +296,10 @@ def read_semantic_hash(file: BinaryIO) -> tuple[Header, SemanticHash | None]:
         if not kind.isalpha():
             raise BitstreamError(f"the chunk at byte {position} has no valid type: {kind!r}")
         if kind == TILE:
-            return header, None
-        if kind == HASH:
-            if length > hash_of.LONGEST:
-                raise BitstreamError(f"the semantic hash at byte {position} declares {length} bytes")
-            rest = file.read(length + CRC.size)
-            chunk, _ = read_chunk(start + rest, 0, binding, 0, position)
-            return header, SemanticHash.unpack(chunk.data)
+            return
+        if kind in wanted:
+            if length > wanted[kind]:
+                raise BitstreamError(f"the {kind!r} chunk at byte {position} declares {length} bytes")
+            yield read_chunk(start + file.read(length + CRC.size), 0, binding, 0, position)[0]
         position += MIN_CHUNK + length
+    raise BitstreamError(f"there are more than {MAX_OTHERS} chunks besides the tiles")

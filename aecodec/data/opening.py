@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
+import logging
 import re
 import struct
 import threading
@@ -11,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
@@ -38,6 +41,8 @@ DECODER_FAULTS = (
     zlib.error,
 )
 _OPENING = threading.Lock()
+# What Pillow logs of a file it raises as well; without a handler the line would go to stderr, without the file's name.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: In HEIF and AVIF the entry of an item that is Exif: its box, version and flags, number, protection, and type.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02...(?:..)|\x03...(?:....))..)Exif", re.DOTALL)
 
@@ -107,6 +112,8 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image, notices = _open(blocks.pixels(stream) if blocks else stream)
             opened = Opened.of(image, blocks)
+        if image.format == "TIFF":
+            _hush_libtiff()
         with image:
             yield replace(opened, notices=(*notices, *opened.notices), stream=stream)
     except UnidentifiedImageError:
@@ -118,6 +125,17 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
         raise PictureTooLargeError(f"{name}: {found} exceed the limit of {Image.MAX_IMAGE_PIXELS}") from error
     except DECODER_FAULTS as error:
         raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+@lru_cache(maxsize=1)
+def _hush_libtiff() -> None:
+    """Have libtiff print nothing: its lines name no file, and what they are about is raised by Pillow as well."""
+    handlers = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
+    # Pillow's own module is asked for what it is linked to. Where it hides that, the lines stay.
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(str(Image.core.__file__))
+        for handler in handlers:
+            getattr(library, handler)(None)
 
 
 def _open(stream: BinaryIO) -> tuple[Image.Image, tuple[str, ...]]:

@@ -4,12 +4,14 @@ documented, and all other inputs done."""
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import unicodedata
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from places import ROOT
 
 import aecodec
 from aecodec.cli import run
-from aecodec.cli.output import printable
+from aecodec.cli.output import notice, printable, progress, say
 from aecodec.contracts import BitstreamError, OutputExistsError, UnexpectedError, error_of
 
 #: docs/format.md
@@ -277,6 +279,103 @@ def test_advice_is_not_what_was_done_already(here, capsys):
     pair = ["compress", "in/x.png", "in/b/x.png", "-o", "out/"]
     assert "--append-ext" in checked(capsys, pair, 2)[1][0]
     assert "--append-ext" not in checked(capsys, [*pair, "--append-ext"], 2)[1][0]
+
+
+def _tiff(compression: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(natural_picture(32, 48)).save(buffer, "TIFF", compression=compression)
+    return buffer.getvalue()
+
+
+def test_libraries_print_nothing_of_their_own(here, model, capfd):
+    """A checksum in the strips that is wrong, codes that are none, and sample counts beyond reason."""
+    deflated, lzw = bytearray(_tiff("tiff_deflate")), bytearray(_tiff("tiff_lzw"))
+    strips = Image.open(io.BytesIO(deflated)).tag_v2
+    deflated[strips[273][0] + strips[279][0] - 2] ^= 1
+    lzw[8 : 8 + 200] = bytes(range(255, 55, -1))
+    entry = b"\x15\x01\x03\x00\x01\x00\x00\x00"  # SamplesPerPixel, one short number
+    samples = _tiff("tiff_deflate").replace(entry + b"\x03", entry + b"\xcf")
+    for name, data in (("a.tif", deflated), ("b.tif", lzw), ("c.tif", samples)):
+        Path(name).write_bytes(data)
+    assert run(["compress", "a.tif", "b.tif", "c.tif", "in/plain.png", "-o", "out/", "--no-hash", *model]) == 1
+    err = capfd.readouterr().err.splitlines()
+    assert [line.split(": ")[:3] for line in err] == [["aecodec", "error", f"{name}.tif"] for name in "abc"]
+
+
+def test_a_warning_is_a_line_of_its_file(here, model, capsys, monkeypatch):
+    from aecodec.codec import files
+
+    encode = files.encode_source
+
+    def warned(source, *arguments, **more):
+        for _ in range(2):
+            warnings.warn(f"beware of {Path(source).stem[:3]}", UserWarning, stacklevel=1)
+        return encode(source, *arguments, **more)
+
+    monkeypatch.setattr(files, "encode_source", warned)
+    assert run(["compress", "in/plain.png", "in/two\nlines.png", "-o", "out/", "--no-hash", *model]) == 0
+    expected = ["aecodec: in/plain.png: beware of pla", r"aecodec: in/two\nlines.png: beware of two"]
+    assert capsys.readouterr().err.splitlines() == expected
+
+
+class Terminal(io.StringIO):
+    """What a person sees: both streams on one screen, with the few codes that a bar of rich moves about by."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines, self.row, self.column = [""], 0, 0
+        self.seen: set[str] = set()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        for part in re.findall(r"\x1b\[[?0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", text):
+            self._take(part)
+        self.seen.update(self.lines)
+        return len(text)
+
+    def _take(self, part: str) -> None:
+        if part == "\r":
+            self.column = 0
+        elif part == "\n":
+            self.row, self.column = self.row + 1, 0
+            self.lines += [""] * (self.row + 1 - len(self.lines))
+        elif part.endswith("A"):
+            self.row -= int(part[2:-1] or 1)
+        elif part.endswith("K"):
+            self.lines[self.row] = ""
+        elif not part.startswith("\x1b"):
+            line = self.lines[self.row].ljust(self.column)
+            self.lines[self.row] = line[: self.column] + part + line[self.column + len(part) :]
+            self.column += len(part)
+
+
+def test_results_and_the_bar_never_share_a_line(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    for number in progress(range(5), 5, "working", quiet=False):
+        say(f"result {number}")
+        notice("a remark")
+    said = [line for number in range(5) for line in (f"result {number}", "aecodec: a remark")]
+    assert [line for line in screen.lines if line.strip()] == said
+    assert any(line.startswith("working") for line in screen.seen)
+    assert all(line in ("", *said) or line.startswith("working") for line in screen.seen if "result" in line)
+
+
+def test_results_go_to_stdout_while_a_bar_is_on_the_terminal(monkeypatch):
+    screen, results = Terminal(), io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", results)
+    monkeypatch.setattr(sys, "stderr", screen)
+    for number in progress(range(3), 3, "working", quiet=False):
+        say(f"result {number}")
+    assert results.getvalue() == "result 0\nresult 1\nresult 2\n"
+    assert not any("result" in line for line in screen.seen)
 
 
 #: Runs a command with standard streams closed, of which libraries and Python alike have opinions.
