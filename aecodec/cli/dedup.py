@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
     from ..search.duplicates import Member
 
-#: Share of the bits that two copies of a picture may differ in. Of 161,000 pairs of unlike photographs none is so near
-#: by `photo-hash`, and one in 10,000 at 56 of 256 bits (benchmarks/near_duplicates.py).
-NEAR = 1 / 8
 #: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
 MANY = 50_000
 
@@ -41,7 +38,7 @@ MANY = 50_000
     "--max-distance",
     type=click.IntRange(0),
     metavar="BITS",
-    help="How far apart linked pictures may be; an eighth of the bits unless given.",
+    help="How far from the first of its group a picture may be; 1 of 64 bits, 4 of 128, 10 of 256 unless given.",
 )
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page if it exists.")
@@ -62,14 +59,14 @@ def dedup(
 ) -> int:
     """Group the pictures of a folder or an index that look nearly the same. Never deletes or changes a file.
 
-    Pictures at most --max-distance bits apart are linked, and whatever is linked, directly or by others, is one
-    group; its largest file comes first, the others by their distance to it.
+    A group's largest file comes first; the others are at most --max-distance bits from it, as transparent, and of as
+    many frames. A file of several names is no duplicate of itself.
     """
-    from ..search.duplicates import groups
+    from ..search.duplicates import groups, near
 
     check_page(page, force)
     first, other, code = _open_both(source, against, backend, as_json, options)
-    radius = int(NEAR * first.n_bits) if max_distance is None else max_distance
+    radius = near(first.n_bits) if max_distance is None else max_distance
     if backend == "auto" and len(first) >= MANY:
         first.use("multi-index")
     found = groups(first, radius, other)
@@ -78,7 +75,9 @@ def dedup(
     count = sum(len(members) for members in found)
     pictures = len(first) + (len(other) if other is not None else 0)
     groups_text = f"{len(found)} group{'s' * (len(found) != 1)}"
-    summary = f"{groups_text} of {count} pictures among {pictures}, at most {radius} of {first.n_bits} bits apart"
+    summary = (
+        f"{groups_text} of {count} pictures among {pictures}, at most {radius} of {first.n_bits} bits from the first"
+    )
     if as_json:
         emit_json(
             {

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..coding.container import SUFFIX
 from ..contracts import UsageError, error_of
 from ..data.folders import Walk
-from .output import emit_json, expand, fail, say, size_text, tell_walk
+from .output import emit_json, expand, fail, notice, say, size_text, tell_walk
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.command()
@@ -99,20 +102,29 @@ def _summary(codes: list[int], files: int) -> int:
 @click.argument("other")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")
 def compare(reference: str, other: str, as_json: bool) -> None:
-    """PSNR and MS-SSIM of OTHER against REFERENCE; either may be an .aec file."""
+    """PSNR and MS-SSIM of OTHER against REFERENCE; either may be an .aec file.
+
+    Where one is transparent, both are laid on black and on white, and the lower figures count.
+    """
     import numpy as np
 
+    from ..data.pixels import on_ground
     from ..metrics.ms_ssim import ms_ssim
     from ..metrics.psnr import psnr
 
-    a, b = (_pixels(path) for path in (reference, other))
+    (a, alpha_a), (b, alpha_b) = _shown(reference), _shown(other)
     if a.ndim != b.ndim:
         a, b = (p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b))
     if a.shape != b.shape:
         raise UsageError(
             f"the pictures differ in size: {a.shape[1]} x {a.shape[0]} and {b.shape[1]} x {b.shape[0]} pixels"
         )
-    decibel, similarity = psnr(a, b), ms_ssim(a, b)
+    transparent = alpha_a is not None or alpha_b is not None
+    pairs = [(on_ground(a, alpha_a, g), on_ground(b, alpha_b, g)) for g in ((0, 255) if transparent else (0,))]
+    decibel, similarity = min(psnr(*pair) for pair in pairs), min(ms_ssim(*pair) for pair in pairs)
+    opaque = np.full(a.shape[:2], 255, np.uint8)
+    first, second = (opaque if alpha is None else alpha for alpha in (alpha_a, alpha_b))
+    identical = np.array_equal(a, b) and np.array_equal(first, second)
     if as_json:
         emit_json(
             {
@@ -120,20 +132,26 @@ def compare(reference: str, other: str, as_json: bool) -> None:
                 "other": other,
                 "psnr": decibel if math.isfinite(decibel) else None,
                 "ms_ssim": similarity if math.isfinite(similarity) else None,
-                "identical": bool((a == b).all()),
+                "identical": identical,
             }
         )
         return
-    say(f"PSNR     {'identical' if math.isinf(decibel) else f'{decibel:.3f} dB'}")
+    alike = "identical" if identical else "they differ in what is wholly transparent alone"
+    say(f"PSNR     {alike if math.isinf(decibel) else f'{decibel:.3f} dB'}")
     say(f"MS-SSIM  {'picture too small' if math.isnan(similarity) else f'{similarity:.5f}'}")
 
 
-def _pixels(path: str) -> Any:
-    """Pixels of a picture or of an .aec file as they are to be shown, (H, W) or (H, W, 3) uint8."""
+def _shown(path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha of a picture or of an .aec file as they are to be shown. What of it is not compared, further
+    frames or bits, is said."""
     from ..data.images import read_bytes, read_picture
 
     if path.endswith(SUFFIX):
         from ..codec.files import Codecs, decode_source
 
-        return decode_source(read_bytes(Path(path)), Codecs()).upright_pixels
-    return read_picture(Path(path)).pixels
+        picture = decode_source(read_bytes(Path(path)), Codecs())
+        return picture.upright_pixels, picture.upright_alpha
+    picture = read_picture(Path(path))
+    for text in picture.notices:
+        notice(text)
+    return picture.pixels, picture.alpha

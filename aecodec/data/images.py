@@ -69,6 +69,11 @@ class Picture:
             return WindowedPixels(self.pixels.image, orientation) if self.turned else self.pixels
         return turned(self.pixels, orientation)
 
+    @property
+    def upright_alpha(self) -> np.ndarray | None:
+        """The alpha plane, turned as `upright_pixels` are."""
+        return None if self.alpha is None else turned(self.alpha, orientation_of(self.metadata))
+
     def without(self, kinds: set[str]) -> Picture:
         """The same picture less some kinds of metadata."""
         return replace(self, metadata={k: v for k, v in self.metadata.items() if k not in kinds})

@@ -32,6 +32,16 @@ def turned(array: np.ndarray, orientation: int) -> np.ndarray:
     return array.swapaxes(0, 1) if swap else array
 
 
+def on_ground(pixels: np.ndarray, alpha: np.ndarray | None, ground: int) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8, and (H, W) uint8 or None where opaque -> how it looks on a ground of one grey level,
+    0 to 255; rounded."""
+    if alpha is None:
+        return pixels
+    share = alpha if pixels.ndim == 2 else alpha[..., None]
+    laid = pixels * share.astype(np.uint32) + ground * (255 - share.astype(np.uint32))
+    return ((laid + 127) // 255).astype(np.uint8)
+
+
 class WindowedPixels:
     """An array (H, W) or (H, W, 3) uint8 that converts only what is cut out of it: ``pixels[rows, columns]``.
 

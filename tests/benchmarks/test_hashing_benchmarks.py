@@ -184,6 +184,29 @@ def test_near_duplicates_and_looks_alike_make_their_tables(module, monkeypatch, 
     assert "colour-histogram" in {row["method"] for row in alike}
 
 
+def test_group_distances_make_their_table(module, tmp_path):
+    distances = module("group_distances")
+    hasher = save_hasher(tmp_path / "small-hash.safetensors", CONFIG)
+    classes = tmp_path / "classes"
+    for seed, (name, count) in enumerate({"a": 4, "b": 6, "twice": 6, "c": 3}.items()):
+        save(classes / name, count, seed)
+    taken = distances.largest_classes(classes, 8, ("twice",))
+    assert [f"{path.parent.name}{path.stem}" for path in taken] == ["b0", "b1", "b2", "b3", "b4", "b5", "a0", "a1"]
+    for number in range(4):
+        (classes / "b" / f"{number}.png").write_bytes((classes / "b" / "5.png").read_bytes())
+    originals = save(tmp_path / "originals", 2, 9)
+    options = ("--leave-out", "twice", "--pictures", 8, "--queries", originals, "--out", tmp_path / "out")
+    done = run(distances.main, "--classes", classes, "--hasher", hasher, *options)
+    assert done.exit_code == 0, done.output
+    rows = [line.split(" | ") for line in (tmp_path / "out" / "group_distances.md").read_text().splitlines()[2:]]
+    assert {row[0] for row in rows} == {"| 16", "| 64"}
+    wrong = [float(row[2].removesuffix(" %")) for row in rows if row[0] == "| 64"]
+    assert wrong == sorted(wrong)
+    assert wrong[0] >= 50.0  # five of eight pictures are one, and four of them are not the first
+    kinds = sorted(change for names in distances.KINDS.values() for change in names)
+    assert kinds == sorted(distances.TRANSFORMATIONS)
+
+
 @pytest.mark.parametrize("recipe", sorted((BENCHMARKS / "recipes").glob("semantic-hash-*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_makes_a_hasher(recipe):
     config = resolve("semantic-hash", recipe, [])

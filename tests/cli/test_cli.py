@@ -62,6 +62,41 @@ def test_compare_reads_aec_files(photo, capsys):
     assert "PSNR" in capsys.readouterr().out
 
 
+def test_compare_counts_transparency_and_says_what_it_leaves_out(photo, capsys):
+    folder = photo.parent
+    image = Image.open(photo).convert("RGB")
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, 45, 60))
+    for name, channel in (("all", Image.new("L", image.size, 255)), ("half", alpha)):
+        image.putalpha(channel)
+        image.save(folder / f"{name}.png")
+    image.paste((1, 2, 3), (5, 5, 20, 20))
+    image.putalpha(alpha)
+    image.save(folder / "unseen.png")
+
+    def figures(first: str, second: str) -> dict:
+        assert run(["compare", str(folder / first), str(folder / second), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert figures("all.png", photo.name)["identical"]
+    assert figures("half.png", "half.png")["identical"]
+    for pair in (("half.png", photo.name), (photo.name, "half.png")):
+        apart = figures(*pair)
+        assert not apart["identical"]
+        assert apart["psnr"] < 12
+        assert apart["ms_ssim"] is None  # 60 rows are too few
+    assert figures("half.png", "unseen.png")["psnr"] is None
+    assert not figures("half.png", "unseen.png")["identical"]
+    assert run(["compare", str(folder / "half.png"), str(folder / "unseen.png")]) == 0
+    assert "differ in what is wholly transparent alone" in capsys.readouterr().out
+    run(["compress", str(folder / "half.png"), "-q", "90"])
+    capsys.readouterr()
+    assert figures("half.png", "half.aec")["psnr"] > 25
+    image.save(folder / "moving.png", save_all=True, append_images=[image])
+    assert run(["compare", str(folder / "moving.png"), str(folder / "moving.png")]) == 0
+    assert "only the first of 2 frames is used" in capsys.readouterr().err
+
+
 def test_pipes(photo, monkeypatch, tmp_path):
     out = tmp_path / "piped.aec"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))

@@ -182,7 +182,7 @@ def test_dedup_groups_and_changes_nothing(photos, capsys):
     assert lines[0] == "group 1"
     assert lines[1].startswith("   0  photos/p2.png")
     assert "photos/<copy> & co.jpg" in lines[2]
-    assert lines[3] == "1 group of 2 pictures among 5, at most 4 of 64 bits apart"
+    assert lines[3] == "1 group of 2 pictures among 5, at most 4 of 64 bits from the first"
     assert run(["dedup", "photos", "--max-distance", "4", "--fail-on-found"]) == 1
     (photos / "<copy> & co.jpg").rename("elsewhere.jpg")
     before = {path: data for path, data in before.items() if path.exists()}

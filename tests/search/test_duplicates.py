@@ -1,4 +1,4 @@
-"""Groups of near-duplicates are the connected sets of the brute-force definition."""
+"""Groups of near-duplicates are those of the brute-force definition: near the first, and no chains."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from hypothesis import strategies as st
 from aecodec.contracts import IndexFileError, UsageError
 from aecodec.index.codes import hamming_distances
 from aecodec.index.hash_index import HashIndex
-from aecodec.search.duplicates import groups
+from aecodec.search import duplicates
+from aecodec.search.duplicates import groups, near
 
 
-def linked(codes: np.ndarray, radius: int, sources: np.ndarray | None = None) -> set[frozenset[int]]:
-    """Connected sets of rows, by growing each until nothing is added."""
-    near = hamming_distances(codes, codes) <= radius
-    if sources is not None:
-        near &= sources[:, None] != sources[None]
-    found = set()
-    for start in range(len(codes)):
-        group = {start}
-        while True:
-            grown = group | set(np.flatnonzero(near[sorted(group)].any(axis=0)).tolist())
-            if grown == group:
-                break
-            group = grown
-        found.add(frozenset(group))
-    return {group for group in found if len(group) > 1}
+def gathered(codes: np.ndarray, sizes: list[int], radius: int, sources: np.ndarray) -> list[list[int]]:
+    """Groups by their definition: from the largest file down, each free row gathers the free ones behind it."""
+    both, free = len(set(sources.tolist())) == 2, set(range(len(codes)))
+    found = []
+    for first in sorted(free, key=lambda row: (-sizes[row], f"{row:03d}")):
+        if first not in free:
+            continue
+        free.remove(first)
+        group = [row for row in sorted(free) if hamming_distances(codes[[first]], codes[[row]])[0, 0] <= radius]
+        if group and (not both or len({int(sources[row]) for row in [first, *group]}) == 2):
+            found.append([first, *group])
+            free -= set(group)
+    return found
 
 
 def index_of(codes: np.ndarray, first: int = 0, backend: str = "numpy") -> HashIndex:
@@ -38,27 +37,58 @@ def index_of(codes: np.ndarray, first: int = 0, backend: str = "numpy") -> HashI
 
 
 @given(seed=st.integers(0, 9999), count=st.integers(0, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
-def test_groups_are_the_connected_sets(seed, count, radius, bits):
+def test_groups_are_what_their_definition_says(seed, count, radius, bits):
     codes = np.random.default_rng(seed).integers(0, 256, (count, 2), np.uint8) & np.uint8(bits)
-    found = groups(index_of(codes), radius)
-    assert {frozenset(int(m.id) for m in members) for members in found} == linked(codes, radius)
+    index = index_of(codes)
+    found = groups(index, radius)
+    sizes = [] if index.stamps is None else index.stamps[:, 1].tolist()
+    expected = gathered(codes, sizes, radius, np.zeros(count, int))
+    assert {(int(m[0].id), frozenset(int(x.id) for x in m)) for m in found} == {(m[0], frozenset(m)) for m in expected}
     assert [members[0].id for members in found] == sorted(members[0].id for members in found)
+    named = [member.id for members in found for member in members]
+    assert len(named) == len(set(named))
     for members in found:
         assert members[0].size == max(m.size for m in members)
         order = [(m.distance, m.id) for m in members[1:]]
         assert order == sorted(order)
         for m in members:
-            assert m.distance == hamming_distances(codes[[int(members[0].id)]], codes[[int(m.id)]])[0, 0]
+            assert m.distance == hamming_distances(codes[[int(members[0].id)]], codes[[int(m.id)]])[0, 0] <= radius
 
 
-@given(seed=st.integers(0, 9999), count=st.integers(0, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
-def test_groups_between_two_indexes_are_linked_across_only(seed, count, radius, bits):
+@given(seed=st.integers(0, 9999), count=st.integers(2, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
+def test_groups_between_two_indexes_have_members_of_both(seed, count, radius, bits):
     codes = np.random.default_rng(seed).integers(0, 256, (count, 2), np.uint8) & np.uint8(bits)
-    cut = seed % (count + 1)
-    found = groups(index_of(codes[:cut]), radius, index_of(codes[cut:], first=cut))
-    expected = linked(codes, radius, np.arange(count) >= cut)
-    assert {frozenset(int(m.id) for m in members) for members in found} == expected
+    cut = 1 + seed % (count - 1)
+    left, right = index_of(codes[:cut]), index_of(codes[cut:], first=cut)
+    found = groups(left, radius, right)
+    sizes = [*left.stamps[:, 1].tolist(), *right.stamps[:, 1].tolist()]
+    expected = gathered(codes, sizes, radius, (np.arange(count) >= cut).astype(int))
+    assert {frozenset(int(m.id) for m in members) for members in found} == set(map(frozenset, expected))
     assert all({m.source for m in members} == {0, 1} for members in found)
+
+
+def test_there_are_no_chains():
+    """Each one bit from the next: whoever follows links finds all of them."""
+    codes = np.array([[0], [1], [3], [7], [15], [31], [63], [127]], np.uint8)
+    index = HashIndex(hasher="a", fingerprint=bytes(8), n_bits=8, paths=True, root="/r")
+    index.add(list("abcdefgh"), codes, stamps=np.ones((8, 2), int))
+    assert [[m.id for m in members] for members in groups(index, 1)] == [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
+    assert max(m.distance for members in groups(index, 3) for m in members) == 3
+
+
+def test_many_groups_are_found_batch_by_batch(monkeypatch):
+    codes = np.random.default_rng(0).integers(0, 256, (300, 2), np.uint8)
+    whole = groups(index_of(codes), 1)
+    monkeypatch.setattr(duplicates, "_BATCH", 3)
+    assert groups(index_of(codes), 1) == whole
+    assert len(whole) > 3
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "bits"), [(8, 0), (32, 0), (64, 1), (96, 1), (128, 4), (192, 6), (256, 10), (512, 20), (4096, 160)]
+)
+def test_the_usual_distance_grows_with_the_code(n_bits, bits):
+    assert near(n_bits) == bits
 
 
 def test_a_file_in_both_indexes_is_no_duplicate_of_itself():

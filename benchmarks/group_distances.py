@@ -1,0 +1,144 @@
+"""How far apart copies may be: what `aecodec dedup` groups wrongly, and which copies it finds, at each distance.
+
+    python benchmarks/group_distances.py --classes 101_ObjectCategories --leave-out Faces \\
+        --leave-out BACKGROUND_Google --queries KODAK --queries RD_TEST2 --out benchmarks/results/hashing
+
+Protocol. Wrong members: the pictures of the largest class folders, 5,000 altogether, are grouped; every picture in a
+group but its first counts as wrong. That is more than there are, because some collections hold copies. Left out of
+Caltech-101 are `Faces`, the very pictures of `Faces_easy`, and the folder that is no kind of thing. Copies found: the
+share of changed pictures, of the query folders, that are within the distance of their original, on average over the
+changes of `transformations.TRANSFORMATIONS` of one kind.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from near_duplicates import read
+from transformations import TRANSFORMATIONS, transform
+
+from aecodec import Hasher
+from aecodec.bench import provenance
+from aecodec.contracts import AecodecError
+from aecodec.data.files import make_folder, write_atomic
+from aecodec.data.folders import list_photos
+from aecodec.data.reduced import read_reduced
+from aecodec.index.hash_index import HashIndex
+from aecodec.search.duplicates import groups
+
+#: Kind of change -> the changes that are none of the others.
+KINDS = {
+    "scaled, recompressed, blurred": ("resize-50", "resize-25", "stretch-125", "jpeg-50", "jpeg-10", "webp-20", "blur"),
+    "toned, grey, marked": ("brighter", "darker", "contrast-up", "contrast-down", "grey", "watermark"),
+    "cropped or turned": (
+        "crop-80",
+        "crop-60",
+        "crop-60-sides",
+        "rotate-3",
+        "rotate-5-cut",
+        "crop-80-jpeg-30-brighter",
+    ),
+}
+#: Distances as shares of 64 bits of code, up to an eighth.
+STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8)
+_BATCH = 16
+
+
+def largest_classes(folder: Path, count: int, left_out: tuple[str, ...]) -> list[Path]:
+    """The first so many pictures of the class folders, the largest folder first."""
+    by_class: dict[str, list[Path]] = {}
+    for path in list_photos(folder):
+        by_class.setdefault(path.parent.name, []).append(path)
+    kept = sorted((item for item in by_class.items() if item[0] not in left_out), key=lambda item: -len(item[1]))
+    return [path for _, paths in kept for path in paths][:count]
+
+
+def index_of(hasher: Hasher, paths: list[Path], codes: np.ndarray, bits: int) -> HashIndex:
+    """An index of the pictures with their sizes, as of `aecodec index build`."""
+    index = HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=bits, paths=True)
+    stamps = np.array([(0, path.stat().st_size) for path in paths])
+    index.add([str(path.resolve()) for path in paths], np.ascontiguousarray(codes[:, : bits // 8]), stamps=stamps)
+    return index
+
+
+def distances_to_copies(hasher: Hasher, originals: list[Path]) -> dict[str, np.ndarray]:
+    """Change -> (N, n_bits) bool, which bits of each picture it turns."""
+    images = [read(path) for path in originals]
+    codes = hasher.hash_pixels([np.asarray(image) for image in images])
+    turned = {}
+    for name in TRANSFORMATIONS:
+        changed = [np.asarray(transform(image, name, number)) for number, image in enumerate(images)]
+        turned[name] = np.unpackbits(codes ^ hasher.hash_pixels(changed), axis=1).astype(bool)
+    return turned
+
+
+def table(hasher: Hasher, paths: list[Path], turned: dict[str, np.ndarray]) -> str:
+    """Markdown: a row for each length and distance."""
+    starts = range(0, len(paths), _BATCH)
+    small = ([read_reduced(path, 3 * hasher.side).pixels for path in paths[start : start + _BATCH]] for start in starts)
+    codes = np.concatenate([hasher.hash_pixels(batch) for batch in small])
+    lines = [
+        "| bits | distance | wrong members | largest group | " + " | ".join(KINDS) + " |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for bits in hasher.lengths:
+        index = index_of(hasher, paths, codes, bits)
+        for distance in sorted({int(step * bits / 64) for step in STEPS}):
+            found = groups(index, distance)
+            wrong = sum(len(members) - 1 for members in found) / len(paths)
+            largest = max(map(len, found), default=0)
+            recalls = [
+                np.mean([(turned[name][:, :bits].sum(1) <= distance).mean() for name in names])
+                for names in KINDS.values()
+            ]
+            cells = [str(bits), str(distance), f"{wrong:.2%}".replace("%", " %"), str(largest)]
+            lines.append("| " + " | ".join([*cells, *(f"{recall:.2f}" for recall in recalls)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.option("--classes", required=True, type=_FOLDER, help="Folder of class folders.")
+@click.option("--leave-out", multiple=True, help="Class folder that is not taken; may be repeated.")
+@click.option("--pictures", type=click.IntRange(min=2), default=5000, show_default=True, help="How many are grouped.")
+@click.option("--queries", multiple=True, required=True, type=_FOLDER, help="Folder of originals; several add up.")
+@click.option("--hasher", "hasher_name", help="Hasher by name or path.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
+def main(
+    classes: Path,
+    leave_out: tuple[str, ...],
+    pictures: int,
+    queries: tuple[Path, ...],
+    hasher_name: str | None,
+    out: Path | None,
+) -> None:
+    try:
+        hasher = Hasher.from_pretrained(hasher_name)
+        paths = largest_classes(classes, pictures, leave_out)
+        originals = [path for folder in queries for path in list_photos(folder)]
+        text = table(hasher, paths, distances_to_copies(hasher, originals))
+    except AecodecError as error:
+        raise click.ClickException(str(error)) from error
+    kinds = len({path.parent for path in paths})
+    click.echo(f"{len(paths)} pictures of {kinds} kinds, {len(originals)} originals, hasher {hasher.name}\n\n{text}")
+    if out:
+        make_folder(out)
+        write_atomic(out / "group_distances.md", text.encode(), overwrite=True)
+        content = provenance.collect(
+            hasher=hasher.name,
+            fingerprint=hasher.fingerprint.hex(),
+            pictures=len(paths),
+            kinds=kinds,
+            originals=len(originals),
+        )
+        record = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        write_atomic(out / "group_distances.json", record.encode(), overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
