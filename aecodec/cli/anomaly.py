@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..contracts import error_of
-from .output import emit_json, fail, say
+from .output import emit_json, fail, say, tell_walk
 
 
 @click.group()
@@ -52,7 +52,8 @@ def score(
     """Score picture FILES (or all of a folder) with a DETECTOR."""
     from ..contracts import Autoencoder
     from ..data.files import make_folder
-    from ..data.folders import list_photos
+    from ..data.folders import Walk, list_photos
+    from ..data.formats import picture_suffixes
     from ..data.images import Picture, write_picture
     from ..tasks.anomaly import heat_picture, read_detector, read_label_file, scores
     from ..tasks.loading import load_for, read_item
@@ -61,7 +62,8 @@ def score(
     kept, fingerprint, name = read_detector(detector)
     known = read_label_file(labels) if labels is not None else {}
     _, net = load_for("anomaly detection", Autoencoder, find_fingerprint(fingerprint, name, model))
-    paths = [path for given in files for path in (list_photos(given) if given.is_dir() else [given])]
+    walk = Walk(picture_suffixes())
+    paths = [path for given in files for path in (list_photos(given, walk) if given.is_dir() else [given])]
     found, codes = {}, []
     for path in paths:
         try:
@@ -81,7 +83,7 @@ def score(
             write_picture(Picture(heat_picture(net, item, path)), heat_maps / f"{path.stem}.png", overwrite=True)
     if known:
         _report(found, known)
-    return (codes[0] if len(paths) == 1 else 1) if codes else 0
+    return tell_walk(walk, (codes[0] if len(paths) == 1 else 1) if codes else 0)
 
 
 def _report(found: dict[Path, float], known: dict[str, bool]) -> None:

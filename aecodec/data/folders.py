@@ -174,17 +174,19 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' * (count != 1)}"
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """Every picture file below a folder, by path, each file once; a warning tells of what cannot be looked at.
+def list_photos(folder: Path, walk: Walk | None = None) -> list[Path]:
+    """Every picture file below a folder, by path, each file once.
 
-    Raises ImageReadError if there is none.
+    walk: told of what else there is; without one, a warning tells of what cannot be looked at. Raises ImageReadError if
+    there is none.
     """
     from .formats import picture_suffixes  # Pillow, which those that walk for .aec files do not need
 
-    walk = Walk(picture_suffixes())
+    warn = walk is None
+    walk = Walk(picture_suffixes()) if walk is None else walk
     paths = [one.path for one in walk.files(folder)]
     if not paths:
         raise ImageReadError(f"{folder}: no pictures found in it{f' ({walk.summary})' if walk.summary else ''}")
-    if walk.unreadable:
+    if walk.unreadable and warn:
         warnings.warn(f"{folder}: {walk.summary}", stacklevel=2)
     return paths
