@@ -231,7 +231,8 @@ class TileCodec(Protocol):
     """What the file codec, encoder effort and checkpoints need of a family whose latents are entropy-coded.
 
     ``stride`` is the number of pixels per latent position; a tile's sides are multiples of ``alignment`` pixels;
-    ``context`` is how many latent positions beyond a window the transforms look at; ``variable_rate`` says whether the
+    ``context`` is how many latent positions beyond a window the transforms look at, ``mean_reach`` how many
+    `dequantise` does; ``variable_rate`` says whether the
     quality step, an integer in [0, QUALITY_STEPS], changes anything. ``tables`` are the frozen table sets by the name
     of their plane, those of y under "y"; they are empty before `freeze`, which coding needs.
     """
@@ -240,6 +241,7 @@ class TileCodec(Protocol):
     variable_rate: bool
     alignment: int
     context: int
+    mean_reach: int
     tables: dict[str, Any]
 
     def freeze(self) -> None:
@@ -273,8 +275,13 @@ class TileCodec(Protocol):
         """Integers -> entropy-coded bytes."""
         ...
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(
+        self, data: bytes, quality: int, height: int, width: int, part: tuple[slice, slice] | None = None
+    ) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError.
+
+        part: the rows and columns that are wanted, each from a multiple of alignment / stride to another.
+        """
         ...
 
     def dequantise(self, code: LatentCode) -> torch.Tensor:

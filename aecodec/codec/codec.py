@@ -17,7 +17,7 @@ from ..engine.opening import open_engine
 from ..engine.protocol import Engine
 from ..parallel import workers
 from ..zoo.registry import find_model
-from .decoder import TileDecoder
+from .decoder import TileDecoder, block_side
 from .encoder import Encoded, Encoder
 from .options import EncodeOptions
 from .tiles import padded_sides
@@ -117,9 +117,9 @@ class Codec:
 
         Raises BitstreamError, ModelMismatchError or PictureTooLargeError.
 
-        crop: the part wanted, in pixels; only the tiles that it needs are decoded, and the result equals that
-        part of the whole. Raises UsageError if it is not inside the picture. windowed: build the pixels in
-        Pillow's memory, as `WindowedPixels`. limited: honour Image.MAX_IMAGE_PIXELS.
+        crop: the part wanted, in pixels; only the tiles that it needs are decoded, of large ones only the blocks, and
+        the result equals that part of the whole. Raises UsageError if it is not inside the picture. windowed: build
+        the pixels in Pillow's memory, as `WindowedPixels`. limited: honour Image.MAX_IMAGE_PIXELS.
         """
         header = parsed.header
         self._check(header, limited)
@@ -127,7 +127,9 @@ class Codec:
         if crop != crop.clipped(header.height, header.width) or min(crop.size) < 1:
             raise UsageError(f"the crop is not inside the picture of {header.width} x {header.height} pixels")
         pixels = blank_pixels(*crop.size, header.grey, windowed=windowed)
-        area = covering(crop, *padded_sides(header.height, header.width, self.engine.alignment), header.tile)
+        area = covering(
+            crop, *padded_sides(header.height, header.width, self.engine.alignment), block_side(header.tile)
+        )
         with workers(self.jobs) as run:
             decoder = TileDecoder(self.engine, parsed, run)
             for place, levels in decoder.pixels(area.divided(self.engine.stride)):

@@ -25,6 +25,16 @@ def cut(planes: np.ndarray, window: Window) -> np.ndarray:
     return planes[..., rows, columns]
 
 
+def cut_code(code: LatentCode, window: Window) -> LatentCode:
+    """The integers of a window of a tile, whose hyper-latents lie in whole cells of it."""
+    if window.size == code.y.shape[1:]:
+        return code
+    z = code.z
+    if z is not None:
+        z = np.ascontiguousarray(cut(z, window.divided(code.y.shape[1] // z.shape[1])))
+    return LatentCode(np.ascontiguousarray(cut(code.y, window)), z, code.quality)
+
+
 @dataclass(frozen=True)
 class Grid:
     """A picture padded to a model's alignment, cut into tiles; everything in latent positions.
@@ -95,7 +105,7 @@ def encode(engine: Engine, y: np.ndarray, quality: int, *, check: bool = False) 
     """
     code = engine.quantise(y, quality)
     payload = engine.encode_tile(code)
-    if check and not _same(code, engine.decode_tile(payload, quality, *y.shape[1:])):
+    if check and not _same(code, engine.decode_tile(payload, quality, y.shape[1], y.shape[2])):
         raise BitstreamError("a tile does not decode to what it was")
     return payload
 

@@ -15,8 +15,15 @@ import numpy as np
 from ..contracts import BitstreamError, SymbolPlane
 from .tables import ESCAPE_BITS, TableSet
 
+#: A plane of more symbols than this is popped so many at a time, so that a large tile takes little more memory than
+#: its symbols do.
+AT_ONCE, CHUNK = 1 << 23, 1 << 22
 #: The largest distance beyond a table that an escape can express.
 ESCAPE_LIMIT = (1 << (ESCAPE_BITS - 1)) - 1
+
+
+#: Rows and columns of a plane.
+Part = tuple[slice, slice]
 
 
 def _model(tables: TableSet, table: int) -> constriction.stream.model.Categorical:
@@ -93,16 +100,93 @@ class PlaneDecoder:
             self._unescape(symbols, np.sort(order[escaped]), which, tables)
         return symbols
 
+    def pop_plane(
+        self, index: np.ndarray, tables: TableSet, part: Part | None = None, *, silent: bool = False
+    ) -> np.ndarray:
+        """index: (N, H, W) table indices -> (N, H, W) int32 symbols, or those of a part of the rows and columns.
+
+        silent: index 0 means that the symbol is 0 and not coded.
+        """
+        if index.size > AT_ONCE:
+            return _LargePlane(self._coder, index, tables, part, silent).pop()
+        if silent:
+            symbols, coded = np.zeros(index.shape, np.int32), index > 0
+            symbols[coded] = self.pop(index[coded], tables)
+        else:
+            symbols = self.pop(index.ravel(), tables).reshape(index.shape)
+        return symbols if part is None else symbols[:, part[0], part[1]].copy()
+
     def _unescape(self, symbols: np.ndarray, places: np.ndarray, which: np.ndarray, tables: TableSet) -> None:
         """Replace the symbols at the escaped places, in order, by the values that follow in raw bits."""
-        raw = constriction.stream.model.Uniform(1 << ESCAPE_BITS)
-        code = self._coder.decode(raw, len(places)).astype(np.int64)
-        excess, below = code >> 1, (code & 1).astype(bool)
-        low = tables.offsets[which[places]].astype(np.int64)
-        top = low + tables.lengths[which[places]] - 1
-        symbols[places] = np.where(below, low - 1 - excess, top + excess)
+        symbols[places] = _escaped_values(self._coder, which[places], tables)
 
     def finish(self) -> None:
         """Raise BitstreamError unless every bit has been used: a valid payload leaves nothing behind."""
         if not self._coder.is_empty():
             raise BitstreamError("an entropy-coded payload holds more than its tile's latents")
+
+
+def _escaped_values(coder: constriction.stream.stack.AnsCoder, which: np.ndarray, tables: TableSet) -> np.ndarray:
+    """Values of symbols that escaped their tables (n,), in order, from the raw bits that follow."""
+    code = coder.decode(constriction.stream.model.Uniform(1 << ESCAPE_BITS), len(which)).astype(np.int64)
+    excess, below = code >> 1, (code & 1).astype(bool)
+    low = tables.offsets[which].astype(np.int64)
+    return np.where(below, low - 1 - excess, low + tables.lengths[which] - 1 + excess)
+
+
+class _LargePlane:
+    """A plane popped in the same order as by `PlaneDecoder.pop`, without an array of the order: table by table, and of
+    each table chunk by chunk of channels. Symbols outside the part that is wanted are popped and forgotten."""
+
+    def __init__(
+        self,
+        coder: constriction.stream.stack.AnsCoder,
+        index: np.ndarray,
+        tables: TableSet,
+        part: Part | None,
+        silent: bool,
+    ) -> None:
+        self._coder, self._index, self._tables, self._silent = coder, index, tables, silent
+        channels, self._height, self._width = index.shape
+        self._rows, self._columns = part or (slice(0, self._height), slice(0, self._width))
+        size = self._rows.stop - self._rows.start, self._columns.stop - self._columns.start
+        self._symbols = np.zeros((channels, *size), np.int32)
+        step = max(CHUNK // (self._height * self._width), 1)
+        self._chunks = [slice(start, min(start + step, channels)) for start in range(0, channels, step)]
+
+    def pop(self) -> np.ndarray:
+        tables = self._tables
+        counts = [np.bincount(self._index[chunk].ravel(), minlength=len(tables)) for chunk in self._chunks]
+        escaped: np.ndarray | None = None
+        for table in np.flatnonzero(np.sum(counts, axis=0)):
+            if self._silent and table == 0:
+                continue
+            model = _model(tables, table) if tables.lengths[table] > 1 else None
+            for chunk, count in zip(self._chunks, counts, strict=True):
+                if not count[table]:
+                    continue
+                places = np.flatnonzero(self._index[chunk] == table)
+                slots = np.zeros(len(places), np.int32) if model is None else self._coder.decode(model, len(places))
+                self._put(chunk, places, tables.offsets[table] + slots)
+                if tables.escape and (outside := slots == tables.lengths[table] - 1).any():
+                    escaped = np.zeros(self._index.shape, bool) if escaped is None else escaped
+                    escaped[chunk].reshape(-1)[places[outside]] = True
+        if escaped is not None:
+            for chunk in self._chunks:
+                places = np.flatnonzero(escaped[chunk])
+                if len(places):
+                    self._put(chunk, places, _escaped_values(self._coder, self._index[chunk].ravel()[places], tables))
+        return self._symbols
+
+    def _put(self, chunk: slice, places: np.ndarray, symbols: np.ndarray) -> None:
+        """Symbols at places of a chunk of channels, as far as they are wanted."""
+        target = self._symbols[chunk]
+        if target.shape[1:] == (self._height, self._width):
+            target.reshape(-1)[places] = symbols
+            return
+        channel, place = np.divmod(places, self._height * self._width)
+        row, column = np.divmod(place, self._width)
+        row -= self._rows.start
+        column -= self._columns.start
+        wanted = (row >= 0) & (row < target.shape[1]) & (column >= 0) & (column < target.shape[2])
+        target[channel[wanted], row[wanted], column[wanted]] = symbols[wanted]

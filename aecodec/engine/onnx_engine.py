@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..coding.rans import Part
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
 from ..latents import coder_of
@@ -32,6 +33,7 @@ class OnnxEngine:
         self._opening = threading.Lock()
         self.name, self.family, self.fingerprint = stored.name, stored.family, stored.fingerprint
         self.stride, self.alignment, self.context = self._coder.stride, self._coder.alignment, self._coder.context
+        self.mean_reach = self._coder.mean_reach
         self.latents, self.variable_rate = self._coder.latents, self._coder.variable_rate
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
@@ -53,9 +55,9 @@ class OnnxEngine:
         """See `Engine.encode_tile`."""
         return self._coder.encode_tile(code)
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
         """See `Engine.decode_tile`."""
-        return self._coder.decode_tile(data, quality, height, width)
+        return self._coder.decode_tile(data, quality, height, width, part)
 
     def dequantise(self, code: LatentCode) -> np.ndarray:
         """See `Engine.dequantise`."""

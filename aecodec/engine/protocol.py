@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..coding.rans import Part
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
 
@@ -16,8 +17,9 @@ class Engine(Protocol):
     """A model that codes tiles. Methods may be called from several threads at once.
 
     name, family, fingerprint (8 bytes): of its checkpoint. stride: pixels per latent position; alignment: pixels that
-    a tile's sides are multiples of; context: latent positions beyond a window that the transforms look at; latents:
-    N, channels of y. variable_rate: whether the quality step changes anything.
+    a tile's sides are multiples of; context: latent positions beyond a window that the transforms look at;
+    mean_reach: those that `dequantise` looks at, a multiple of alignment / stride; latents: N, channels of y.
+    variable_rate: whether the quality step changes anything.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Engine(Protocol):
     stride: int
     alignment: int
     context: int
+    mean_reach: int
     latents: int
     variable_rate: bool
 
@@ -45,8 +48,11 @@ class Engine(Protocol):
         """Integers -> entropy-coded bytes."""
         ...
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError.
+
+        part: the rows and columns that are wanted, each from a multiple of alignment / stride to another.
+        """
         ...
 
     def dequantise(self, code: LatentCode) -> np.ndarray:

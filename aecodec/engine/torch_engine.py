@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..coding.rans import Part
 from ..contracts import CheckpointError, FrozenModel, LatentCode, SymbolPlane, TileCodec
 from ..data.tiling import Window
 from ..device import has_bfloat16
@@ -38,6 +39,7 @@ class TorchEngine:
         self.device: torch.device = next(frozen.module.parameters()).device
         self.name, self.family, self.fingerprint = frozen.name, frozen.family, frozen.fingerprint
         self.stride, self.alignment, self.context = self.module.stride, self.module.alignment, self.module.context
+        self.mean_reach: int = self.module.mean_reach
         self.latents: int = self.module.code_shapes(self.alignment, self.alignment)[0][0]
         self.variable_rate = bool(self.module.variable_rate)
 
@@ -87,9 +89,9 @@ class TorchEngine:
     # -- decoding --------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
         """See `Engine.decode_tile`."""
-        return self.module.decode_tile(data, quality, height, width)
+        return self.module.decode_tile(data, quality, height, width, part)
 
     @torch.inference_mode()
     def dequantise(self, code: LatentCode) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..coding.rans import Part
 from ..coding.tables import TableSet
 from ..contracts import LatentCode, SymbolPlane
 from ..latents.protocol import Parts
@@ -69,6 +70,11 @@ class Coded(nn.Module):
         return self.coder_class.context_of(asdict(self.config))
 
     @property
+    def mean_reach(self) -> int:
+        """How many latent positions beyond a window the predictor of the means looks at."""
+        return self.coder_class.mean_reach
+
+    @property
     def coder(self) -> Any:
         """What turns integers into bytes and back, as frozen."""
         if self._coder is None:
@@ -96,6 +102,6 @@ class Coded(nn.Module):
         """Integers of a tile -> entropy-coded bytes."""
         return self.coder.encode_tile(code)
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
-        return self.coder.decode_tile(data, quality, height, width)
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions, or of a part. Raises BitstreamError."""
+        return self.coder.decode_tile(data, quality, height, width, part)

@@ -8,7 +8,7 @@ nn/fixed_point.py, where these layers are trained and frozen). Divisions are by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,37 @@ FIXED_BOUND = 1 << 53
 WEIGHT_FRACTION = 16
 ACTIVATION_FRACTION = 12
 ACTIVATION_MAX = 1 << 24
+
+
+#: Hyper-latents of more positions than this are taken in windows of such a side, each with what it sees around it.
+WHOLE, SIDE = 1 << 10, 32
+#: Hyper-latent positions that a table index sees around its own: more than three layers of three taps do, or five taps
+#: at one and at two times the resolution.
+SEEN = 4
+
+
+def in_windows(indices: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> np.ndarray:
+    """What a function makes of hyper-latents z (Z, h, w), (N, 4h, 4w) uint8, found window by window if they are many.
+
+    All of it is integers, so that it is the same.
+    """
+    height, width = z.shape[1:]
+    if height * width <= WHOLE:
+        return indices(z)
+    found: np.ndarray | None = None
+    for top in range(0, height, SIDE):
+        for left in range(0, width, SIDE):
+            bottom, right = min(top + SIDE, height), min(left + SIDE, width)
+            above, before = max(top - SEEN, 0), max(left - SEEN, 0)
+            part = indices(z[:, above : bottom + SEEN, before : right + SEEN])
+            if found is None:
+                found = np.empty((len(part), 4 * height, 4 * width), part.dtype)
+            rows, columns = (
+                slice(4 * (top - above), 4 * (bottom - above)),
+                slice(4 * (left - before), 4 * (right - before)),
+            )
+            found[:, 4 * top : 4 * bottom, 4 * left : 4 * right] = part[:, rows, columns]
+    return indices(z) if found is None else found
 
 
 def pixel_shuffle(x: np.ndarray) -> np.ndarray:
@@ -101,6 +132,9 @@ class ScaleIndices:
 
     def __call__(self, z: np.ndarray, quality: int) -> np.ndarray:
         """z (Z, h, w) integers -> (N, 4h, 4w) uint8 in [0, LEVELS - 1]."""
+        return in_windows(lambda part: self._indices(part, quality), z)
+
+    def _indices(self, z: np.ndarray, quality: int) -> np.ndarray:
         h = z.astype(np.float64)
         for index, layer in enumerate(self.layers):
             h = layer(h)
@@ -209,6 +243,9 @@ class GaussianIndices:
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """z (Z, h, w) int32, any values -> (N, 4h, 4w) uint8 in [0, LEVELS - 1]."""
+        return in_windows(self._indices, z)
+
+    def _indices(self, z: np.ndarray) -> np.ndarray:
         fixed = (z.astype(np.int64) << ACTIVATION_FRACTION) + self.medians[:, None, None]
         x = np.clip(fixed.astype(np.float64), -ACTIVATION_MAX, ACTIVATION_MAX)
         for layer in self.layers:

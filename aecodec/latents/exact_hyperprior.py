@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..coding.rans import ESCAPE_LIMIT, PlaneDecoder, encode_planes
+from ..coding.rans import ESCAPE_LIMIT, Part, PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, CheckpointError, LatentCode, SymbolPlane
 from .context import step_map
 from .exact import EXACT_BOUND, INDEX_LIMIT, LEVELS, ExactConv, ScaleIndices
-from .protocol import Networks, Parts, checked, expect
+from .protocol import Networks, Parts, checked, expect, part_of_code
 
 STRIDE = 16
 #: Latent positions per hyper-latent, along each side.
@@ -71,6 +71,8 @@ class ExactHyperpriorCoder:
     """See `protocol.LatentCoder`."""
 
     stride, alignment, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, True
+    #: Four steps of two layers of three taps each, and one layer at half the resolution.
+    mean_reach = 12
 
     def __init__(self, parts: Parts) -> None:
         self.context = self.context_of(parts.config)
@@ -135,17 +137,15 @@ class ExactHyperpriorCoder:
         """Integers of a tile -> entropy-coded bytes."""
         return encode_planes(self.symbol_planes(code))
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions, or of a part. Raises BitstreamError."""
         decoder = PlaneDecoder(data)
         shape = self._hyper_latents, height // HYPER_STRIDE, width // HYPER_STRIDE
         z = decoder.pop(hyper_table_indices(quality, *shape), self._tables["z"]).reshape(shape)
         index = self.scale_indices(z, quality)
-        y = np.zeros(index.shape, np.int32)
-        coded = index > 0
-        y[coded] = decoder.pop(index[coded], self._tables["y"])
+        y = decoder.pop_plane(index, self._tables["y"], part, silent=True)
         decoder.finish()
-        return LatentCode(y, z, quality, index)
+        return part_of_code(y, z, quality, index, part, HYPER_STRIDE)
 
     # -- networks --------------------------------------------------------------------------------
 

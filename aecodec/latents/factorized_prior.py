@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..coding.rans import PlaneDecoder, encode_planes
+from ..coding.rans import Part, PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import LatentCode, SymbolPlane
 from .planes import channel_tables, nearest_symbols
@@ -33,6 +33,7 @@ class FactorizedPriorCoder:
     """See `protocol.LatentCoder`."""
 
     stride, alignment, context, variable_rate = STRIDE, STRIDE, CONTEXT, False
+    mean_reach = 0
 
     def __init__(self, parts: Parts) -> None:
         self.latents = parts.count("m")
@@ -63,13 +64,14 @@ class FactorizedPriorCoder:
         """Integers of a tile -> entropy-coded bytes."""
         return encode_planes(self.symbol_planes(code))
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions, or of a part. Raises BitstreamError."""
         decoder = PlaneDecoder(data)
         shape = self.latents, height, width
-        y = decoder.pop(channel_tables(*shape), self._tables["y"])
+        channels = np.broadcast_to(np.arange(self.latents, dtype=np.int32)[:, None, None], shape)
+        y = decoder.pop_plane(channels, self._tables["y"], part)
         decoder.finish()
-        return LatentCode(y.reshape(shape), None, quality)
+        return LatentCode(y, None, quality)
 
     def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
         """y (M, H, W) float32 of one tile -> its integers; the quality step is carried only."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..coding.rans import PlaneDecoder, encode_planes
+from ..coding.rans import Part, PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import CheckpointError, LatentCode, SymbolPlane
 from .exact import FIXED_BOUND, LEVELS, FixedConv, FixedRectifier, GaussianIndices
 from .factorized_prior import CONTEXT, STRIDE, read_medians
 from .planes import channel_tables, nearest_symbols
-from .protocol import Networks, Parts, checked, expect
+from .protocol import Networks, Parts, checked, expect, part_of_code
 
 #: Latent positions per hyper-latent, along each side.
 HYPER_STRIDE = 4
@@ -61,6 +61,8 @@ class MeanScaleHyperpriorCoder:
     """See `protocol.LatentCoder`."""
 
     stride, alignment, context, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, CONTEXT, False
+    #: Five taps at the resolution of the hyper-latents and at twice it, and three taps.
+    mean_reach = 12
 
     def __init__(self, parts: Parts) -> None:
         self.latents, self._hyper_latents = parts.count("m"), parts.count("n")
@@ -109,15 +111,15 @@ class MeanScaleHyperpriorCoder:
         """Integers of a tile -> entropy-coded bytes."""
         return encode_planes(self.symbol_planes(code))
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions, or of a part. Raises BitstreamError."""
         decoder = PlaneDecoder(data)
         shape = self._hyper_latents, height // HYPER_STRIDE, width // HYPER_STRIDE
         z = decoder.pop(channel_tables(*shape), self._tables["z"]).reshape(shape)
         index = self.scale_indices(z)
-        y = decoder.pop(index.ravel(), self._tables["y"]).reshape(index.shape)
+        y = decoder.pop_plane(index, self._tables["y"], part)
         decoder.finish()
-        return LatentCode(y, z, quality, index)
+        return part_of_code(y, z, quality, index, part, HYPER_STRIDE)
 
     # -- networks --------------------------------------------------------------------------------
 

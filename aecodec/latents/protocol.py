@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..coding.rans import Part
 from ..coding.tables import TableSet
 from ..contracts import CheckpointError, LatentCode, SymbolPlane
 
@@ -56,6 +57,17 @@ def checked(
     return found
 
 
+def part_of_code(
+    y: np.ndarray, z: np.ndarray, quality: int, index: np.ndarray, part: Part | None, hyper_stride: int
+) -> LatentCode:
+    """The integers of a part of a tile. y: of the part; z, index: of the whole."""
+    if part is None:
+        return LatentCode(y, z, quality, index)
+    rows, columns = part
+    hyper = tuple(slice(side.start // hyper_stride, -(-side.stop // hyper_stride)) for side in part)
+    return LatentCode(y, z[:, hyper[0], hyper[1]].copy(), quality, index[:, rows, columns].copy())
+
+
 def expect(result: np.ndarray, shape: tuple[int, ...], network: str) -> np.ndarray:
     """What a network gave. Raises CheckpointError unless it is float32 of a shape, and finite."""
     if result.dtype != np.float32 or result.shape != shape:
@@ -76,12 +88,13 @@ class Networks(Protocol):
 class LatentCoder(Protocol):
     """The latents of a family between its networks and the entropy coder. Everything but ``networks`` is exact.
 
-    stride, alignment, context, variable_rate: as of `engine.protocol.Engine`. latents: N, channels of y.
+    stride, alignment, context, mean_reach, variable_rate: as of `engine.protocol.Engine`. latents: N, channels of y.
     """
 
     stride: int
     alignment: int
     context: int
+    mean_reach: int
     latents: int
     variable_rate: bool
 
@@ -105,8 +118,11 @@ class LatentCoder(Protocol):
         """Integers of a tile -> entropy-coded bytes."""
         ...
 
-    def decode_tile(self, data: bytes, quality: int, height: int, width: int) -> LatentCode:
-        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError."""
+    def decode_tile(self, data: bytes, quality: int, height: int, width: int, part: Part | None = None) -> LatentCode:
+        """Bytes -> integers of a tile of (height, width) latent positions. Raises BitstreamError.
+
+        part: the rows and columns that are wanted, each from a multiple of alignment / stride to another.
+        """
         ...
 
     def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
