@@ -17,11 +17,13 @@ from typing import BinaryIO
 PREFIX = b"Exif\0\0"
 ORIENTATION, RESOLUTION, XMP, ICC = 0x0112, 0x011A, 700, 34675
 EXIF, GPS, INTEROPERABILITY, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
-SHORT, LONG, UNDEFINED = 3, 4, 7
+SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+#: Pixels per unit across and down, and the unit: readers of TIFF go by them.
+_RATIONALS, _UNIT = (RESOLUTION, 0x011B), 0x0128
 #: What a TIFF's first directory says of the picture rather than of how its samples lie: what goes from one file to
 #: another. Names of things and people, orientation, resolution, dates, ratings, and the notes of Windows.
 DESCRIPTIVE = frozenset(
-    {0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, RESOLUTION, 0x011B, 0x011D, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C}
+    {0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, *_RATIONALS, 0x011D, _UNIT, 0x0131, 0x0132, 0x013B, 0x013C}
     | {0x4746, 0x4749, 0x8298, 0xC4A5, *range(0x9C9B, 0x9CA0)}
 )
 #: Directories of the first one, and those of these.
@@ -94,8 +96,17 @@ class Directories:
         return Directories("<", {tag: f.swapped() for tag, f in self.main.items()}, swap)
 
     def of_the_picture(self) -> Directories:
-        """Without all that is about how a file holds its samples."""
-        return Directories(self.order, {t: f for t, f in self.main.items() if t in DESCRIPTIVE}, self.children)
+        """Without all that is about how a file holds its samples, and without a resolution that is no number."""
+        main = {tag: found for tag, found in self.main.items() if tag in DESCRIPTIVE}
+        if any(tag in main and not self._is_number(main[tag]) for tag in _RATIONALS) or (
+            _UNIT in main and main[_UNIT].integer(self.order) not in (1, 2, 3)
+        ):
+            main = {tag: found for tag, found in main.items() if tag not in (*_RATIONALS, _UNIT)}
+        return Directories(self.order, main, self.children)
+
+    def _is_number(self, found: Field) -> bool:
+        """Whether a field is one fraction of two numbers above 0."""
+        return (found.kind, found.count) == (RATIONAL, 1) and 0 not in struct.unpack(self.order + "II", found.data)
 
     def reduced(self) -> Directories:
         """Without maker notes, and without the thumbnail, which is no part of these directories."""

@@ -195,7 +195,9 @@ def writer_options(metadata: Mapping[str, bytes], container: str) -> dict[str, A
     options: dict[str, Any] = {"icc_profile": metadata.get("icc")}
     exif, xmp = metadata.get("exif"), metadata.get("xmp")
     if exif:
-        options["exif"] = _ReadyExif(exif) if container == "AVIF" else exif
+        # Where the orientation in Exif is not that of the picture itself, Pillow's reader of AVIF writes Exif anew.
+        turned = with_orientation(exif, orientation_of(metadata))
+        options["exif"] = _ReadyExif(turned) if container == "AVIF" else exif
     if xmp and container == "PNG":
         # A chunk by its bytes: whoever wrote the packet may not have written UTF-8.
         options["pnginfo"] = PngImagePlugin.PngInfo()

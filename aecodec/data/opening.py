@@ -83,7 +83,8 @@ def _frames(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
     except DECODER_FAULTS:
-        image.seek(0)
+        with contextlib.suppress(*DECODER_FAULTS):
+            image.seek(0)
         return 1
 
 

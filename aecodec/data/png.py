@@ -82,6 +82,9 @@ class _Chunks:
     def _take_text(self, kind: bytes, data: bytes) -> None:
         keyword, _, text = data.partition(b"\0")
         profile = _RAW_PROFILE.fullmatch(keyword)
+        if kind == b"tEXt" and keyword == b"exif":
+            self.blocks.add("exif", text)
+            return
         if keyword != XMP_KEYWORD and not profile:
             self._texts.append("".join(c if c.isprintable() else "?" for c in keyword[:79].decode("latin-1")))
             return

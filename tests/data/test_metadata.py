@@ -25,6 +25,7 @@ from aecodec.data.exif import (
     exif_directories,
     normal_exif,
     read_directories,
+    with_orientation,
 )
 from aecodec.data.images import Picture, encode_picture, read_picture
 from aecodec.data.metadata import normal, orientation_of, upright
@@ -172,6 +173,9 @@ def raw_profile(name: str, content: bytes) -> PngImagePlugin.PngInfo:
 def test_profiles_as_text_are_read(name, kind, content):
     found = read_picture(saved("PNG", pnginfo=raw_profile(name, content))).metadata
     assert found == {kind: content.removeprefix(XMP_MARKER)}
+    assert read_picture(with_chunks((b"tEXt", b"exif\0" + exif({0x010F: ACME})))).metadata == {
+        "exif": exif({0x010F: ACME})
+    }
     opened = Image.open(io.BytesIO(saved("PNG", pnginfo=raw_profile("exif", exif({0x010F: ACME})))))
     assert read_picture(opened).metadata == {"exif": exif({0x010F: ACME})}
 
@@ -246,6 +250,15 @@ def test_no_field_of_exif_overrides_a_tiffs_own(tag, mode):
         assert exif_directories(back.metadata["exif"]).main == {0x010F: ACME}
 
 
+@pytest.mark.parametrize(
+    "field", [Field(5, 1, struct.pack("<II", 72, 0)), Field(5, 1, bytes(8)), Field(2, 3, b"72\0"), Field(3, 1, b"H\0")]
+)
+@pytest.mark.parametrize("tag", [0x011A, 0x011B])
+def test_a_resolution_that_is_no_number_does_not_go_into_a_tiff(tag, field):
+    data, _ = encode_picture(Picture(PIXELS, {"exif": exif({tag: field, 0x0128: SHORT_6, 0x010F: ACME})}), ".tif")
+    assert exif_directories(read_picture(data).metadata["exif"]).main == {0x010F: ACME}
+
+
 def test_what_is_too_large_is_shortened_or_left_out_with_a_notice():
     notes = {MAKER_NOTE: Field(7, 70000, bytes(70000)), 0x9003: Field(2, 4, b"now\0")}
     block = exif({0x010F: ACME, 0x0112: SHORT_6}, {EXIF: notes, GPS: {1: Field(2, 2, b"N\0")}})
@@ -292,7 +305,10 @@ fields = st.builds(
     ),
     st.binary(min_size=8, max_size=8),
 )
-directories = st.dictionaries(st.integers(0, 65535), fields, max_size=8)
+tags = (
+    st.integers(0, 65535) | st.sampled_from(sorted(DESCRIPTIVE)) | st.sampled_from([*range(0x100, 0x160), 700, 34675])
+)
+directories = st.dictionaries(tags, fields, max_size=8)
 structured = st.builds(lambda main, inner: exif(main, {EXIF: inner, GPS: inner}), directories, directories)
 
 
@@ -313,6 +329,8 @@ def test_arbitrary_blocks_cost_a_notice_and_never_a_picture(suffix, block, xmp, 
     for kind, content in whole.items():
         if suffix not in HOLDERS:
             assert any(kind in text for text in notices)
+        elif (kind, suffix) == ("exif", ".avif"):
+            assert back.metadata[kind] == with_orientation(content, orientation_of(whole))
         elif (kind, suffix) != ("exif", ".tif"):
             assert back.metadata[kind] == content
 
