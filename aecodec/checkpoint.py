@@ -29,6 +29,7 @@ from .data.records import Kind, either, flag, integer, listing, misfit, number, 
 from .latents import coder_of
 from .latents.protocol import Parts
 from .models import family as find_family
+from .shield import shielded
 from .zoo import stored
 from .zoo.registry import MAX_WIDTH, configuration_fault
 from .zoo.stored import Stored
@@ -37,6 +38,7 @@ from .zoo.stored import Stored
 _SPARE_PARTS, _SPARE_NUMBERS = 256, 1 << 20
 
 
+@shielded()
 def build(family_name: str, config: dict[str, Any], room: Room | None = None) -> Any:
     """A model of a family from its configuration as a plain dict.
 
@@ -105,6 +107,7 @@ class Room:
             yield
 
 
+@shielded()
 def save(
     model: Any,
     path: Path,
@@ -154,6 +157,7 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+@shielded()
 def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
     """A model ready for use. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
     kept = stored.read(path)

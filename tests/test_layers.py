@@ -20,18 +20,18 @@ ROOT = Path(aecodec.__file__).parent
 #: Room -> rooms it imports. A room is a folder or a module of the top level. Every line names rooms of lower floors
 #: only, and only those that it does import.
 FLOORS: list[dict[str, set[str]]] = [
-    {"contracts": set(), "parallel": set()},
-    {"coding": {"contracts"}, "data": {"contracts"}, "device": {"contracts"}, "metrics": {"contracts"}},
+    {"contracts": set(), "parallel": set(), "shield": set()},
+    {"coding": {"contracts"}, "data": {"contracts"}, "device": {"contracts"}, "metrics": {"shield", "contracts"}},
     {"latents": {"coding", "contracts"}, "zoo": {"coding", "data", "contracts"}},
     {"nn": {"latents", "data", "contracts"}, "index": {"data", "zoo", "parallel", "contracts"}},
     {"entropy": {"coding", "latents", "nn", "contracts"}},
     {"models": {"entropy", "latents", "nn", "coding", "contracts"}},
-    {"checkpoint": {"models", "latents", "coding", "data", "zoo", "contracts"}},
-    {"engine": {"checkpoint", "models", "latents", "nn", "coding", "data", "device", "zoo", "contracts"}},
+    {"checkpoint": {"shield", "models", "latents", "coding", "data", "zoo", "contracts"}},
+    {"engine": {"shield", "checkpoint", "models", "latents", "nn", "coding", "data", "device", "zoo", "contracts"}},
     {
         "hasher": {"engine", "coding", "data", "zoo", "contracts"},
-        "tasks": {"checkpoint", "nn", "coding", "metrics", "data", "device", "zoo", "contracts"},
-        "train": {"engine", "checkpoint", "models", "coding", "data", "device", "contracts"},
+        "tasks": {"shield", "checkpoint", "nn", "coding", "metrics", "data", "device", "zoo", "contracts"},
+        "train": {"shield", "engine", "checkpoint", "models", "coding", "data", "device", "contracts"},
         "search": {"index", "coding", "data", "contracts"},
     },
     {"codec": {"engine", "hasher", "coding", "data", "metrics", "zoo", "parallel", "contracts"}},

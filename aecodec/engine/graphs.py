@@ -20,6 +20,7 @@ from .. import checkpoint
 from ..contracts import MissingDependencyError
 from ..latents.context import STEPS
 from ..nn.quantise import round_half_up
+from ..shield import shielded
 from ..zoo import stored
 
 OPSET = 17
@@ -120,6 +121,7 @@ NETWORKS: dict[str, Callable[[Any], dict[str, Network]]] = {
 }
 
 
+@shielded()
 def export_graphs(family: str, model: Any) -> dict[str, bytes]:
     """A model in eval mode, on the CPU -> its graphs by name, {} for a family that has none.
 
@@ -131,6 +133,7 @@ def export_graphs(family: str, model: Any) -> dict[str, bytes]:
     return {name: _export(network, names) for name, network in NETWORKS[family](model).items()}
 
 
+@shielded()
 def add_graphs(path: Path, out: Path | None = None) -> tuple[str, ...]:
     """Give a checkpoint the graphs of its networks, in place or in another file -> their names, none for a family that
     has none. Its fingerprint stays. Raises CheckpointError, MissingDependencyError, OutputError."""

@@ -12,6 +12,7 @@ from ..coding.rans import Part
 from ..contracts import CheckpointError, FrozenModel, LatentCode, SymbolPlane, TileCodec
 from ..data.tiling import Window
 from ..device import has_bfloat16
+from ..shield import shield
 from .protocol import Canvas
 from .refinement import Refinement, cut
 
@@ -21,6 +22,7 @@ def limit_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+@shield
 class TorchEngine:
     """See `protocol.RefiningEngine`. module: the model; device: where it lies.
 

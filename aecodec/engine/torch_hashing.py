@@ -9,8 +9,10 @@ import torch
 
 from ..contracts import FrozenModel
 from ..nn.fold import fold_batch_norms
+from ..shield import shield
 
 
+@shield
 class TorchHashNetwork:
     """See `hashing.HashNetwork`. In float32, without autocast or TF32."""
 
@@ -24,10 +26,7 @@ class TorchHashNetwork:
     @torch.inference_mode()
     def logits(self, x: np.ndarray) -> np.ndarray:
         """See `HashNetwork.logits`."""
-        with (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-            torch.autocast(self._device.type, enabled=False),
-        ):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             batch = torch.from_numpy(np.ascontiguousarray(x)).to(self._device)
             logits: np.ndarray = self._model.logits(batch.contiguous(memory_format=torch.channels_last)).cpu().numpy()
             return logits

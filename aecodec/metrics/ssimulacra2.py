@@ -71,7 +71,9 @@ def ssimulacra2(a: np.ndarray, b: np.ndarray) -> float:
         return float("nan")
     import torch  # here, so that importing the metrics does not load torch
 
-    with torch.inference_mode():
+    from ..shield import shielded
+
+    with shielded(), torch.inference_mode():
         return _score(_norms_of_scales(_linear(a), _linear(b)))
 
 

@@ -18,6 +18,7 @@ from ..data.files import write_atomic
 from ..data.records import hexadecimal, integer, misfit, number, one_of, read_object, shown, text
 from ..data.resized import read_view
 from ..metrics.detection import threshold_for
+from ..shield import shielded
 from .loading import check_items
 
 FORMAT = "aecodec-detector-1"
@@ -48,6 +49,7 @@ class Detector:
     normal_items: int
 
 
+@shielded()
 @torch.no_grad()
 def scores(model: Autoencoder, x: torch.Tensor, score: str = "error") -> torch.Tensor:
     """x: (N, *shape) float32 -> (N,) float32, larger for stranger items; each item's own, whatever stands beside it.
@@ -68,6 +70,7 @@ def scores(model: Autoencoder, x: torch.Tensor, score: str = "error") -> torch.T
     return torch.cat(parts).float() if parts else torch.empty(0)
 
 
+@shielded()
 @torch.no_grad()
 def heat_map(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """Where the model fails: squared error averaged over channels. x: (N, C, H, W) -> (N, H, W) float32."""
@@ -75,6 +78,7 @@ def heat_map(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     return (model.reconstruct(x) - x).square().mean(1)
 
 
+@shielded()
 def fit(model: Autoencoder, normal: torch.Tensor, false_alarm_rate: float = 0.05, score: str = "error") -> Detector:
     """The threshold that at most this share of normal items exceed. normal: (N, *shape), not trained on.
 
@@ -121,6 +125,7 @@ def read_label_file(path: Path) -> dict[str, bool]:
     return labels
 
 
+@shielded()
 def heat_picture(model: Autoencoder, item: torch.Tensor, path: Path, side: int = 128) -> np.ndarray:
     """The picture in grey beside the same under its error, red where the model fails -> (side, 2 side, 3) uint8."""
     error = heat_map(model, item)[:, None]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..contracts import Autoencoder, UsageError, Variational
+from ..shield import shielded
 from .loading import check_items
 
 
+@shielded()
 @torch.no_grad()
 def sample(model: Variational, count: int, rng: torch.Generator) -> torch.Tensor:
     """Decoded draws of N(0, I), (count, *shape) float32. Raises UsageError for a model without that prior."""
@@ -16,6 +18,7 @@ def sample(model: Variational, count: int, rng: torch.Generator) -> torch.Tensor
     return model.decode(torch.randn(count, model.latents, generator=rng, device=rng.device))
 
 
+@shielded()
 @torch.no_grad()
 def interpolate(model: Autoencoder, first: torch.Tensor, second: torch.Tensor, steps: int) -> torch.Tensor:
     """Decoded points of the straight line between two items' codes, ends included.
@@ -31,6 +34,7 @@ def interpolate(model: Autoencoder, first: torch.Tensor, second: torch.Tensor, s
     return model.decode(torch.lerp(ends[:1], ends[1:], share))
 
 
+@shielded()
 @torch.no_grad()
 def manifold(model: Autoencoder, side: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The plane of a two-dimensional code, at equal steps of probability under N(0, I) (Kingma and Welling, fig. 4).
@@ -44,6 +48,7 @@ def manifold(model: Autoencoder, side: int, device: torch.device | str = "cpu") 
     return model.decode(torch.cartesian_prod(-points, points))
 
 
+@shielded()
 def sheet(items: torch.Tensor, columns: int, gap: int = 2) -> torch.Tensor:
     """Pictures side by side on white: (N, C, H, W) in [0, 1] -> (C, rows (H + gap) + gap, columns (W + gap) + gap)."""
     count, channels, height, width = items.shape

@@ -11,9 +11,11 @@ from .. import checkpoint
 from ..contracts import Autoencoder, CheckpointError, FrozenModel, UsageError
 from ..data.arrays import as_float, holds_arrays, read_array
 from ..data.resized import read_folder, read_view, view_of
+from ..shield import shielded
 from ..zoo.registry import find_model
 
 
+@shielded()
 def load_for(
     task: str, protocol: Any, model: str | Path | None, device: torch.device | str = "cpu"
 ) -> tuple[FrozenModel, Any]:
@@ -30,6 +32,7 @@ def check_items(model: Autoencoder, x: torch.Tensor) -> None:
         raise UsageError(f"the model is for items of shape {tuple(model.shape)}, found {tuple(x.shape[1:])}")
 
 
+@shielded()
 def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
     """A folder of pictures, in the view that the model takes, or an array of an .npz -> (N, *shape) float32."""
     if holds_arrays(source):
@@ -38,6 +41,7 @@ def read_items(model: Autoencoder, source: str | Path) -> torch.Tensor:
     return as_float(torch.from_numpy(read_folder(Path(source), side, view)))
 
 
+@shielded()
 def read_item(model: Autoencoder, path: Path) -> torch.Tensor:
     """One picture file -> (1, *shape) float32."""
     view, side = view_of(tuple(model.shape))

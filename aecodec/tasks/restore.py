@@ -14,6 +14,7 @@ from ..data.images import Picture, read_picture
 from ..data.tiling import Window, tiles
 from ..device import has_bfloat16
 from ..nn.luma import luma
+from ..shield import shielded
 
 #: Task -> the corruption that it undoes.
 TASKS = {
@@ -35,6 +36,7 @@ def corruption_of(task: str) -> str:
         raise UnknownName(f"no task {task!r}; there are: {', '.join(TASKS)}") from None
 
 
+@shielded()
 def restore(
     model: Restorer, x: torch.Tensor, task: str, *, sigma: float | None = None, hole: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -54,6 +56,7 @@ def restore(
     return model.restore(x, corruption, sigma=level, hole=hole)
 
 
+@shielded()
 def estimate_sigma(x: torch.Tensor) -> float:
     """The noise's standard deviation from the median of the finest diagonal Haar details (Donoho and Johnstone 1994).
 
@@ -67,12 +70,14 @@ def estimate_sigma(x: torch.Tensor) -> float:
     return float(diagonal.abs().median()) / 0.6745
 
 
+@shielded()
 def to_batch(pixels: np.ndarray) -> torch.Tensor:
     """(H, W[, 3]) uint8 -> (1, C, H, W) float32 in [0, 1]."""
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.array(planes))[None].float() / 255.0
 
 
+@shielded()
 def to_pixels(x: torch.Tensor) -> np.ndarray:
     """The inverse of `to_batch`, rounded and clipped."""
     planes = (x[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
@@ -98,6 +103,7 @@ def box_mask(box: tuple[int, int, int, int], height: int, width: int) -> np.ndar
     return mask
 
 
+@shielded()
 def restore_pixels(
     model: Restorer,
     pixels: np.ndarray,
@@ -153,6 +159,7 @@ def _cut(x: torch.Tensor, window: Window) -> torch.Tensor:
     return x[..., rows, columns]
 
 
+@shielded()
 def restore_picture(
     model: Restorer,
     picture: Picture,

@@ -7,11 +7,13 @@ import torch
 
 from ..contracts import Restorer, UsageError
 from ..data.speech import features, gains, spectrogram, waveform
+from ..shield import shielded
 
 #: The corruption of a model that was trained on pairs of noisy and clean feature maps.
 PAIRED = "paired"
 
 
+@shielded()
 @torch.no_grad()
 def denoise_speech(model: Restorer, samples: np.ndarray) -> np.ndarray:
     """(n,) float32 in [-1, 1) at 8 kHz -> cleaned, the same length.

@@ -12,16 +12,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..contracts import Autoencoder, Featured, UsageError
+from ..shield import shielded
 from .loading import check_items
 
 _BATCH = 1024
 
 
+@shielded()
 def features_of(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """The features that a family gives to classifiers, else its code. x: (N, *shape) -> (N, d), with a gradient."""
     return model.features(x) if isinstance(model, Featured) else model.encode(x)
 
 
+@shielded()
 @torch.no_grad()
 def extract(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """Features of many items, (N, d) float32. Raises UsageError for items of another shape."""
@@ -62,16 +65,19 @@ class Probe:
     scale: torch.Tensor
     classes: np.ndarray
 
+    @shielded()
     def predict(self, features: torch.Tensor) -> np.ndarray:
         """(N, d) -> labels (N,)."""
         logits = (features - self.mean) / self.scale @ self.weight + self.bias
         return self.classes[logits.argmax(1).cpu().numpy()]
 
+    @shielded()
     def error(self, features: torch.Tensor, labels: np.ndarray) -> float:
         """Share of wrong answers, in [0, 1]."""
         return float(np.mean(self.predict(features) != labels))
 
 
+@shielded()
 def fit_probe(features: torch.Tensor, labels: np.ndarray, *, penalty: float = 1e-4, iterations: int = 200) -> Probe:
     """Cross-entropy plus penalty / 2 ||W||^2, minimised by L-BFGS over all items at once; the encoder stays as it is.
 
@@ -112,6 +118,7 @@ class Classifier(nn.Module):
         return self.head(features_of(self.encoder, x))
 
 
+@shielded()
 def fine_tune(
     classifier: Classifier,
     x: torch.Tensor,
@@ -142,6 +149,7 @@ def fine_tune(
     return classifier
 
 
+@shielded()
 @torch.no_grad()
 def error_rate(classifier: Classifier, x: torch.Tensor, labels: np.ndarray) -> float:
     """Share of wrong answers, in [0, 1]. x: (N, *shape)."""

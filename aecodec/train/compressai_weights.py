@@ -24,6 +24,7 @@ from ..data.pickled import read_pickled
 from ..data.records import shown
 from ..engine.graphs import write_graphs
 from ..models import family as find_family
+from ..shield import shielded
 
 #: compressai's name of each architecture that has a family here.
 ARCHITECTURES = {"factorized-prior": "bmshj2018-factorized", "mean-scale-hyperprior": "mbt2018-mean"}
@@ -49,6 +50,7 @@ class Imported:
     fingerprint: bytes
 
 
+@shielded()
 def import_state_dict(
     path: Path,
     family: str | None = None,

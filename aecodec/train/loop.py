@@ -20,6 +20,7 @@ from ..data.batches import CropPlan, open_batches
 from ..data.files import make_folder, write_atomic
 from ..data.locks import locked
 from ..engine.graphs import write_graphs
+from ..shield import shielded
 from .config import TrainConfig
 from .curve import CURVE_FILE, Curve, Meter
 from .optimizer import rate_factor
@@ -72,6 +73,7 @@ class _Session:
         return asked > 0, late_anywhere > 0
 
 
+@shielded()
 def fit(
     config: TrainConfig,
     data: str | Path | BatchSource,
@@ -245,6 +247,7 @@ def _update_ema(run: Run) -> None:
         average.copy_(value)
 
 
+@shielded()
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: list[torch.Tensor], seed: int = 0) -> dict[str, float]:
     """Mean loss and its parts over held-out batches (each (B, *shape) float32), with fixed noise."""
