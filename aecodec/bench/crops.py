@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..contracts import AecodecError
+from ..contracts import AecodecError, OutputError
+from ..data.files import make_folder, write_atomic
+from ..data.outputs import output_in
 from ..metrics import psnr
 from .codecs import FileCodec
 from .measurements import read_rgb
 
+#: In the folder of each picture, beside the crops.
+ORIGINAL, CROPS_FILE = "original.png", "crops.json"
 SIDE = 224
 #: The size that is looked for, unless a codec cannot make so small a file.
 TARGET_BPP = 0.25
@@ -76,11 +81,17 @@ def _at_most(codec: FileCodec, image: Image.Image, target: int) -> tuple[float, 
 
 
 def make_crops(codecs: list[FileCodec], pictures: list[Path], folder: Path, say: Callable[[str], None]) -> None:
-    """For each picture: original.png, a PNG for each codec and crops.json in FOLDER/PICTURE, replacing older ones.
+    """For each picture: what `crop_files` names, replacing older ones; other files there stay.
 
-    The size is 0.25 bpp, or what the codec of the largest smallest file needs. A codec that fails is said, left out.
+    The size is 0.25 bpp, or what the codec of the largest smallest file needs. A codec that fails is said, left out, as
+    is a picture after which no folder can be named.
     """
     for path in pictures:
+        try:
+            place = output_in(folder, path.stem)
+        except OutputError as error:
+            say(f"crops of {path.name}: left out: {error}")
+            continue
         image = read_rgb(path)
         smallest = {}
         for codec in codecs:
@@ -91,20 +102,42 @@ def make_crops(codecs: list[FileCodec], pictures: list[Path], folder: Path, say:
         if not smallest:
             continue
         target = max([round(TARGET_BPP * image.width * image.height / 8), *smallest.values()])
-        place = folder / path.stem
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+        make_folder(place)
         box = detailed_window(np.asarray(image))
-        image.crop(box).save(place / "original.png")
-        crops = [_crop(codec, image, target, box, place) for codec in codecs if codec.name in smallest]
+        _write_png(image.crop(box), place / ORIGINAL, path)
+        crops = []
+        for codec in codecs:
+            if codec.name in smallest:
+                crop, part = _crop(codec, image, target, box)
+                _write_png(part, output_in(place, crop.file), path)
+                crops.append(crop)
         content = {"image": path.stem, "box": box, "target_bytes": target, "crops": [asdict(crop) for crop in crops]}
-        (place / "crops.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_atomic(place / CROPS_FILE, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
 
 
-def _crop(codec: FileCodec, image: Image.Image, target: int, box: tuple[int, int, int, int], place: Path) -> Crop:
+def crop_files(codecs: list[FileCodec], pictures: list[Path], folder: Path) -> list[Path]:
+    """What `make_crops` writes: original.png, a PNG for each codec and crops.json, in FOLDER/PICTURE."""
+    names = [ORIGINAL, CROPS_FILE, *(f"{codec.name}.png" for codec in codecs)]
+    files = []
+    for path in pictures:
+        with contextlib.suppress(OutputError):
+            files += [output_in(output_in(folder, path.stem), name) for name in names]
+    return files
+
+
+def _write_png(image: Image.Image, path: Path, source: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue(), overwrite=True, sources=[source])
+
+
+def _crop(
+    codec: FileCodec, image: Image.Image, target: int, box: tuple[int, int, int, int]
+) -> tuple[Crop, Image.Image]:
+    """A codec's crop as it is told of, and its pixels."""
     quality, data = _at_most(codec, image, target)
     decoded = codec.decode(data)
-    name = f"{codec.name}.png"
-    decoded.crop(box).save(place / name)
     decibels = psnr(np.asarray(image), np.asarray(decoded))
-    return Crop(codec.name, name, quality, len(data), 8 * len(data) / (image.width * image.height), decibels)
+    bpp = 8 * len(data) / (image.width * image.height)
+    crop = Crop(codec.name, f"{codec.name}.png", quality, len(data), bpp, decibels)
+    return crop, decoded.crop(box)

@@ -87,11 +87,12 @@ def write_records(path: Path, columns: Sequence[str], records: Iterable[Mapping[
 
     Raises ValueError for a record with a key that is none of the columns.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({key: f"{v:.{digits}g}" if isinstance(v, float) else v for key, v in record.items()})
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({key: f"{v:.{digits}g}" if isinstance(v, float) else v for key, v in record.items()})
+    write_atomic(path, buffer.getvalue().encode(), overwrite=True)
 
 
 def pictures_in(folder: Path, limit: int | None = None, walk: Walk | None = None) -> list[Path]:
@@ -227,6 +228,8 @@ def read_rows(path: Path) -> list[Measurement]:
 
 def holds_rows(path: Path) -> bool:
     """Whether a CSV file is a codec's rows, judged by its first line: reports may lie beside them."""
+    if not path.is_file():  # a FIFO would wait
+        return False
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.readline().startswith(",".join(_BEFORE_SCORES[:4]) + ",")

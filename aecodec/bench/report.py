@@ -15,10 +15,12 @@ from typing import Any
 
 from ..contracts import MissingDependencyError, UsageError
 from ..data.files import write_atomic
+from ..data.outputs import check_output, identities, input_below
 from ..metrics import METRICS, BdRateError, BjontegaardMissingError, Curve, bd_rate
+from .crops import ORIGINAL
 from .measurements import RunError
 from .plot import axis_label, curves_of, draw, lines_of
-from .results import CodecResult, Results, read_runs
+from .results import CodecResult, Results, read_by, read_runs
 from .summary import bd_text
 from .tables import Point, curve, number_text, pooled_psnr_of
 
@@ -26,6 +28,7 @@ FORMATS = ("html", "md", "csv", "png")
 _AFTER_SCORES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "peak_mib")
 _PAGE = Path(__file__).with_name("page.html")
 _PLACE = "{{DATA}}"
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_report(
@@ -38,6 +41,8 @@ def write_report(
     kind = kind or out.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise UsageError(f"{out}: a report is one of {', '.join(FORMATS)}; use --format or such an ending")
+    read = [path for run in runs for path in read_by(run)]
+    check_output(out, overwrite=overwrite, inputs=identities(read))
     results = read_runs(runs, anchor)
     makers: dict[str, Callable[[Results], bytes]] = {
         "html": lambda r: page(r).encode(),
@@ -49,7 +54,7 @@ def write_report(
         content = makers[kind](results)
     except BjontegaardMissingError as error:
         raise MissingDependencyError(str(error)) from error
-    write_atomic(out, content, overwrite=overwrite)
+    write_atomic(out, content, overwrite=overwrite, sources=read)
 
 
 # -- points as tables --------------------------------------------------------------------------------
@@ -202,16 +207,21 @@ def _image_record(results: Results, image: str) -> dict[str, Any]:
 
 def _crop_record(entry: dict[str, Any]) -> dict[str, Any]:
     folder: Path = entry["folder"]
-    crops = [{**crop, "uri": _data_uri(folder / crop["file"])} for crop in entry["crops"]]
-    original = _data_uri(folder / "original.png")
+    crops = [{**crop, "uri": _data_uri(folder, str(crop["file"]))} for crop in entry["crops"]]
+    original = _data_uri(folder, ORIGINAL)
     return {"image": entry["image"], "target": entry["target_bytes"], "original": original, "crops": crops}
 
 
-def _data_uri(path: Path) -> str:
+def _data_uri(folder: Path, name: str) -> str:
+    """A PNG right in a folder of crops. Runs are passed on, so a name in one may lead nowhere else."""
+    path = input_below(folder, name, RunError)
     try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+        data = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data.startswith(_PNG):
+        raise RunError(f"{path}: is no PNG file, as crops are")
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _origin(results: Results) -> list[dict[str, Any]]:

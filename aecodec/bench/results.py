@@ -53,6 +53,8 @@ CROPS = {
 }
 #: Written by a run, read by a report.
 RUN_FILE = "run.json"
+#: The folder of crops in a run's.
+CROPS_FOLDER = "crops"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def read_runs(
         settings = _json(folder / RUN_FILE, RUN)
         data = data or settings.get("data", folder.name)
         chosen = chosen or settings.get("anchor")
-        crops.extend(_crops(folder / "crops"))
+        crops.extend(_crops(folder / CROPS_FOLDER))
         for path in _row_files(folder):
             # Of its own codec alone: other tables of rows may lie beside a run.
             rows = [row for row in read_rows(path) if row.codec == path.stem]
@@ -179,6 +181,22 @@ def _row_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such run")
     return [path for path in sorted(folder.glob("*.csv")) if holds_rows(path)]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, perhaps an unfinished one: its settings or rows."""
+    try:
+        settings = _json(folder / RUN_FILE, RUN)
+    except RunError:
+        settings = {}  # somebody else's file of that name
+    return {"data", "anchor"} <= settings.keys() or any(map(holds_rows, folder.glob("*.csv")))
+
+
+def read_by(folder: Path) -> list[Path]:
+    """The files of a run that `read_runs` and a report read."""
+    rows = _row_files(folder)
+    crops = [path for path in (folder / CROPS_FOLDER).glob("*/*") if path.is_file()]
+    return [folder / RUN_FILE, *rows, *(path.with_suffix(".json") for path in rows), *crops]
 
 
 def _json(path: Path, optional: Mapping[str, Kind]) -> dict[str, Any]:

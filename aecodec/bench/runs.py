@@ -26,7 +26,6 @@ from .measurements import (
     Measurement,
     RunError,
     append_row,
-    holds_rows,
     lacks,
     measure,
     pictures_in,
@@ -35,7 +34,7 @@ from .measurements import (
     write_rows,
 )
 from .opening import CodecSpec
-from .results import RUN_FILE, SIDECAR
+from .results import RUN_FILE, SIDECAR, is_run
 
 #: What a codec may raise on one picture without ending the run.
 PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
@@ -60,10 +59,10 @@ def only_run(out: Path, *, wait: float = 0.0, say: Say = lambda message: None) -
 
 
 def start(out: Path, *, resume: bool) -> None:
-    """Make the run's folder. Raises OutputExistsError if it holds results and resuming was not asked for."""
+    """Make the run's folder. Raises OutputExistsError if it holds a run and resuming was not asked for."""
     make_folder(out)
-    if not resume and any(holds_rows(path) for path in out.glob("*.csv")):
-        raise OutputExistsError(f"{out}: holds results already (use --resume to go on with them)")
+    if not resume and is_run(out):
+        raise OutputExistsError(f"{out}: holds a run already (use --resume to go on with it)")
 
 
 def find_pictures(folder: Path, limit: int | None = None, walk: Walk | None = None) -> list[Path]:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from ..contracts import MissingDependencyError, UnknownName
 from ..data.files import write_atomic
+from ..data.outputs import output_in
 from ..metrics import BjontegaardMissingError
 from .codecs import FileCodec
+from .crops import crop_files
 from .opening import CodecSpec
-from .results import RUN_FILE, Results, read_runs
+from .results import CROPS_FOLDER, RUN_FILE, Results, read_runs
 from .tables import bd_table, curve, write_summary
+
+SUMMARY_FILE, BD_FILE = "summary.csv", "bd_rate.md"
 
 
 def check_anchor(anchor: str | None, specs: list[CodecSpec], opened: list[FileCodec]) -> str:
@@ -27,6 +31,14 @@ def check_anchor(anchor: str | None, specs: list[CodecSpec], opened: list[FileCo
     return known[anchor]
 
 
+def run_files(out: Path, codecs: list[FileCodec], cropped: list[Path]) -> list[Path]:
+    """Everything that a run writes. cropped: the pictures that crops are kept of. Raises OutputError for a codec after
+    which no file can be named."""
+    tables = [out / name for name in (RUN_FILE, SUMMARY_FILE, BD_FILE)]
+    rows = [output_in(out, f"{codec.name}{suffix}") for codec in codecs for suffix in (".csv", ".json")]
+    return [*tables, *rows, *crop_files(codecs, cropped, out / CROPS_FOLDER)]
+
+
 def keep_settings(out: Path, data: Path, anchor: str) -> None:
     """run.json: what a report needs to know besides the rows."""
     content = {"schema_version": 1, "data": data.resolve().name, "anchor": anchor}
@@ -36,9 +48,9 @@ def keep_settings(out: Path, data: Path, anchor: str) -> None:
 def summarise_run(out: Path) -> str:
     """Write summary.csv and bd_rate.md of a run -> the BD-rate table as Markdown. Raises RunError."""
     results = read_runs([out])
-    write_summary(out / "summary.csv", [point for codec in results.codecs for point in codec.points])
+    write_summary(out / SUMMARY_FILE, [point for codec in results.codecs for point in codec.points])
     text = bd_text(results)
-    write_atomic(out / "bd_rate.md", f"{text}\n".encode(), overwrite=True)
+    write_atomic(out / BD_FILE, f"{text}\n".encode(), overwrite=True)
     return text
 
 

@@ -8,6 +8,7 @@ import click
 
 from ..contracts import error_of
 from .output import emit_json, fail, say, tell_walk
+from .writing import check_outputs
 
 
 @click.group()
@@ -28,6 +29,7 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
     from ..tasks import anomaly as task
     from ..tasks.loading import load_for, read_items
 
+    check_outputs([(output, "the detector")], overwrite=force, inputs=[model, normal])
     frozen, net = load_for("anomaly detection", Autoencoder, model)
     detector = task.fit(net, read_items(net, normal), false_alarms, score)
     task.write_detector(detector, frozen, output, overwrite=force)
@@ -39,6 +41,7 @@ def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, 
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-m", "--model", type=click.Path(path_type=Path), help="File of the model, if it is in no zoo or cache.")
 @click.option("--heat-maps", type=click.Path(path_type=Path), help="Folder for pictures of where the error lies.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite heat maps that exist.")
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of FILE,normal or FILE,anomalous: adds the AUROC.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per file.")
 def score(
@@ -46,6 +49,7 @@ def score(
     files: tuple[Path, ...],
     model: Path | None,
     heat_maps: Path | None,
+    force: bool,
     labels: Path | None,
     as_json: bool,
 ) -> int:
@@ -55,15 +59,23 @@ def score(
     from ..data.folders import Walk, list_photos
     from ..data.formats import picture_suffixes
     from ..data.images import Picture, write_picture
+    from ..data.outputs import output_in
     from ..tasks.anomaly import heat_picture, read_detector, read_label_file, scores
     from ..tasks.loading import load_for, read_item
     from ..zoo.registry import find_fingerprint
 
+    walk = Walk(picture_suffixes())
+    paths = [path for given in files for path in (list_photos(given, walk) if given.is_dir() else [given])]
+    maps = {} if heat_maps is None else {path: output_in(heat_maps, f"{path.stem}.png") for path in paths}
+    check_outputs(
+        [(target, str(path)) for path, target in maps.items()],
+        overwrite=force,
+        inputs=[detector, model, labels, *paths],
+        makes_folders=True,
+    )
     kept, fingerprint, name = read_detector(detector)
     known = read_label_file(labels) if labels is not None else {}
     _, net = load_for("anomaly detection", Autoencoder, find_fingerprint(fingerprint, name, model))
-    walk = Walk(picture_suffixes())
-    paths = [path for given in files for path in (list_photos(given, walk) if given.is_dir() else [given])]
     found, codes = {}, []
     for path in paths:
         try:
@@ -78,9 +90,10 @@ def score(
             emit_json({"file": str(path), "score": value, "threshold": kept.threshold, "anomalous": anomalous})
         else:
             say(f"{'anomalous' if anomalous else 'normal':<9} {value:.6g}  {path}")
-        if heat_maps is not None:
-            make_folder(heat_maps)
-            write_picture(Picture(heat_picture(net, item, path)), heat_maps / f"{path.stem}.png", overwrite=True)
+        if path in maps:
+            make_folder(maps[path].parent)
+            heat = Picture(heat_picture(net, item, path))
+            write_picture(heat, maps[path], overwrite=force, sources=[path])
     if known:
         _report(found, known)
     return tell_walk(walk, (codes[0] if len(paths) == 1 else 1) if codes else 0)

@@ -12,17 +12,10 @@ from typing import Any, BinaryIO
 import click
 
 from ..coding.container import SUFFIX as AEC
-from ..contracts import (
-    AecodecError,
-    ImageReadError,
-    OutputError,
-    OutputExistsError,
-    PictureTooLargeError,
-    UsageError,
-    error_of,
-)
+from ..contracts import AecodecError, ImageReadError, OutputError, PictureTooLargeError, UsageError, error_of
 from ..data.files import make_folder, open_input, write_atomic
 from ..data.folders import Walk
+from ..data.outputs import check_distinct, check_output, identities, input_replaced, output_in
 from ..parallel import workers
 from .output import THREADS, emit_json, expand, fail, notice, progress, say, warnings_kept
 
@@ -33,6 +26,11 @@ class Job:
 
     source: str
     target: str
+
+    @property
+    def sources(self) -> list[Path]:
+        """The file that the output is made of, if it is one."""
+        return [] if self.source == "-" else [Path(self.source)]
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +73,8 @@ def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def plan(batch: dict[str, Any], suffix: str, walk: Walk) -> list[Job]:
-    """Arguments -> jobs. Raises UsageError where the outputs are ambiguous or collide."""
+    """Arguments -> jobs. Raises UsageError where outputs are ambiguous or collide, OutputExistsError where
+    one is an input."""
     inputs, output = list(batch["inputs"]), batch["output"]
     if output is None and len(inputs) == 2 and _looks_like_output(inputs, suffix):
         output = inputs.pop()
@@ -88,14 +87,18 @@ def plan(batch: dict[str, Any], suffix: str, walk: Walk) -> list[Job]:
     into_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(found) > 1 and output is not None and not into_folder:
         raise UsageError(f"several inputs need a folder as output; {output} is none (write {output}/)")
-    jobs: dict[str, Job] = {}
-    for source, root in found:
-        target = _target(source, root, output, into_folder, suffix, batch["append_ext"])
-        if target != "-" and target in jobs:
-            advice = "compress them into different folders" if batch["append_ext"] else "use --append-ext"
-            raise UsageError(f"{jobs[target].source} and {source} would both become {target}; {advice}")
-        jobs[target] = Job(source, target)
-    return list(jobs.values())
+    advice = "; compress them into different folders" if batch["append_ext"] else "; use --append-ext"
+    jobs = [
+        Job(source, _target(source, root, output, into_folder, suffix, batch["append_ext"])) for source, root in found
+    ]
+    check_distinct(((Path(job.target), job.source) for job in jobs if job.target != "-"), advice)
+    read = identities([*(Path(job.source) for job in jobs), *([Path(batch["model"])] if batch["model"] else [])])
+    replaced = [job.target for job in jobs if job.target != "-" and not read.isdisjoint(identities([Path(job.target)]))]
+    if replaced:
+        raise input_replaced(Path(replaced[0]))
+    if len(jobs) == 1 and not batch["dry_run"]:
+        _exists(jobs[0], batch)  # before any model is loaded
+    return jobs
 
 
 def _looks_like_output(inputs: list[str], suffix: str) -> bool:
@@ -116,9 +119,9 @@ def _target(source: str, root: Path | None, output: str | None, into_folder: boo
     path = Path(source)
     name = path.name + suffix if append else path.stem + suffix
     if output is None:
-        return str(path.with_name(name))
+        return str(output_in(path.parent, name))
     inner = path.relative_to(root).parent if root is not None else Path()
-    return str(Path(output) / inner / name)
+    return str(output_in(Path(output) / inner, name))
 
 
 def announce(jobs: list[Job]) -> int:
@@ -184,16 +187,11 @@ def _report(job: Job, record: dict[str, Any], summary: Callable[[dict[str, Any]]
 
 
 def _exists(job: Job, batch: dict[str, Any]) -> bool:
-    """Whether the job is to be skipped. Raises OutputExistsError early, before any work is lost."""
+    """Whether the job is to be skipped. Raises OutputError and its kin early, before any work is lost."""
     if job.target == "-":
         return False
-    target = Path(job.target)
-    if target.exists() and not target.is_dir():
-        if batch["skip_existing"]:
-            return True
-        if not batch["force"]:
-            raise OutputExistsError(f"{job.target}: exists (use --force to overwrite it)")
-    return False
+    skip = batch["skip_existing"]
+    return check_output(Path(job.target), overwrite=batch["force"] or skip) is not None and skip
 
 
 def open_source(source: str) -> BinaryIO:
@@ -228,15 +226,15 @@ def binary_output() -> BinaryIO:
     return sys.stdout.buffer
 
 
-def deliver(data: bytes, target: str, force: bool) -> None:
-    """Write a whole output, "-" being standard output. Raises OutputError and its kin."""
-    if target == "-":
+def deliver(data: bytes, job: Job, force: bool) -> None:
+    """Write a job's whole output, "-" being standard output. Raises OutputError and its kin."""
+    if job.target == "-":
         stream = binary_output()
         stream.write(data)
         stream.flush()
     else:
-        make_folder(Path(target).parent)
-        write_atomic(Path(target), data, overwrite=force)
+        make_folder(Path(job.target).parent)
+        write_atomic(Path(job.target), data, overwrite=force, sources=job.sources)
 
 
 def share_processor(batch: dict[str, Any]) -> None:

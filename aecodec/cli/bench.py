@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .output import bar, notice, say, tell_walk, wait_option
+from .writing import check_outputs
 
 
 class WithTables(click.Command):
@@ -64,7 +65,7 @@ def bench(
     where those are.
     """
     from ..bench import crops as crops_of
-    from ..bench import opening, runs, summary
+    from ..bench import opening, results, runs, summary
     from ..data.folders import Walk
     from ..data.formats import picture_suffixes
 
@@ -76,14 +77,23 @@ def bench(
     anchor = summary.check_anchor(anchor, specs, opened)
     total = sum(len(codec.qualities) for codec in opened) * len(pictures)
     with runs.only_run(out, wait=wait, say=notice):
+        going_on = resume and results.is_run(out)
+        files = summary.run_files(out, opened, pictures[:crops])
         runs.start(out, resume=resume)
+        check_outputs(
+            [(path, path.name) for path in files],
+            overwrite=going_on,
+            inputs=pictures,
+            makes_folders=True,
+            advice="and is not of a run; use another folder",
+        )
         summary.keep_settings(out, data, anchor)
         with bar("measuring", total, quiet=quiet) as update:
             runner = runs.Runner(
                 out, columns, resume=resume, jobs=jobs, say=notice, advance=lambda count: update(advance=count)
             )
             failures = sum(runner.run(spec, codec, pictures) for spec, codec in zip(specs, opened, strict=True))
-        crops_of.make_crops(opened, pictures[:crops], out / "crops", notice)
+        crops_of.make_crops(opened, pictures[:crops], out / results.CROPS_FOLDER, notice)
         say(*summary.summarise_run(out).splitlines())
     if failures:
         notice(f"{failures} of {total} measurements failed")

@@ -68,7 +68,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
         encoded, notices = encode_source(
             source, codec, options, name=job.source, strip=kinds, orientation=orientation, hasher=hasher
         )
-        deliver(encoded.data, job.target, batch["force"])
+        deliver(encoded.data, job, batch["force"])
         return {
             "input": job.source,
             "output": job.target,
@@ -144,11 +144,11 @@ def _write(picture: Picture, job: Job, suffix: str, force: bool) -> tuple[int, t
     if job.target == "-":
         binary_output()  # before the picture is encoded
         data, notices = encode_picture(picture, suffix)
-        deliver(data, "-", force)
+        deliver(data, job, force)
         return len(data), notices
     target = Path(job.target)
     make_folder(target.parent)
-    notices = write_picture(picture, target, overwrite=force)
+    notices = write_picture(picture, target, overwrite=force, sources=job.sources)
     return os.stat(target).st_size, notices
 
 

@@ -9,7 +9,6 @@ import click
 
 from .hashing import (
     backend_option,
-    check_page,
     decoder,
     hasher_options,
     hashing_bar,
@@ -20,6 +19,7 @@ from .hashing import (
     tell_passed_over,
 )
 from .output import emit_json, notice, say, size_text
+from .writing import check_outputs
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
@@ -64,8 +64,7 @@ def dedup(
     """
     from ..search.duplicates import groups, near
 
-    check_page(page, force)
-    first, other, code = _open_both(source, against, backend, as_json, options)
+    first, other, code = _open_both(source, against, page, backend, as_json, {**options, "force": force})
     radius = near(first.n_bits) if max_distance is None else max_distance
     if backend == "auto" and len(first) >= MANY:
         first.use("multi-index")
@@ -97,12 +96,15 @@ def dedup(
 
 
 def _open_both(
-    source: Path, against: Path | None, backend: str, as_json: bool, options: dict[str, Any]
+    source: Path, against: Path | None, page: Path | None, backend: str, as_json: bool, options: dict[str, Any]
 ) -> tuple[HashIndex, HashIndex | None, int]:
     """The indexes, made in memory for folders, and 1 if a picture could not be read. An index tells the hasher."""
     from ..search.building import fitted, folder_index
 
     opened = {path: open_index(path, backend) for path in (source, against) if path is not None and not path.is_dir()}
+    pages = [] if page is None else [(page, "the page")]
+    roots = [index.root or None for index in opened.values()]
+    check_outputs(pages, overwrite=options["force"], inputs=[source, against, options["hasher"], *roots])
     pattern = next(iter(opened.values()), None)
     folders = dict.fromkeys(path for path in (source, against) if path is not None and path not in opened)
     code = 0

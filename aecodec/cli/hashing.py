@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contracts import AecodecError, OutputError, OutputExistsError, UsageError
+from ..contracts import AecodecError, UsageError
 from ..index import INDEXES
 from ..index.threads import cores
 from .output import THREADS, bar, emit_json, fail, notice, say
@@ -94,16 +94,6 @@ def changing(path: Path, wait: float) -> Iterator[HashIndex]:
     read_header(path)  # what is no index is not waited for
     with locked(path, wait=wait, say=notice):
         yield open_index(path)
-
-
-def check_page(page: Path | None, force: bool) -> None:
-    """Before any work is done: raises OutputExistsError or OutputError if the page could not be written."""
-    if page is None:
-        return
-    if page.exists() and not force:
-        raise OutputExistsError(f"{page}: exists (use --force to overwrite it)")
-    if not page.parent.is_dir():
-        raise OutputError(f"{page}: cannot be written (no such folder)")
 
 
 def shown(path: str | Path) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..contracts import UsageError
 from ..data.locks import WAIT
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
 from .output import emit_json, notice, say, size_text, wait_option
+from .writing import check_outputs
 
 if TYPE_CHECKING:
     from ..search.syncing import SyncPlan
@@ -62,7 +64,9 @@ def build(
     """
     from ..search import building
 
-    building.check_target(folder, output, overwrite=force)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    check_outputs([(output, str(folder))], overwrite=force, inputs=[folder, options["hasher"]])
     reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits)
     if bits is None:
         reader = building.fitted(reader, folder)

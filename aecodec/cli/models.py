@@ -10,6 +10,7 @@ import click
 from ..contracts import CheckpointError
 from ..data.locks import WAIT
 from .output import emit_json, fail, notice, say, size_text, wait_option
+from .writing import check_outputs
 
 
 @click.group()
@@ -79,15 +80,15 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
 
     Its fingerprint stays: files of the one are files of the other.
     """
-    from ..contracts import OutputExistsError, UsageError
+    from ..contracts import UsageError
     from ..engine.graphs import add_graphs
     from ..zoo.registry import find_model
 
     if not onnx:
         raise UsageError("--onnx is the one kind of export there is")
-    if output.exists() and not force:
-        raise OutputExistsError(f"{output}: exists (use --force to overwrite it)")
-    names = add_graphs(find_model(model), output)
+    source = find_model(model)
+    check_outputs([(output, source.name)], overwrite=force, inputs=[source])
+    names = add_graphs(source, output)
     say(f"{output}: {', '.join(names) or 'a family without graphs'}")
 
 
@@ -107,11 +108,13 @@ def import_command(
     """
     from ..data.files import make_folder
     from ..data.private import make_private
+    from ..data.outputs import output_in
     from ..train.compressai_weights import import_state_dict, model_name
     from ..zoo.registry import SUFFIX, cache_folder
 
     name = name or model_name(file)
-    target = output or cache_folder() / "models" / f"{name}{SUFFIX}"
+    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
+    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
     if output is None:
         make_private(target.parent)
     make_folder(target.parent)

@@ -9,6 +9,7 @@ import click
 from ..contracts import UsageError
 from ..zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH
 from .output import notice, say
+from .writing import check_outputs
 
 TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
 
@@ -47,6 +48,7 @@ def restore(
     corruption_of(task)
     if (mask is not None or box is not None) != (task == "inpaint") or (mask is not None and box is not None):
         raise UsageError("inpaint needs either --mask or --box, which the other tasks do not take")
+    check_outputs([(target, str(source))], overwrite=force, inputs=[source, mask, model])
     place = pick_device(device)
     if source.suffix.lower() == ".wav":
         if task != "denoise" or sigma is not None:
@@ -64,7 +66,7 @@ def restore(
     if task == "inpaint":
         missing = read_mask(mask, *size) if mask is not None else box_mask(_numbers(box or ""), *size)
     result = restore_picture(net, picture, task, sigma=sigma, mask=missing, device=place)
-    write_picture(result, target, overwrite=force)
+    write_picture(result, target, overwrite=force, sources=[source])
     say(f"{target}: {result.pixels.shape[1]}x{result.pixels.shape[0]}")
     return None
 
@@ -74,7 +76,7 @@ def _recording(net: object, source: Path, target: Path, force: bool) -> None:
     from ..tasks.speech import denoise_speech
 
     cleaned = denoise_speech(net, read_wav(source))  # type: ignore[arg-type]
-    write_wav(cleaned, target, overwrite=force)
+    write_wav(cleaned, target, overwrite=force, sources=[source])
     say(f"{target}: {len(cleaned) / RATE:.2f} s")
 
 

@@ -8,6 +8,7 @@ import click
 
 from ..contracts import UsageError
 from .output import say
+from .writing import check_outputs
 
 
 @click.command()
@@ -33,6 +34,7 @@ def sample(model: str | None, output: Path, count: int, kind: str, data: str | N
     from ..tasks.restore import to_pixels
     from ..zoo.registry import DEFAULT_GENERATOR
 
+    check_outputs([(output, "the pictures")], overwrite=force, inputs=[model, data])
     _, vae = load_for("sampling", Variational, model or DEFAULT_GENERATOR)
     if len(vae.shape) != 3 or vae.shape[0] not in (1, 3):
         raise UsageError(f"the model makes items of shape {tuple(vae.shape)}, which are no pictures")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import error_of
-from .hashing import backend_option, check_page, decoder, hasher_options, open_index, open_reader, shown
+from .hashing import backend_option, decoder, hasher_options, open_index, open_reader, shown
 from .output import emit_json, fail, notice, say
+from .writing import check_outputs
 
 if TYPE_CHECKING:
     from ..search.queries import Answer
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 @click.option("--turned", is_flag=True, help="Find mirrored and turned pictures as well.")
 @click.option("--copy-to", type=click.Path(path_type=Path), metavar="DIR", help="Copy the pictures found there.")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite the page if it exists.")
+@click.option("--outside", is_flag=True, help="Copy pictures outside the indexed folder as well.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the page and copies that exist.")
 @backend_option
 @hasher_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per query on stdout.")
@@ -35,6 +37,7 @@ def search(
     turned: bool,
     copy_to: Path | None,
     page: Path | None,
+    outside: bool,
     force: bool,
     backend: str,
     as_json: bool,
@@ -42,10 +45,12 @@ def search(
 ) -> int:
     """The pictures of INDEX nearest to each QUERY, a picture or .aec file: distance in bits, then path."""
     from ..data.files import make_folder
+    from ..data.outputs import output_in
     from ..search.queries import answer, copy_hits
 
-    check_page(page, force)
     opened = open_index(path, backend)
+    pages = [] if page is None else [(page, "the page")]
+    check_outputs(pages, overwrite=force, inputs=[path, *queries, options["hasher"], opened.root or None])
     reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
     decode = decoder(options["device"])
     k = 10 if k is None and max_distance is None else k
@@ -57,12 +62,13 @@ def search(
             continue
         _tell(found, as_json, several=len(queries) > 1)
         if copy_to is not None and found.hits:
-            folder = copy_to / f"{len(answers):03d}_{found.query.stem}" if len(queries) > 1 else copy_to
-            make_folder(folder)
             try:
-                copy_hits(found.hits, folder)
+                name = f"{len(answers):03d}_{found.query.stem}"
+                folder = output_in(copy_to, name) if len(queries) > 1 else copy_to
+                make_folder(folder)
+                copy_hits(found.hits, folder, None if outside else Path(opened.root), overwrite=force)
             except Exception as fault:
-                codes.append(fail(error_of(str(folder), fault)))
+                codes.append(fail(error_of(str(copy_to), fault)))
     if page is not None:
         _write_page(page, opened.root or str(path), answers, decode, options["jobs"], force)
     return (codes[0] if len(queries) == 1 else 1) if codes else 0

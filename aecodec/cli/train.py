@@ -12,8 +12,10 @@ import click
 from ..contracts import UsageError
 from . import INTERRUPTED
 from .output import bar, say, wait_option, watched
+from .writing import check_outputs
 
 if TYPE_CHECKING:
+    from ..train.config import TrainConfig
     from ..train.loop import Run
 
 
@@ -66,8 +68,10 @@ def train(
         return 0
     if data is None or out is None:
         raise UsageError("training needs --data and --out")
-    from ..train.loop import fit
+    from ..train.loop import fit, state_of
 
+    state = state_of(out, resume)
+    _check_folder(out, config, state, resume, [data, eval_data, config_file, state, backbone_weights])
     with bar("training", 1.0) as update:
         outcome = fit(
             config,
@@ -82,6 +86,30 @@ def train(
     if outcome.checkpoint is not None:
         say(f"{outcome.checkpoint}: {outcome.step} steps in {outcome.elapsed:.0f} s")
     return INTERRUPTED if outcome.interrupted else 0
+
+
+def _check_folder(
+    out: Path, config: TrainConfig, state: Path | None, resume: str | None, inputs: list[str | Path | None]
+) -> None:
+    """Raises OutputExistsError and its kin unless all files of the run are new, or those of the very run that goes on.
+
+    What a run that ended before its first state has left may be replaced by one that was to go on with it.
+    """
+    from ..train.loop import AUTO, RUN_FILES, STATE_FILE, left_over
+
+    going_on = state is not None and state.resolve() == (out / STATE_FILE).resolve()
+    # A run that goes on is read and brought further: its own files are inputs and outputs.
+    ours = set(RUN_FILES) if going_on else left_over(out, config) if resume == AUTO else set()
+    own = {(out / name).resolve() for name in ours}
+    read = [given for given in inputs if given is not None and Path(given).resolve() not in own]
+    for names, overwrite in ((ours, True), (set(RUN_FILES) - ours, False)):
+        check_outputs(
+            [(out / name, name) for name in sorted(names)],
+            overwrite=overwrite,
+            inputs=read,
+            makes_folders=True,
+            advice="use another folder, or --resume auto to go on with a run",
+        )
 
 
 def _shown(update: Callable[..., None], watched: bool, run: Run, means: dict[str, float]) -> None:

@@ -156,7 +156,7 @@ def compress(
     encoded, notices = encode_source(
         source, codec, asked, strip=strip, orientation=orientation, hasher=hasher if with_hash else None
     )
-    write_atomic(output, encoded.data, overwrite=overwrite)
+    write_atomic(output, encoded.data, overwrite=overwrite, sources=[source])
     return Compressed(
         output,
         os.stat(source).st_size,
@@ -205,7 +205,7 @@ def decompress(
     output = Path(target) if target is not None else source.with_suffix(".png")
     codecs = Codecs(model, device=device, loaded=[codec] if codec else [])
     picture = decode_source(read_bytes(source), codecs, crop, allow_partial=allow_partial, windowed=True)
-    write_picture(picture, output, overwrite=overwrite)
+    write_picture(picture, output, overwrite=overwrite, sources=[source])
     return output
 
 

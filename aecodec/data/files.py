@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..contracts import ImageReadError, OutputError, OutputExistsError, UnavailableError
+from .outputs import FORCE, check_output, identities
 
 #: Where a process finds its own descriptors: ``compress <(cat a.png)`` names a pipe that is open already.
 _DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -60,29 +61,32 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -> Iterator[BinaryIO]:
     """A temporary file beside the target, to write to; on leaving: fsync, rename, fsync of the folder.
 
-    If the block or any of that fails, the target is as it was. Raises OutputExistsError or OutputError.
+    sources: files that the content comes from. None of them is ever the target, and nobody may read a new file who may
+    not read all of them. A file that is replaced hands on its mode, and a link to it stays one. If the block or any of
+    that fails, the target is as it was. Raises OutputExistsError or OutputError as `check_output` does.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory")
-    if not overwrite and path.exists():
-        raise OutputExistsError(f"{path}: exists (use --force to overwrite it)")
-    temporary = path.with_name(f".{_short(path.name)}.{os.urandom(4).hex()}.tmp")
+    path, sources = Path(path), list(sources)
+    there = check_output(path, overwrite=overwrite, inputs=identities(sources))
+    target = path if there is None else Path(os.path.realpath(path))
+    mode = _shared_mode(sources) if there is None else 0o600
+    temporary = target.with_name(f".aecodec-{os.urandom(8).hex()}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if there is not None:
+            _hand_on(temporary, there)
         if overwrite:
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         else:
-            _rename_new(temporary, path)
-        _sync_folder(path.parent)
+            _rename_new(temporary, target)
+        _sync_folder(target.parent)
     except FileExistsError:
-        raise OutputExistsError(f"{path}: exists (use --force to overwrite it)") from None
+        raise OutputExistsError(f"{path}: exists ({FORCE})") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -90,15 +94,28 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def _short(name: str) -> str:
-    """As much of a name as leaves room for more in the 255 bytes that systems allow."""
-    return os.fsencode(name)[:200].decode("utf-8", "ignore")
-
-
-def write_atomic(path: Path, data: bytes | memoryview, *, overwrite: bool) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, *, overwrite: bool, sources: Iterable[Path] = ()) -> None:
     """All of a file at once, through `atomic_file`. Raises OutputExistsError or OutputError."""
-    with atomic_file(path, overwrite=overwrite) as file:
+    with atomic_file(path, overwrite=overwrite, sources=sources) as file:
         file.write(data)
+
+
+def _shared_mode(sources: Iterable[Path]) -> int:
+    """Of a new file, before the umask: the owner may read and write it, others do what all sources let them do."""
+    mode = 0o666
+    for source in sources:
+        with contextlib.suppress(OSError):
+            status = os.stat(source)
+            if stat.S_ISREG(status.st_mode):
+                mode &= status.st_mode | 0o600
+    return mode
+
+
+def _hand_on(temporary: Path, there: os.stat_result) -> None:
+    """Give a file the owner, where the system lets us, and the mode of the one that it replaces."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.chown(temporary, there.st_uid, there.st_gid)
+    os.chmod(temporary, stat.S_IMODE(there.st_mode) & 0o777)
 
 
 def make_folder(path: Path) -> None:
@@ -117,7 +134,7 @@ def _rename_new(temporary: Path, path: Path) -> None:
         raise
     except OSError:
         # A file system without hard links: check, then rename.
-        if path.exists():
+        if os.path.lexists(path):
             raise FileExistsError(path) from None
         os.replace(temporary, path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -253,7 +254,10 @@ def encode_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...
     return buffer.getvalue(), notices
 
 
-def write_picture(picture: Picture, path: Path, *, overwrite: bool) -> tuple[str, ...]:
-    """Write atomically in the format of the suffix -> notices, as `save_picture` gives them."""
-    with atomic_file(path, overwrite=overwrite) as file:
+def write_picture(picture: Picture, path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -> tuple[str, ...]:
+    """Write atomically in the format of the suffix -> notices, as `save_picture` gives them.
+
+    sources: see `atomic_file`.
+    """
+    with atomic_file(path, overwrite=overwrite, sources=sources) as file:
         return save_picture(picture, file, path.suffix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +55,18 @@ def read_wav(path: Path) -> np.ndarray:
     return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
 
 
-def write_wav(samples: np.ndarray, path: Path, *, overwrite: bool) -> None:
-    """(n,) float in [-1, 1) -> a mono 16-bit WAV file at RATE, written atomically; louder samples are clipped."""
+def write_wav(samples: np.ndarray, path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -> None:
+    """(n,) float in [-1, 1) -> a mono 16-bit WAV file at RATE, written atomically; louder samples are clipped.
+
+    sources: see `atomic_file`.
+    """
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes())
-    write_atomic(path, buffer.getvalue(), overwrite=overwrite)
+    write_atomic(path, buffer.getvalue(), overwrite=overwrite, sources=sources)
 
 
 def spectrogram(samples: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,6 @@ from ..contracts import (
     BitstreamError,
     ImageReadError,
     IndexFileError,
-    OutputError,
-    OutputExistsError,
     UnavailableError,
     UnsupportedVersionError,
     UsageError,
@@ -27,6 +25,7 @@ from ..contracts import (
 )
 from ..data.folders import Walk
 from ..data.locks import WAIT, Say, locked
+from ..data.outputs import check_output
 from ..index.hash_index import HashIndex
 from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, picture_walk, stack
 from .syncing import plan_sync, stamps_of
@@ -148,9 +147,9 @@ def _was_seen(error: AecodecError) -> bool:
     return known and not isinstance(error, UnavailableError | UnsupportedVersionError)
 
 
-def partial_of(out: Path) -> Path:
-    """Where the unfinished index of a build is kept."""
-    return out.with_name(f"{out.name}.partial")
+def partial_of(out: Path, number: int = 0) -> Path:
+    """Where the unfinished index of a build is kept; with a number, where else if something of others is there."""
+    return out.with_name(f"{out.name}.partial{number or ''}")
 
 
 def build(
@@ -170,7 +169,7 @@ def build(
     wait, say: as of `locks.locked`, for another process that writes this index. Raises UsageError if it is no folder or
     holds no picture, OutputExistsError, BusyError, OutputError.
     """
-    check_target(folder, out, overwrite=overwrite)
+    _check(folder, out, overwrite=overwrite)
     with locked(out, wait=wait, say=say):
         return _build(folder, out, reader, overwrite=overwrite, jobs=jobs, every=every, advance=advance)
 
@@ -179,14 +178,13 @@ def _build(
     folder: Path, out: Path, reader: CodeReader, *, overwrite: bool, jobs: int, every: float, advance: Advance
 ) -> tuple[HashIndex, Report]:
     """See `build`; of the one process that writes there."""
-    check_target(folder, out, overwrite=overwrite)
+    _check(folder, out, overwrite=overwrite)
     root = os.path.abspath(folder)
     walk = picture_walk()
     found, failures = list_pictures(folder, root, walk)
     if not found:
         raise UsageError(f"{folder}: no pictures found in it{f' ({walk.summary})' if walk.summary else ''}")
-    partial = partial_of(out)
-    index = _left_over(partial, reader, root) or new_index(reader, root)
+    partial, index = _unfinished(out, reader, root)
     present = {picture.id for picture in found}
     report = update(
         index,
@@ -204,15 +202,12 @@ def _build(
     return index, report
 
 
-def check_target(folder: Path, out: Path, *, overwrite: bool) -> None:
-    """Before anything is loaded: raises UsageError if the folder is none, OutputExistsError if the index exists,
-    OutputError if its folder does not."""
+def _check(folder: Path, out: Path, *, overwrite: bool) -> None:
+    """Before anything is loaded: raises UsageError if the folder is none, OutputError or OutputExistsError for an index
+    that could not be written."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out}: cannot be written (no such folder)")
-    if out.exists() and not overwrite:
-        raise OutputExistsError(f"{out}: exists (use --force to overwrite it, or `index sync` to bring it up to date)")
+    check_output(out, overwrite=overwrite)
 
 
 def folder_index(
@@ -243,6 +238,22 @@ def new_index(reader: CodeReader, root: str) -> HashIndex:
     """An empty index of paths for a reader's codes."""
     hasher = reader.hasher
     return HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=reader.n_bits, paths=True, root=root)
+
+
+def _unfinished(out: Path, reader: CodeReader, root: str) -> tuple[Path, HashIndex]:
+    """The unfinished index of a build and its place: one left by an earlier build, or a new one in a place of its own.
+
+    What else has such a name is somebody's, and is left alone.
+    """
+    number = 0
+    while os.path.lexists(partial := partial_of(out, number)):
+        left = _left_over(partial, reader, root)
+        if left is not None:
+            return partial, left
+        number += 1
+    index = new_index(reader, root)
+    index.save(partial)
+    return partial, index
 
 
 def _left_over(partial: Path, reader: CodeReader, root: str) -> HashIndex | None:

@@ -62,7 +62,8 @@ def write_gallery(
     """Write the page -> how many pictures were left out because there were more than `MOST`.
 
     Whole walls are left out, from the end. A picture that cannot be read any more has an empty frame that says why.
-    Raises OutputExistsError or OutputError.
+    Nobody may read a new page who may not read all pictures on it. Raises OutputExistsError, also for
+    a page that is one of its pictures, or OutputError.
     """
     shown: list[Wall] = []
     count = 0
@@ -74,7 +75,9 @@ def write_gallery(
     left_out = sum(len(wall.tiles) for wall in walls[len(shown) :])
     if left_out:
         note = f"{note}; {left_out} pictures of later groups are not shown"
-    write_atomic(out, page(out, title, note, shown, decode, jobs).encode("utf-8", "replace"), overwrite=overwrite)
+    text = page(out, title, note, shown, decode, jobs)
+    pictures = dict.fromkeys(tile.path for wall in shown for tile in wall.tiles)
+    write_atomic(out, text.encode("utf-8", "replace"), overwrite=overwrite, sources=pictures)
     return left_out
 
 

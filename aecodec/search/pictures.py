@@ -15,6 +15,7 @@ from ..contracts import (
     AecodecError,
     BitstreamError,
     ImageReadError,
+    IndexFileError,
     UnavailableError,
     UnexpectedError,
     UsageError,
@@ -74,7 +75,9 @@ def id_of(path: Path, root: str) -> str:
 
 
 def path_of(name: str, root: str) -> Path:
-    """The inverse of `id_of`."""
+    """The inverse of `id_of`. Raises IndexFileError for a name that would lead out of the root."""
+    if not os.path.isabs(name) and os.pardir in name.split("/"):
+        raise IndexFileError(f"the index names {name}, which is not below its folder; no index of ours does")
     return Path(root, name)
 
 
@@ -224,6 +227,18 @@ def read_any(path: Path, least: int, decode: Decode | None = None) -> Reduced:
     except BitstreamError as error:
         raise type(error)(f"{path}: {error}") from error
     return Reduced(reduce_pixels(pixels, least), pixels.shape[1], pixels.shape[0])
+
+
+def check_picture(path: Path) -> None:
+    """Raises ImageReadError or BitstreamError for a file that is no picture; of .aec files the first bytes tell."""
+    if path.suffix.lower() != SUFFIX:
+        read_reduced(path, 1)
+        return
+    with open_input(path) as file:
+        try:
+            read_semantic_hash(file)
+        except BitstreamError as error:
+            raise type(error)(f"{path}: {error}") from error
 
 
 def stack(codes: Iterable[bytes], n_bits: int) -> np.ndarray:

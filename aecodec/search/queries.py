@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contracts import AecodecError, error_of
+from ..contracts import AecodecError, IndexFileError, error_of
 from ..data.files import write_atomic
 from ..data.images import read_bytes
+from ..data.outputs import check_output, identities, input_below, output_in
 from ..index.hash_index import HashIndex, Hits, RangeHits
-from .pictures import CodeReader, Decode, path_of, read_any, stack
+from .pictures import CodeReader, Decode, check_picture, path_of, read_any, stack
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,22 @@ def _hits(index: HashIndex, codes: np.ndarray, k: int | None, max_distance: int 
     return within[:k]
 
 
-def copy_hits(hits: Sequence[Hit], folder: Path) -> list[Path]:
-    """Copy files as 001_d07_NAME and so on, in the order of the hits. Never overwrites: raises OutputExistsError."""
-    targets = []
-    for number, hit in enumerate(hits, 1):
-        target = folder / f"{number:03d}_d{hit.distance:02d}_{hit.path.name}"
-        write_atomic(target, read_bytes(hit.path), overwrite=False)
-        targets.append(target)
-    return targets
+def copy_hits(hits: Sequence[Hit], folder: Path, root: Path | None, *, overwrite: bool = False) -> list[Path]:
+    """Copy pictures as 001_d07_NAME and so on, in the order of the hits -> the copies.
+
+    An index is a file and may have been made by anybody: a hit that does not lie below ``root``, links followed, or is
+    no picture is not copied. root: the folder that was indexed; None for pictures of any place. Raises IndexFileError
+    for such a hit, before anything is copied, ImageReadError or BitstreamError for one that is no picture any more,
+    OutputExistsError where overwriting was not asked for.
+    """
+    copies = {output_in(folder, f"{n:03d}_d{hit.distance:02d}_{hit.path.name}"): hit for n, hit in enumerate(hits, 1)}
+    if root is not None:
+        for hit in hits:
+            input_below(root, hit.id, IndexFileError)
+    read = identities(hit.path for hit in hits)
+    for target in copies:
+        check_output(target, overwrite=overwrite, inputs=read)
+    for target, hit in copies.items():
+        check_picture(hit.path)
+        write_atomic(target, read_bytes(hit.path), overwrite=overwrite, sources=[hit.path])
+    return list(copies)

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from .. import checkpoint
-from ..contracts import BatchSource, Model, UsageError
+from ..contracts import BatchSource, Model, OutputExistsError
 from ..data.batches import CropPlan, open_batches
 from ..data.files import make_folder, write_atomic
 from ..data.locks import locked
 from ..engine.graphs import write_graphs
 from ..shield import shielded
 from .config import TrainConfig
-from .curve import CURVE_FILE, Curve, Meter
+from .curve import CURVE_FILE, CURVE_START, Curve, Meter
 from .optimizer import rate_factor
 from .processes import World, join_processes, stop_on_signal
 from .state import STATE_FILE, Run, load_state, load_weights, save_state, start_run
@@ -32,7 +32,22 @@ CONFIG_FILE = "config.yaml"
 #: To resume from the state in the run's own folder, if there is one.
 AUTO = "auto"
 
-__all__ = ["AUTO", "CHECKPOINT_FILE", "CONFIG_FILE", "CURVE_FILE", "STATE_FILE", "Outcome", "Run", "fit"]
+#: What a run writes into its folder, but for TensorBoard's own files.
+RUN_FILES = (CONFIG_FILE, CURVE_FILE, STATE_FILE, CHECKPOINT_FILE)
+
+__all__ = [
+    "AUTO",
+    "CHECKPOINT_FILE",
+    "CONFIG_FILE",
+    "CURVE_FILE",
+    "RUN_FILES",
+    "STATE_FILE",
+    "Outcome",
+    "Run",
+    "fit",
+    "left_over",
+    "state_of",
+]
 
 Report = Callable[[Run, dict[str, float]], None]
 
@@ -96,12 +111,12 @@ def fit(
     max_seconds: end cleanly after that long in this call. wait: seconds to wait for another process that trains into
     the same folder. report: called with the run and the averages since the last scheduled row (loss, bpp, psnr,
     images_per_second, ...). Ctrl-C and SIGTERM end the call cleanly as well. Under torchrun every process calls this;
-    all stop at the same step and the first alone writes. Raises UsageError if the folder holds a run that is not
+    all stop at the same step and the first alone writes. Raises OutputExistsError if the folder holds a run that is not
     resumed, BusyError if another process trains into it.
     """
     begin = time.monotonic()
     with stop_on_signal() as stopped, join_processes(config.device) as world, _only_writer(folder, world, wait):
-        state = _state_of(folder, resume)
+        state = state_of(folder, resume)
         if config.threads:
             torch.set_num_threads(config.threads)
         plan = CropPlan(
@@ -134,6 +149,17 @@ def fit(
         return Outcome(folder / CHECKPOINT_FILE, run.position.step, run.position.elapsed, interrupted, run.finished())
 
 
+def left_over(folder: Path, config: TrainConfig) -> set[str]:
+    """Which files of a folder a run of this configuration wrote that ended before its first state, by their content."""
+    expected = {CONFIG_FILE: config.to_yaml().encode(), CURVE_FILE: CURVE_START}
+    ours = set()
+    for name, begin in expected.items():
+        with contextlib.suppress(OSError):
+            if (folder / name).is_file() and (folder / name).read_bytes().startswith(begin):
+                ours.add(name)
+    return ours
+
+
 @contextlib.contextmanager
 def _only_writer(folder: Path, world: World, wait: float) -> Iterator[None]:
     """The folder, made, and no other training in it; the first process sees to that, and all go on together."""
@@ -145,13 +171,13 @@ def _only_writer(folder: Path, world: World, wait: float) -> Iterator[None]:
         yield
 
 
-def _state_of(folder: Path, resume: Path | str | None) -> Path | None:
-    """The state to go on from, if any. Raises UsageError if a run in the folder would be lost."""
+def state_of(folder: Path, resume: Path | str | None) -> Path | None:
+    """The state to go on from, if any. Raises OutputExistsError if a run in the folder would be lost."""
     own = folder / STATE_FILE
     if resume == AUTO:
         return own if own.exists() else None
     if resume is None and own.exists():
-        raise UsageError(f"{folder} holds a run already; use --resume auto to go on with it, or another folder")
+        raise OutputExistsError(f"{folder}: holds a run already; use --resume auto to go on with it, or another folder")
     return None if resume is None else Path(resume)
 
 

@@ -361,11 +361,11 @@ def test_turned_queries_find_mirrored_and_turned_pictures(photos, tmp_path):
 def test_copies_are_numbered_and_never_overwrite(photos, tmp_path):
     index, _ = building.build(photos, tmp_path / "a.hix", reader())
     found = next(answer(index, reader(), [photos / "p0.jpg"], k=2))
-    targets = copy_hits(found.hits, tmp_path)
+    targets = copy_hits(found.hits, tmp_path, photos)
     assert targets[0].name == "001_d00_p0.jpg"
     assert [t.read_bytes() for t in targets] == [hit.path.read_bytes() for hit in found.hits]
     with pytest.raises(OutputExistsError):
-        copy_hits(found.hits, tmp_path)
+        copy_hits(found.hits, tmp_path, photos)
 
 
 def test_ids_and_paths_are_inverses():
