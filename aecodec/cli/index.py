@@ -59,8 +59,9 @@ def build(
 ) -> int:
     """Index all pictures and .aec files below FOLDER.
 
-    A build that was killed goes on where INDEX.partial says it was. Files whose names begin with a dot are passed
-    over; those that cannot be read are reported and skipped, and the exit code is 1.
+    A build that was killed goes on where INDEX.partial says it was; anything else of that name is left alone.
+    Files whose names begin with a dot are passed over; those that cannot be read are reported and skipped, and the
+    exit code is 1.
     """
     from ..search import building
 

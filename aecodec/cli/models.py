@@ -107,8 +107,8 @@ def import_command(
     Without -o it goes into the cache, where compress -m NAME and decompress find it.
     """
     from ..data.files import make_folder
-    from ..data.private import make_private
     from ..data.outputs import output_in
+    from ..data.private import make_private
     from ..train.compressai_weights import import_state_dict, model_name
     from ..zoo.registry import SUFFIX, cache_folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts import AecodecError
+from .files import is_special
 
 #: Bytes of the largest JSON file that is read.
 MAX_JSON = 64 << 20
@@ -167,6 +168,8 @@ def read_object(
     read, is larger than MAX_JSON, holds anything else, or has a field that is missing or out of its range. says: what
     it then begins with."""
     try:
+        if is_special(path):
+            raise ValueError("it is no regular file")
         with open(path, "rb") as file:
             content = file.read(MAX_JSON + 1)
         if len(content) > MAX_JSON:

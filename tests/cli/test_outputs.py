@@ -3,10 +3,11 @@ nothing but a regular file at all."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from conftest import natural_picture
 from extras import needs
 from PIL import Image
 
+from aecodec.bench.crops import make_crops
+from aecodec.bench.opening import open_codec
 from aecodec.cli import COMMANDS, run
+from aecodec.index.hash_index import HashIndex
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,8 @@ WRITING = {
         lambda out: f"bench photos -o {_parent(out)} --codecs jpeg420 --qualities 50", "rd/jpeg420.json", force=False
     ),
     "bench crops": Writing(
-        lambda out: f"bench {_parent(out)} -o bd --codecs jpeg420 --qualities 50 --resume",
-        "bd/crops/original/original.png",
-        ("bd/crops/original/original.png",),
+        lambda out: f"bench photos -o {Path(out).parents[2]} --codecs jpeg420 --qualities 50",
+        "rd/crops/p0/original.png",
         force=False,
     ),
     "train": Writing(
@@ -131,7 +134,7 @@ def here(few_photos: Path, block_hasher: None, capsys: pytest.CaptureFixture[str
     assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
     Image.fromarray(natural_picture(30, 40)).save("q.png")
     Image.fromarray(natural_picture(30, 40)).save("mask.png")
-    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "bd/crops/original"):
+    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0"):
         Path(folder).mkdir(parents=True)
     for name in ("y.aec", "m.safetensors", "h.safetensors", "w.pth", "d.json", "l.csv", "run/crops/p0/webp.png"):
         Path(name).write_bytes(b"of no use")
@@ -183,7 +186,6 @@ def test_what_exists_is_not_replaced_unasked(name, here, capsys):
 @pytest.mark.parametrize("name", EACH)
 def test_no_output_replaces_an_input(name, here, capsys):
     row = WRITING[name]
-    Image.fromarray(natural_picture(20, 20)).save("bd/crops/original/original.png")
     for read in row.read:
         os.link(read, "same.aec")
         for force in forced(row):
@@ -199,9 +201,12 @@ def test_nothing_but_a_regular_file_is_replaced(name, kind, here, capsys):
     if kind == "a FIFO":
         os.mkfifo(row.out)
     elif kind == "a directory":
+        if name.startswith(("compress", "decompress")):  # there a folder is where the output goes
+            row = replace(
+                row, line=lambda out: f"decompress folder/x.aec --format png {out and ''}", out="folder/x.png"
+            )
+            os.mkdir("folder")
         os.mkdir(row.out)
-        if "_" not in row.out and name in ("compress", "compress -m", "decompress"):
-            return  # a folder there is where the output goes
     else:
         os.symlink("nowhere", row.out)
     for force in forced(row):
@@ -239,7 +244,7 @@ def test_two_outputs_of_one_name_are_refused_before_any_work(line, here, capsys)
 def test_an_index_that_is_a_fifo_is_not_waited_for(command, here, capsys):
     os.mkfifo("pipe.hix")
     code, told = refused(f"index {command.format('pipe.hix')}", here, capsys)
-    assert (code, "no regular file" in told) == (3, True)
+    assert (code, "is a pipe" in told) == (3, True)
 
 
 #: Names of parameters that are outputs. The law below finds a newcomer that has one and is not in the table.
@@ -329,3 +334,95 @@ def test_what_is_called_like_an_unfinished_index_and_is_none_stays(here, capsys,
     assert run(["index", "build", "photos", "-o", "new.hix", "--save-every", "0"]) == 0
     assert Path("new.hix.partial").read_bytes() == content
     assert sorted(path.name for path in here.glob("new.hix*")) == ["new.hix", "new.hix.partial"]
+
+
+# -- names from names and files --------------------------------------------------------------------------
+
+
+@needs("bjontegaard")
+def test_a_benchmark_removes_nothing_and_replaces_what_is_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for precious in ("crops/x/mine.txt", "crops/mine.txt", "mine.txt", "data/x.txt"):
+        Path(precious).parent.mkdir(parents=True, exist_ok=True)
+        Path(precious).write_text("precious")
+    Image.fromarray(natural_picture(164, 176)).save("data/x.png")
+    before = state(tmp_path)
+    line = ["bench", "data", "-o", ".", "--codecs", "jpeg420,webp", "--qualities", "20,50,80,90", "--crops", "1"]
+    assert run(line) == 0
+    assert run(line) == 5
+    assert run([*line, "--resume"]) == 0
+    after = state(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert Path("crops/x/crops.json").exists()
+
+
+@pytest.mark.parametrize("name", ["...png", "..png"])
+def test_crops_of_a_picture_that_no_folder_can_be_named_after_are_left_out(name, tmp_path):
+    (tmp_path / "out" / "crops").mkdir(parents=True)
+    (tmp_path / "out" / "mine.txt").write_text("precious")
+    Image.fromarray(natural_picture(40, 50)).save(tmp_path / "x.png")
+    os.replace(tmp_path / "x.png", tmp_path / name)
+    before, said = state(tmp_path), []
+    make_crops([open_codec("jpeg420")], [tmp_path / name], tmp_path / "out" / "crops", said.append)
+    assert state(tmp_path) == before
+    assert "cannot be the name of an output" in said[0]
+
+
+def test_a_picture_that_lies_where_a_crop_goes_is_refused(here, capsys):
+    Image.fromarray(natural_picture(164, 176)).save("rd/crops/p0/original.png")
+    Image.fromarray(natural_picture(164, 176)).save("rd/crops/p0/p0.png")
+    Path("rd/run.json").write_text('{"data": "p0", "anchor": "jpeg420"}')
+    line = "bench rd/crops/p0 -o rd --codecs jpeg420 --qualities 50 --resume"
+    code, told = refused(line, here, capsys)
+    assert (code, "is an input" in told) == (5, True)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "sub/../../secret.png", "link.png", "notes.txt"])
+def test_no_index_makes_a_search_copy_what_is_no_picture_of_its_folder(name, here, capsys):
+    secret = here / "secret.png"
+    Image.fromarray(natural_picture(64, 96, 0)).save(secret)
+    os.symlink(secret, "photos/link.png")
+    Path("photos/notes.txt").write_text("private")
+    identity = str(secret) if name.startswith("/") else name
+    forged = HashIndex.load("photos.hix")
+    other = HashIndex(
+        hasher=forged.hasher, fingerprint=forged.fingerprint, n_bits=64, paths=True, root=str(here / "photos")
+    )
+    code = forged.codes[forged.ids.tolist().index("p0.png")]
+    other.add([identity], code[None], stamps=np.zeros((1, 2), np.int64))
+    other.save("forged.hix")
+    before = state(here)
+    assert run(["search", "forged.hix", "photos/p0.png", "--copy-to", "found"]) in (1, 3)
+    assert state(here) == before
+    allowed = run(["search", "forged.hix", "photos/p0.png", "--copy-to", "found", "--outside"])
+    assert (allowed == 0) == (name in ("/secret.png", "link.png"))
+
+
+@pytest.mark.parametrize(
+    "command", ["search {} photos/p0.png --html x.html", "dedup {} --max-distance 60 --html x.html"]
+)
+def test_no_index_leads_a_page_out_of_its_folder(command, here, capsys):
+    forged = HashIndex.load("photos.hix")
+    forged.add(["../q.png"], forged.codes[:1], stamps=np.zeros((1, 2), np.int64))
+    forged.save("forged.hix")
+    assert run(command.format("forged.hix").split()) == 3
+    assert "../q.png, which is not below its folder" in capsys.readouterr().err
+    assert not Path("x.html").exists()
+
+
+@needs("bjontegaard")
+@pytest.mark.parametrize("name", ["../../../secret.png", "{here}/secret.png", "out.png", "words.png", "pipe.png", ".."])
+def test_a_report_shows_nothing_but_crops_of_its_run(name, here, pictures, capsys):
+    line = ["bench", str(pictures), "-o", "rd", "--codecs", "jpeg420,webp", "--qualities", "20,50,80,90"]
+    assert run([*line, "--crops", "1", "--quiet"]) == 0
+    Image.fromarray(natural_picture(20, 20)).save("secret.png")
+    place = Path("rd/crops/p0")
+    os.symlink(here / "secret.png", place / "out.png")
+    (place / "words.png").write_text("private")
+    os.mkfifo(place / "pipe.png")
+    assert run(["report", "rd", "-o", "good.html"]) == 0
+    content = json.loads((place / "crops.json").read_text())
+    content["crops"][0]["file"] = name.format(here=here)
+    (place / "crops.json").write_text(json.dumps(content))
+    code, told = refused("report rd -o x.html", here, capsys)
+    assert code == 1, told

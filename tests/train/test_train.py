@@ -18,7 +18,14 @@ from places import ROOT
 from small_models import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint
-from aecodec.contracts import BusyError, CheckpointError, MissingDependencyError, OutputError, UsageError
+from aecodec.contracts import (
+    BusyError,
+    CheckpointError,
+    MissingDependencyError,
+    OutputError,
+    OutputExistsError,
+    UsageError,
+)
 from aecodec.data.folders import list_photos
 from aecodec.models.exact_hyperprior import ExactHyperprior
 from aecodec.train import loop as train
@@ -128,7 +135,7 @@ def test_a_run_is_gone_on_with_or_kept_but_never_begun_anew_in_its_folder(tmp_pa
     with monkeypatch.context() as patch:
         stop_at(2, patch)
         assert train.fit(config(), photo_folder, tmp_path, resume=train.AUTO).step == 2
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(OutputExistsError, match="holds a run already"):
         train.fit(config(), photo_folder, tmp_path)
     assert read_state(tmp_path)["progress"]["step"] == 2
     assert train.fit(config(), photo_folder, tmp_path, resume=train.AUTO).step == 6
