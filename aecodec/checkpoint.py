@@ -29,6 +29,7 @@ from .data.records import Kind, either, flag, integer, listing, misfit, number, 
 from .latents import coder_of
 from .latents.protocol import Parts
 from .models import family as find_family
+from .parallel import Lock
 from .shield import shielded
 from .zoo import stored
 from .zoo.registry import MAX_WIDTH, configuration_fault
@@ -81,7 +82,7 @@ class Room:
     """How much a model may hold: what the tensors hold that are to fill it. A module that is made meanwhile in this
     thread and asks for more raises CheckpointError before its numbers are written."""
 
-    _lock = threading.Lock()
+    _lock = Lock()
 
     def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
         self._parts = len(tensors) + _SPARE_PARTS

@@ -1,8 +1,12 @@
-"""Work spread over threads and handed back in order; torch and zlib let go of the interpreter while they compute."""
+"""Threads: work spread over them and handed back in order, and what of them does not outlive a fork.
+
+torch and zlib let go of the interpreter while they compute.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,3 +56,44 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
+
+
+class Lock:
+    """Lets one thread in at a time. A forked child finds it open, whoever held it; copies and pickles are new ones."""
+
+    def __init__(self) -> None:
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Pool:
+    """Threads that are started when they are first needed, and anew in a forked child."""
+
+    def __init__(self, threads: int, name: str, initializer: Callable[[], None] = lambda: None) -> None:
+        """initializer: called in each thread when it starts."""
+        self._make = lambda: ThreadPoolExecutor(threads, name, initializer)
+        self._lock = Lock()
+        self._renew()
+        after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads, started."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = self._make()
+            return self._executor

@@ -21,13 +21,32 @@ ROOT = Path(aecodec.__file__).parent
 #: only, and only those that it does import.
 FLOORS: list[dict[str, set[str]]] = [
     {"contracts": set(), "parallel": set(), "shield": set()},
-    {"coding": {"contracts"}, "data": {"contracts"}, "device": {"contracts"}, "metrics": {"shield", "contracts"}},
+    {
+        "coding": {"contracts"},
+        "data": {"parallel", "contracts"},
+        "device": {"contracts"},
+        "metrics": {"shield", "contracts"},
+    },
     {"latents": {"coding", "contracts"}, "zoo": {"coding", "data", "contracts"}},
     {"nn": {"latents", "data", "contracts"}, "index": {"data", "zoo", "parallel", "contracts"}},
     {"entropy": {"coding", "latents", "nn", "contracts"}},
     {"models": {"entropy", "latents", "nn", "coding", "contracts"}},
-    {"checkpoint": {"shield", "models", "latents", "coding", "data", "zoo", "contracts"}},
-    {"engine": {"shield", "checkpoint", "models", "latents", "nn", "coding", "data", "device", "zoo", "contracts"}},
+    {"checkpoint": {"shield", "models", "latents", "coding", "data", "zoo", "parallel", "contracts"}},
+    {
+        "engine": {
+            "shield",
+            "checkpoint",
+            "models",
+            "latents",
+            "nn",
+            "coding",
+            "data",
+            "device",
+            "zoo",
+            "parallel",
+            "contracts",
+        }
+    },
     {
         "hasher": {"engine", "coding", "data", "zoo", "contracts"},
         "tasks": {"shield", "checkpoint", "nn", "coding", "metrics", "data", "device", "zoo", "contracts"},

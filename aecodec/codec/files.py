@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ..data.files import read_bytes, write_atomic
 from ..data.images import Picture, read_picture, write_picture
 from ..data.tiling import crop_window
 from ..engine.opening import open_engine
+from ..parallel import Lock
 from ..zoo.registry import find_fingerprint, find_model, read_header
 from .codec import Codec
 from .encoder import Encoded
@@ -51,8 +51,8 @@ class Codecs:
         self._model, self._jobs = model, jobs
         self._opening = {"device": device, "precision": precision, "engine": engine}
         self._loaded = OrderedDict((codec.fingerprint, codec) for codec in loaded)
-        self._loading: dict[bytes, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._loading: dict[bytes, Lock] = {}
+        self._lock = Lock()
 
     def named(self, model: str | Path | None = None) -> Codec:
         """The codec of a model, of the cache's own unless one is named. Raises UnknownName, CheckpointError."""
@@ -70,7 +70,7 @@ class Codecs:
 
     def _get(self, fingerprint: bytes, path: Path) -> Codec:
         with self._lock:
-            loading = self._loading.setdefault(fingerprint, threading.Lock())
+            loading = self._loading.setdefault(fingerprint, Lock())
         with loading:
             with self._lock:
                 if fingerprint in self._loaded:

@@ -8,7 +8,6 @@ import io
 import logging
 import re
 import struct
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from ..contracts import ImageReadError, PictureTooLargeError
+from ..parallel import Lock
 from .blocks import Blocks
 from .exif import ORIENTATION
 from .formats import loaded_formats, readable_formats
@@ -40,7 +40,7 @@ DECODER_FAULTS = (
     struct.error,
     zlib.error,
 )
-_OPENING = threading.Lock()
+_OPENING = Lock()
 # What Pillow logs of a file it raises as well; without a handler the line would go to stderr, without the file's name.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: In HEIF and AVIF the entry of an item that is Exif: its box, version and flags, number, protection, and type.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+import ctypes
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..contracts import CheckpointError
+from ..parallel import Lock, after_fork
 from ..zoo.stored import Stored
 
 #: Releases before it lack external initialisers from memory.
@@ -29,7 +31,13 @@ def threads() -> int:
 
 
 def runtime() -> Any:
-    """The package onnxruntime. Raises CheckpointError if it is missing or too old: no model runs."""
+    """The package onnxruntime. Raises CheckpointError if it is missing or too old: no model runs.
+
+    Some of its releases tell their maker how they are used, and keep a number of this machine, unless a variable says
+    before they are imported that they may not: nothing here speaks to anybody who was not asked for. Their thread for
+    that would also keep a forked child from ending.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -53,13 +61,23 @@ def _reason(error: Exception) -> str:
 
 
 class OnnxNetworks:
-    """See `latents.protocol.Networks`. May be called from several threads."""
+    """See `latents.protocol.Networks`. May be called from several threads, and in forked children."""
 
     def __init__(self, stored: Stored, path: Path) -> None:
         """path: of the checkpoint, for errors. Raises CheckpointError without onnxruntime."""
         self._runtime, self._stored, self._path = runtime(), stored, path
         self._sessions: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        after_fork(self._forget)
+
+    def _forget(self) -> None:
+        """In a forked child: sessions whose threads did not come along are never used again.
+
+        Nor are they ever taken down, which would wait for those threads: a reference is left that nobody gives back.
+        """
+        for session in self._sessions.values():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+        self._sessions = {}
 
     def __call__(self, name: str, /, **inputs: np.ndarray) -> np.ndarray:
         """Run a network. Raises CheckpointError if its graph is missing or no graph, or cannot take the inputs."""

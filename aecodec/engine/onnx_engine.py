@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
 from ..latents import coder_of
 from ..latents.protocol import Parts, expect
+from ..parallel import Lock
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
 from .protocol import Canvas, RefiningEngine
@@ -30,7 +30,7 @@ class OnnxEngine:
         self._networks = OnnxNetworks(stored, path)
         self._open_refining = open_refining
         self._refining_engine: RefiningEngine | None = None
-        self._opening = threading.Lock()
+        self._opening = Lock()
         self.name, self.family, self.fingerprint = stored.name, stored.family, stored.fingerprint
         self.stride, self.alignment, self.context = self._coder.stride, self._coder.alignment, self._coder.context
         self.mean_reach = self._coder.mean_reach

@@ -12,6 +12,7 @@ from ..coding.rans import Part
 from ..contracts import CheckpointError, FrozenModel, LatentCode, SymbolPlane, TileCodec
 from ..data.tiling import Window
 from ..device import has_bfloat16
+from ..parallel import after_fork
 from ..shield import shield
 from .protocol import Canvas
 from .refinement import Refinement, cut
@@ -22,8 +23,18 @@ def limit_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+class Forked:
+    """What computes with torch: in a forked child with one thread, for waiting for those of the parent has no end."""
+
+    def __init__(self) -> None:
+        after_fork(self._alone)
+
+    def _alone(self) -> None:
+        limit_threads(1)
+
+
 @shield
-class TorchEngine:
+class TorchEngine(Forked):
     """See `protocol.RefiningEngine`. module: the model; device: where it lies.
 
     precision: "float32", "bfloat16" or "auto", of the transforms alone; the latents that a file decodes to never
@@ -33,6 +44,7 @@ class TorchEngine:
 
     def __init__(self, frozen: FrozenModel, precision: str = "auto") -> None:
         """Raises CheckpointError for a model that codes no pictures."""
+        super().__init__()
         self.frozen = frozen
         self.module: Any = frozen.module
         if not isinstance(self.module, TileCodec):

@@ -10,13 +10,15 @@ import torch
 from ..contracts import FrozenModel
 from ..nn.fold import fold_batch_norms
 from ..shield import shield
+from .torch_engine import Forked
 
 
 @shield
-class TorchHashNetwork:
+class TorchHashNetwork(Forked):
     """See `hashing.HashNetwork`. In float32, without autocast or TF32."""
 
     def __init__(self, frozen: FrozenModel) -> None:
+        super().__init__()
         self.name, self.fingerprint, self.config = frozen.name, frozen.fingerprint, asdict(frozen.module.config)
         self._model = frozen.module
         fold_batch_norms(self._model)

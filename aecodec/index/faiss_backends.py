@@ -9,12 +9,12 @@ setting it in threads of our own changes nothing for the rest of the process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from ..contracts import MissingDependencyError, UsageError
+from ..parallel import Pool
 from .codes import check_codes, check_k, check_queries, check_radius
 from .oracle import NumpyScanner
 from .threads import cores
@@ -40,17 +40,17 @@ class _Workers:
 
     def __init__(self, threads: int | None) -> None:
         count = cores() if threads is None else check_k(threads)
-        self._pool = ThreadPoolExecutor(count, "faiss", initializer=lambda: _faiss().omp_set_num_threads(1))
+        self._pool = Pool(count, "faiss", lambda: _faiss().omp_set_num_threads(1))
         self._count = count
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """One call in one thread."""
-        return self._pool.submit(function, *arguments).result()
+        return self._pool.executor().submit(function, *arguments).result()
 
     def share(self, function: Callable[[np.ndarray], Any], queries: np.ndarray) -> list[Any]:
         """The results of contiguous shares of the queries, in order; at least one share."""
         parts = min(self._count, max(len(queries) // _SHARE, 1))
-        return list(self._pool.map(function, np.array_split(queries, parts)))
+        return list(self._pool.executor().map(function, np.array_split(queries, parts)))
 
 
 class _Engine:

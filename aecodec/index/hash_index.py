@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts import IndexFileError, Scanner, UsageError
-from ..parallel import after_fork
+from ..parallel import Lock
 from . import backend as find_backend
 from . import storage
 from .codes import check_codes, check_queries
@@ -93,26 +93,11 @@ class HashIndex:
         empty = np.empty((0, n_bits // 8), np.uint8)
         rows = Rows(Paths(), empty, np.empty((0, 2), np.int64)) if paths else Rows(Numbers(), empty)
         self._held = Searched(rows, find_backend(backend), options)
-        self._renew()
-
-    def _renew(self) -> None:
-        """Let threads change one after another; in a forked child, whoever was changing is no more."""
-        self._changing = threading.Lock()
-        after_fork(self._renew)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the lock, which belongs to this process."""
-        return {key: value for key, value in vars(self).items() if key != "_changing"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._renew()
+        self._changing = Lock()
 
     def snapshot(self) -> HashIndex:
         """The rows of this moment as an index of their own, nothing copied: what changes here leaves it as it is."""
-        other = object.__new__(type(self))
-        other.__setstate__(self.__getstate__())
-        return other
+        return copy.copy(self)
 
     def use(self, backend: str, **options: Any) -> None:
         """Search with another backend from now on. Raises UnknownName."""

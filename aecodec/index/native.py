@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from ..contracts import MissingDependencyError, UsageError
+from ..parallel import Pool
 from .codes import check_codes, check_k, check_queries, check_radius
 from .keys import merge_nearest, merge_within, unpack
 from .oracle import NumpyScanner
@@ -78,8 +77,7 @@ class NativeScanner:
         self.threads = threads or cores()
         self._engine, self.reason = engine(engine_name)
         self.engine: str = self._engine.name if self._engine else "numpy"
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._pool = Pool(self.threads, "hamming")
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `contracts.Scanner.search`."""
@@ -121,8 +119,6 @@ class NativeScanner:
         """The results of a call that as many threads make at once."""
         if threads == 1:
             return [call()]
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="hamming")
-        others = [self._pool.submit(call) for _ in range(threads - 1)]
+        executor = self._pool.executor()
+        others = [executor.submit(call) for _ in range(threads - 1)]
         return [call(), *(other.result() for other in others)]

@@ -3,14 +3,13 @@ with."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..contracts import Scanner
-from ..parallel import after_fork
+from ..parallel import Lock
 from . import Backend
 from .codes import select
 from .ids import Numbers, Paths
@@ -60,12 +59,7 @@ class Searched:
     def __init__(self, rows: Rows, backend: Backend, options: dict[str, Any]) -> None:
         self.rows, self.backend, self.options = rows, backend, options
         self._scanner: Scanner | None = None
-        self._renew()
-
-    def _renew(self) -> None:
-        """Let one thread build the backend; in a forked child, whoever was building is no more."""
-        self._building = threading.Lock()
-        after_fork(self._renew)
+        self._building = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without what the backend has built, which may belong to this process."""
