@@ -18,6 +18,7 @@ SPECIAL = "pipes or devices"
 AGAIN = "further links"
 WITHOUT_SUFFIX = "without suffix"
 _OTHER = "others"
+_OF_ONE = {SPECIAL: "pipe or device", AGAIN: "further link", _OTHER: "other"}
 #: Kinds that the closing line names at most; the rest are "others".
 _NAMED = 6
 _LONGEST_SUFFIX = 8
@@ -153,9 +154,9 @@ class Walk:
         parts = []
         if self.passed_over:
             ranked = sorted(self.passed_over.items(), key=lambda pair: (pair[0] == _OTHER, -pair[1], pair[0]))
-            kinds = [f"{count} {kind}" for kind, count in ranked[:_NAMED]]
-            rest = sum(count for _, count in ranked[_NAMED:])
-            kinds += [f"{rest} {_OTHER}"] if rest else []
+            if rest := sum(count for _, count in ranked[_NAMED:]):
+                ranked[_NAMED:] = [(_OTHER, rest)]
+            kinds = [f"{count} {_OF_ONE.get(kind, kind) if count == 1 else kind}" for kind, count in ranked]
             parts.append(f"{_counted(self.passed_over.total(), 'file')} passed over ({', '.join(kinds)})")
         if self.hidden_folders:
             parts.append(f"{_counted(self.hidden_folders, 'hidden folder')} not entered")

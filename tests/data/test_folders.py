@@ -87,6 +87,12 @@ def test_what_is_passed_over_is_counted(tree):
         "7 files passed over (2 hidden, 2 pipes or devices, 1 .part, 1 .txt, 1 without suffix), "
         "2 hidden folders not entered"
     )
+    os.link(tree / "b.png", tree / "again.png")
+    (tree / "pipe.png").unlink()
+    assert "1 .txt, 1 further link, 1 pipe or device, 1 without suffix" in walked(tree)[1].summary
+    for number in range(9):
+        (tree / "c-d" / f"a.{number}").touch()
+    assert "1 .4, 9 others)" in walked(tree)[1].summary
     empty = Walk({".png"})
     empty.files(tree / "z")
     assert empty.summary == ""
