@@ -103,11 +103,11 @@ class PhotoPack:
         top = (place[0] * (self.heights[which] - window + 1)).long()
         left = (place[1] * (self.widths[which] - window + 1)).long()
         steps = torch.arange(window, device=device)
-        rows = (top[:, None] + steps) * self.widths[which][:, None]
-        columns = left[:, None] + steps
-        position = self.offsets[which][:, None, None] + 3 * (rows[:, :, None] + columns[:, None, :])
-        crops = self.pixels[position[..., None] + torch.arange(3, device=device)]
-        batch = crops.permute(0, 3, 1, 2).float() / 255.0
+        first = (top[:, None] + steps) * self.widths[which][:, None] + left[:, None]
+        starts = (self.offsets[which][:, None] + 3 * first).flatten()
+        # Whole rows of a window are copied, each 3 * window bytes from its start.
+        rows = self.pixels.unfold(0, 3 * window, 1).index_select(0, starts)
+        batch = rows.view(count, window, window, 3).permute(0, 3, 1, 2).float() / 255.0
         if window != size:
             batch = F.interpolate(batch, size=(size, size), mode="area")
         if flip < 0.5:
