@@ -163,7 +163,7 @@ def load_state(run: Run, path: Path, world: World) -> None:
         for key, module in (("model", run.model), ("ema", run.ema)):
             _check_finite(state[key])
             module.load_state_dict(state[key])
-        run.optimizer.load_state_dict(state["optimizer"])
+        run.optimizer.load_state_dict(_computed_alike(state["optimizer"], run.optimizer))
         run.position = Position(**state["progress"])
         run.meter = Meter(**state.get("meter", {}))
         _restore_generator(run, torch.atleast_2d(state["rng"]), world)
@@ -215,6 +215,13 @@ def _alike(value: Any, example: Any) -> bool:
         same = isinstance(value, (list, tuple)) and len(value) == len(example)
         return same and all(_alike(*pair) for pair in zip(value, example, strict=True))
     return isinstance(value, type(example))
+
+
+def _computed_alike(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A saved optimiser whose steps are computed as this one's: in one fused pass or not is no part of the state."""
+    choices = {key: optimizer.param_groups[0].get(key) for key in ("fused", "foreach")}
+    kept = {key: value for key, value in choices.items() if key in optimizer.defaults}
+    return {**saved, "param_groups": [{**group, **kept} for group in saved["param_groups"]]}
 
 
 def load_weights(run: Run, path: Path) -> None:
