@@ -27,5 +27,6 @@ class DepthwiseBlock(nn.Module):
                 layer.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.mix_out(self.depthwise(F.relu(self.mix_in(x))))
-        return x + self.reduce(F.relu(self.expand(x)))
+        # In place where no gradient needs what stood there: what a convolution put out.
+        x = self.mix_out(self.depthwise(F.relu_(self.mix_in(x)))).add_(x)
+        return self.reduce(F.relu_(self.expand(x))).add_(x)
