@@ -159,7 +159,7 @@ def test_a_flipped_bit_is_noticed_or_touches_the_model_card_alone(tmp_path, mode
 def test_unknown_keys_and_unfit_values_of_a_configuration_are_refused():
     with pytest.raises(CheckpointError, match="no configuration key colour"):
         checkpoint.build(FLAGSHIP, {**SMALL, "colour": 1})
-    for bad in ({"channels": "many"}, {"latents": -1}, {"channels": None}):
+    for bad in ({"channels": "many"}, {"latents": -1}, {"latents": 30}, {"channels": None}):
         with pytest.raises(CheckpointError, match="cannot be built"):
             checkpoint.build(FLAGSHIP, {**SMALL, **bad})
 

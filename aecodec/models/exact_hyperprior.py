@@ -18,18 +18,19 @@ from torch import nn
 from ..coding.tables import TableCounts
 from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, QUALITY_STEPS, BatchSource, LatentCode, Loss, Quantiser
 from ..entropy.coded import Coded
-from ..entropy.context import HyperFeatures, MeanContext
+from ..entropy.context import STEPS, HyperFeatures, MeanContext, group_by_step, ungroup
 from ..entropy.hyper_prior import HyperAnalysis, HyperPrior
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
 from ..entropy.scale_net import ScaleNet
+from ..latents.exact import LEVELS
 from ..latents.exact_hyperprior import ExactHyperpriorCoder
 from ..nn.quantise import round_half_up, round_ste, uniform_noise
-from ..nn.transforms import Analysis, Synthesis, start_from_components
+from ..nn.transforms import Analysis, Synthesis, join_blocks, split_blocks, start_from_components, to_blocks
 
 
 @dataclass(frozen=True)
 class ExactHyperpriorConfig:
-    """channels: width C of the transforms; latents: N channels of y; hyper_latents: Z channels of z;
+    """channels: width C of the transforms; latents: N channels of y, a multiple of 4; hyper_latents: Z channels of z;
     features: width of the mean predictor; scale_hidden: width of the scale net; z_max: largest |z|;
     lambda_low, lambda_high: weights of the squared error (on [0, 1]) at qualities 0 and 100;
     quantise_from: share of the training after which the scale net is trained on its integer grid;
@@ -75,6 +76,8 @@ class ExactHyperprior(Coded):
     def __init__(self, config: ExactHyperpriorConfig) -> None:
         super().__init__()
         self.config = c = config
+        if c.latents % STEPS:
+            raise ValueError(f"latents: a multiple of {STEPS}, not {c.latents}")
         self.analysis = Analysis(c.channels, c.latents, c.analysis_blocks)
         self.synthesis = Synthesis(c.channels, c.latents, c.synthesis_blocks)
         self.hyper_analysis = HyperAnalysis(c.latents, c.features, c.hyper_latents)
@@ -137,8 +140,7 @@ class ExactHyperprior(Coded):
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
         """lambda * mse + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) float32 in [0, 1]."""
         position = torch.rand(len(batch), generator=rng, device=batch.device) * (QUALITY_KNOTS - 1)
-        x_hat, bits = self.forward(batch, position, rng, quantised=progress >= self.config.quantise_from)
-        mse = (x_hat - batch).square().mean(dim=(1, 2, 3))
+        mse, bits = self.forward(batch, position, rng, quantised=progress >= self.config.quantise_from)
         bpp = bits / (batch.shape[2] * batch.shape[3])
         weight = self.lagrangian(position)
         balance = (weight / self._middle()) ** -self.config.rate_balance
@@ -148,26 +150,32 @@ class ExactHyperprior(Coded):
     def forward(
         self, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (B, 3, H, W) float32 in [0, 1] -> (x_hat like x, not clipped; estimated bits (B,) float32).
+        """x (B, 3, H, W) float32 in [0, 1] -> (mean squared error on that range, estimated bits), both (B,) float32.
 
         position: (B,) float32, quality in knots; quantised: whether the scale net works on its integer grid.
         """
-        y = self.analysis(x - 0.5).float()
+        # As blocks from the beginning to the end: pixels need not be put into rows to be compared.
+        blocks = to_blocks(x - 0.5)
+        y = self.analysis.of_blocks(blocks, split_blocks(blocks)).float()
         y = y * self.gain(self.y_gain, position)[:, :, None, None]
         z = self.hyper_analysis(y).float()
         z_hat = round_ste(z).clamp(-self.config.z_max, self.config.z_max)
         knot = (position + 0.5).long()
         bits = -self.hyper_prior.log2_likelihood(z + uniform_noise(z, rng), knot).sum(dim=(1, 2, 3))
-        index = self.scale_net_float(z_hat, position, quantised)
-        unknown, silent = torch.zeros_like(y), index < 0.5
-        y_hat, _, mean = self.mean_context.reconstruct(
-            self.hyper_features(z_hat), unknown, lambda mean: torch.where(silent, unknown, round_ste(y - mean))
-        )
-        noisy = y - mean + uniform_noise(y, rng)
-        bits = bits - self.mixture.log2_likelihood(noisy, index.clamp(0, 63)).sum(dim=(1, 2, 3))
-        y_out = y_hat * self.gain(self.y_inverse, position)[:, :, None, None]
-        x_hat = self.synthesis(y_out, self.gain(self.branch_out, position)).float() + 0.5
-        return x_hat, bits
+        index = group_by_step(self.scale_net_float(z_hat, position, quantised))
+        wanted = group_by_step(y)
+
+        def known(step: int, mean: torch.Tensor) -> torch.Tensor:
+            return mean + torch.where(index[step] < 0.5, 0.0, round_ste(wanted[step] - mean))
+
+        y_hat, mean = self.mean_context.walk(self.hyper_features(z_hat), known)
+        noisy = torch.stack(wanted) - torch.stack(mean)
+        noisy = noisy + uniform_noise(noisy, rng)
+        y_bits = -self.mixture.log2_likelihood(noisy, torch.stack(index).clamp(0, LEVELS - 1))
+        bits = bits + y_bits.view(STEPS, 4, len(x), -1).sum(dim=(0, 1, 3))
+        y_out = ungroup(y_hat, y.shape) * self.gain(self.y_inverse, position)[:, :, None, None]
+        coarse, fine = self.synthesis.as_blocks(y_out, self.gain(self.branch_out, position))
+        return (coarse.float() + join_blocks(fine) - blocks).square().mean(dim=(1, 2, 3)), bits
 
     def scale_net_float(self, z_hat: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
         """The scale net outside autocast: its integers do not survive bfloat16. Shapes as of `ScaleNet.forward`."""

@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aecodec.coding.tables import TOTAL
-from aecodec.entropy.context import STEPS, step_masks
+from aecodec.entropy import scale_mixture
+from aecodec.entropy.context import STEPS, group_by_step, step_masks, ungroup
 from aecodec.entropy.hyper_prior import HyperPrior
-from aecodec.entropy.scale_mixture import LEVELS, LOGISTIC_STD, SCALE_MAX, SCALE_MIN, ScaleMixture, index_of_scale
+from aecodec.entropy.logistic import log_mass
+from aecodec.entropy.scale_mixture import (
+    LEVELS,
+    LOG_STEP,
+    LOGISTIC_STD,
+    SCALE_MAX,
+    SCALE_MIN,
+    ScaleMixture,
+    index_of_scale,
+)
 
 #: What a likely symbol may cost beyond its ideal length, in bits, besides one part of the total for every slot.
 FROZEN_LOSS = 1e-3
@@ -59,6 +69,47 @@ def test_equal_components_are_one_logistic(level):
     usable = torch.isfinite(expected) & (expected > -40)
     found = mixture.log2_likelihood(r, torch.full_like(r, level))
     assert torch.allclose(found[usable], expected[usable], atol=1e-6)
+
+
+def plain_likelihood(mixture: ScaleMixture, r: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The slow form: the mass of each component by sigmoids, gradients by autograd."""
+    inverse = LOGISTIC_STD / SCALE_MIN * torch.exp(-index * LOG_STEP)
+    ratios = mixture.log_ratio - mixture.log_ratio.mean()
+    weights = torch.log_softmax(mixture.logit, dim=0)
+    first, second = (log_mass(r.abs(), inverse * torch.exp(-ratios[k])) + weights[k] for k in range(2))
+    return torch.logaddexp(first, second) / math.log(2.0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 5e-5)])
+def test_the_likelihood_in_one_pass_has_the_values_and_gradients_of_the_plain_one(dtype, tolerance, monkeypatch):
+    monkeypatch.setattr(scale_mixture, "BLOCK", 1000)
+    rng = torch.Generator().manual_seed(5)
+    index = torch.rand(7, 3, 11, 13, generator=rng, dtype=dtype) * (LEVELS - 1)
+    spread = SCALE_MIN * torch.exp(index * LOG_STEP)
+    r = torch.randn(index.shape, generator=rng, dtype=dtype) * 3 * spread + torch.rand(index.shape, generator=rng) - 0.5
+    weight = torch.rand(index.shape, generator=rng, dtype=dtype)
+    found = []
+    for channels_last in (False, True):
+        for likelihood in (ScaleMixture.log2_likelihood, plain_likelihood):
+            mixture = ScaleMixture().to(dtype)
+            with torch.no_grad():
+                mixture.logit.copy_(torch.tensor([0.4, -0.7]))
+            order = torch.channels_last if channels_last else torch.contiguous_format
+            inputs = [t.clone(memory_format=order).requires_grad_() for t in (r, index)]
+            value = likelihood(mixture, *inputs)
+            (value * weight).sum().backward()
+            found.append([value.detach(), *(t.grad for t in (*inputs, *mixture.parameters()))])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
+
+
+def test_the_spread_that_components_have_in_common_is_no_parameter():
+    mixture, r, index = ScaleMixture(), torch.linspace(-9, 9, 37), torch.linspace(0, 63, 37)
+    before = mixture.log2_likelihood(r, index).detach()
+    with torch.no_grad():
+        mixture.log_ratio.sub_(3.0)
+    torch.testing.assert_close(mixture.log2_likelihood(r, index).detach(), before)
 
 
 def test_one_component_of_the_hyper_prior_is_one_logistic():
@@ -131,6 +182,16 @@ def test_frozen_hyper_tables_cost_what_the_density_says():
             frozen = -np.log2(tables.row(knot * 4 + channel) / TOTAL)
             likely = expected[channel] < 8
             assert np.abs(frozen - expected[channel])[likely].max() < FROZEN_LOSS
+
+
+def test_grouped_latents_are_those_of_the_masks_and_come_back():
+    batch, channels, height, width = 2, 12, 4, 6
+    y = torch.arange(float(batch * channels * height * width)).view(batch, channels, height, width)
+    steps = group_by_step(y)
+    for step, mask in zip(steps, step_masks(channels, height, width), strict=True):
+        assert step.shape == (4, batch * height * width // 4, channels // 4)
+        assert sorted(step.flatten().tolist()) == sorted(y[:, mask].flatten().tolist())
+    assert torch.equal(ungroup(steps, y.shape), y)
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 1, 1), (4, 2, 2), (32, 8, 12), (7, 5, 3)])

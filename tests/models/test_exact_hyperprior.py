@@ -10,7 +10,9 @@ from small_models import FLAGSHIP, SMALL, as_batch, small_flagship
 
 from aecodec import checkpoint
 from aecodec.contracts import QUALITY_KNOTS, FrozenModel, LatentCode
+from aecodec.entropy.context import ungroup
 from aecodec.models.exact_hyperprior import ExactHyperprior
+from aecodec.nn.quantise import round_ste, uniform_noise
 
 HEIGHT, WIDTH = 8, 12
 
@@ -82,10 +84,49 @@ def test_without_a_balance_the_loss_is_lambda_times_the_error_plus_the_rate(pict
     plain, x = small_flagship(), as_batch(picture).repeat(3, 1, 1, 1)
     rng = torch.Generator().manual_seed(4)
     position = torch.rand(3, generator=rng) * (QUALITY_KNOTS - 1)
-    x_hat, bits = plain(x, position, rng, quantised=False)
-    mse = (x_hat - x).square().mean(dim=(1, 2, 3))
+    mse, bits = plain(x, position, rng, quantised=False)
     expected = (plain.lagrangian(position) * mse + bits / (x.shape[2] * x.shape[3])).mean()
     assert loss_and_gradient(plain, x, seed=4)[0] == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+def plain_forward(model: ExactHyperprior, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator) -> tuple:
+    """What `forward` computes, by what a decoder runs: pixels in rows, every step over all latents."""
+    y = model.analysis(x - 0.5) * model.gain(model.y_gain, position)[:, :, None, None]
+    z = model.hyper_analysis(y)
+    noise = uniform_noise(z, rng)
+    z_bits = -model.hyper_prior.log2_likelihood(z + noise, (position + 0.5).long()).sum(dim=(1, 2, 3))
+    z_hat = round_ste(z)
+    index = model.scale_net(z_hat, position, False)
+    y_hat, _, mean = model.mean_context.reconstruct(
+        model.hyper_features(z_hat),
+        torch.zeros_like(y),
+        lambda mean: torch.where(index < 0.5, torch.zeros_like(y), round_ste(y - mean)),
+    )
+    quarter = y.numel() // 16
+    noise = uniform_noise(y.new_empty(4, 4, quarter // (y.shape[1] // 4), y.shape[1] // 4), rng)
+    noisy = y - mean + ungroup(list(noise), y.shape)
+    y_bits = -model.mixture.log2_likelihood(noisy, index.clamp(0, 63)).sum(dim=(1, 2, 3))
+    y_out = y_hat * model.gain(model.y_inverse, position)[:, :, None, None]
+    x_hat = model.synthesis(y_out, model.gain(model.branch_out, position)) + 0.5
+    return (x_hat - x).square().mean(dim=(1, 2, 3)), z_bits + y_bits
+
+
+def test_training_computes_what_a_decoder_does(picture):
+    """Values and every gradient: nothing but the order of sums differs."""
+    found = {}
+    for name in ("fast", "plain"):
+        model = small_flagship()
+        with torch.no_grad():
+            for head in model.mean_context.head:
+                head.weight.mul_(20.0)
+        x = as_batch(picture).repeat(2, 1, 1, 1)
+        x[1] = x[1].flip(2) ** 2
+        position, rng = torch.tensor([7.3, 2.6]), torch.Generator().manual_seed(8)
+        mse, bits = model(x, position, rng, False) if name == "fast" else plain_forward(model, x, position, rng)
+        (1e4 * mse + bits).sum().backward()
+        found[name] = [mse.detach(), bits.detach(), *(p.grad for p in model.parameters())]
+    for fast, plain in zip(found["fast"], found["plain"], strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
 
 
 @pytest.mark.parametrize("balance", [0.5, 1.0])
