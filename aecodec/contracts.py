@@ -90,6 +90,12 @@ class IndexFileError(AecodecError):
     exit_code = 3
 
 
+class UnsupportedIndexError(IndexFileError):
+    """A Hamming index file is of a newer format version."""
+
+    exit_code = 4
+
+
 class UnknownName(AecodecError):
     """A family, model, metric, codec or index backend of that name does not exist."""
 

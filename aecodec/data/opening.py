@@ -40,6 +40,7 @@ DECODER_FAULTS = (
     struct.error,
     zlib.error,
 )
+_UNSUPPORTED = re.compile(r"unsupported|not supported|unknown|not implemented|not available", re.IGNORECASE)
 _OPENING = Lock()
 # What Pillow logs of a file it raises as well; without a handler the line would go to stderr, without the file's name.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -125,7 +126,16 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
         found = count[0] if count else "its pixels"
         raise PictureTooLargeError(f"{name}: {found} exceed the limit of {Image.MAX_IMAGE_PIXELS}") from error
     except DECODER_FAULTS as error:
-        raise ImageReadError(f"{name}: damaged or truncated picture ({error})") from error
+        raise ImageReadError(f"{name}: {_what_is_wrong(error)} ({error})") from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """In words; Pillow's own tell what it cannot read from what nobody could, but for the codes of its decoders."""
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
+        return "a kind of picture that is not supported"
+    if isinstance(error, OSError) and str(error).startswith("decoder error"):
+        return "damaged, or a kind of picture that is not supported"
+    return "damaged or truncated picture"
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..contracts import IndexFileError
+from ..contracts import IndexFileError, UnsupportedIndexError
 from ..data.files import atomic_file, is_special
 from .ids import Numbers, Paths
 
@@ -221,7 +221,7 @@ def parse_header(data: bytes, name: str = "the file") -> Header:
         raise IndexFileError(f"{name}: the header is damaged (checksum mismatch)")
     _, version, kind, bits, count, print_, path_bytes, root_bytes, n, zero, sums, text = _HEADER.unpack_from(data)
     if version != VERSION:
-        raise IndexFileError(f"{name}: index format version {version}; this program reads version {VERSION}")
+        raise UnsupportedIndexError(f"{name}: index format version {version}; this program reads version {VERSION}")
     checks = (
         ("kind of ids", kind <= _PATHS, kind),
         ("bits", bits % 8 == 0 and 8 <= bits <= MAX_BITS, bits),

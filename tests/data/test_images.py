@@ -330,3 +330,19 @@ def test_pixel_limit_is_honoured(monkeypatch):
 def test_a_suffix_without_a_writer_is_a_usage_error():
     with pytest.raises(UsageError):
         encode_picture(Picture(np.zeros((2, 2), np.uint8)), ".xyz")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [(28, 7, "a kind of picture that is not supported"), (30, 5, "a kind of picture that is not supported")],
+    ids=["depth", "compression"],
+)
+def test_what_is_not_supported_is_not_called_damaged(place, value, words):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "BMP")
+    data = bytearray(buffer.getvalue())
+    data[place] = value
+    with pytest.raises(ImageReadError, match=f"x: {words}"):
+        read_picture(bytes(data), "x")
+    with pytest.raises(ImageReadError, match="x: damaged or truncated"):
+        read_picture(buffer.getvalue()[:-30], "x")
