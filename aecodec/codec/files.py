@@ -20,6 +20,7 @@ from ..parallel import Lock
 from ..zoo.registry import find_fingerprint, find_model, read_header
 from .codec import Codec
 from .encoder import Encoded
+from .fidelity import lost_detail
 from .options import EncodeOptions
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ def encode_source(
     orientation: str = "apply",
     hasher: Hasher | None = None,
 ) -> tuple[Encoded, tuple[str, ...]]:
-    """A picture file, or the bytes of one, encoded -> the new file and notices; nothing is written.
+    """A picture file, or the bytes of one, encoded -> the new file and notices, also of what went badly.
 
-    name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply"
+    Nothing is written. name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply"
     turns the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher: of the semantic hash
     that the file carries, none unless given. Raises ImageReadError, UsageError, TargetUnreachableError, BitstreamError.
     """
@@ -120,7 +121,12 @@ def encode_source(
     if original.turned and not picture.turned:
         raise UsageError(f"{name}: the orientation is to be kept, but not the metadata that say it")
     described = hasher.describe(picture.upright_pixels) if hasher else None
-    return codec.encode_picture(picture, options, semantic_hash=described), picture.notices
+    encoded = codec.encode_picture(picture, options, semantic_hash=described)
+    size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
+    doubts = [lost_detail(codec, picture, encoded.data)]
+    if len(encoded.data) > size:
+        doubts.append(f"the .aec file is larger than the picture: {len(encoded.data)} bytes for {size}")
+    return encoded, (*picture.notices, *(f"{name}: {text}" for text in doubts if text))
 
 
 def compress(

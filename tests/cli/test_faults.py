@@ -114,7 +114,7 @@ def test_hostile_names_are_worked_through_and_shown_safely(here, model, capsys, 
     checked(capsys, ["index", "info", "a.hix"], 0)
     out, _ = checked(capsys, ["search", "a.hix", *files, "-k", "1", "--html", "found.html"], 0)
     assert len(out) == 2 * len(STEMS)
-    checked(capsys, ["search", "a.hix", files[-1], "-k", "9", "--copy-to", "copies"], 0)
+    checked(capsys, ["search", "a.hix", files[-1], "-k", "9", "--copy-to", "copies", "--outside"], 0)
     checked(capsys, ["dedup", "a.hix", "--html", "groups.html"], 0)
     checked(capsys, ["index", "remove", "a.hix", *files], 0)
 
