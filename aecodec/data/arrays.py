@@ -185,8 +185,8 @@ def read_labels(source: str | Path) -> np.ndarray:
         if name not in pack.files:
             raise ImageReadError(f"{path}: no labels {name}; it holds {', '.join(pack.files)}")
         labels = pack[name]
-    if labels.dtype.kind not in "iub":
-        raise ImageReadError(f"{path}: {name} is {labels.dtype}; expected whole numbers")
+    if labels.dtype.kind not in "iub" or labels.ndim != 1 or not len(labels):
+        raise ImageReadError(f"{path}: {name} is {labels.dtype} of shape {labels.shape}; expected whole numbers, (N,)")
     return labels.astype(np.int64)
 
 

@@ -16,11 +16,12 @@ from .. import checkpoint
 from ..contracts import BatchSource, CheckpointError, Initialisable, UsageError
 from ..data.files import write_atomic
 from ..data.pickled import read_pickled
-from ..data.records import Kind, integer, is_number, mapping, misfit, number, record, shown
+from ..data.records import Kind, integer, mapping, misfit, number, record, shown
 from ..models import family as find_family
 from .config import TrainConfig
 from .curve import Meter
 from .optimizer import make_optimizer
+from .optimizer_state import check_state
 from .processes import World
 
 STATE_FILE = "state.pt"
@@ -159,7 +160,7 @@ def load_state(run: Run, path: Path, world: World) -> None:
             if found != expected:
                 known = found if isinstance(found, str) and len(found) < 100 else shown(found)
                 raise ValueError(f"it was written with {key} {known}, this run has {key} {expected}")
-        _check_optimizer(state["optimizer"], run.optimizer.state_dict())
+        check_state(state["optimizer"], run.optimizer)
         for key, module in (("model", run.model), ("ema", run.ema)):
             _check_finite(state[key])
             module.load_state_dict(state[key])
@@ -181,40 +182,6 @@ def _check_finite(tensors: Mapping[str, Any]) -> None:
             raise ValueError(f"{shown(name)} is no tensor")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{shown(name)} holds a value that is not finite")
-
-
-def _check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raises ValueError unless an optimiser's state has the groups and settings of this run's, each of its type.
-
-    torch takes any: a list for a rate, or a group without one, would be noticed in the middle of the next step.
-    """
-    groups = found.get("param_groups")
-    if not isinstance(found.get("state"), dict) or not isinstance(groups, list):
-        raise ValueError("its optimiser has no state or no groups")
-    if len(groups) != len(own["param_groups"]):
-        raise ValueError(f"its optimiser has {len(groups)} groups of parameters, this run's {len(own['param_groups'])}")
-    for group, expected in zip(groups, own["param_groups"], strict=True):
-        if not isinstance(group, dict) or not expected.keys() <= group.keys():
-            raise ValueError("a group of its optimiser lacks settings")
-        for key, value in expected.items():
-            if not _alike(group[key], value):
-                raise ValueError(f"{key} of its optimiser is {shown(group[key])}")
-    count = sum(len(group["params"]) for group in groups)
-    for index, entry in found["state"].items():
-        if type(index) is not int or not 0 <= index < count or not isinstance(entry, dict):
-            raise ValueError("its optimiser has a state of no parameter")
-
-
-def _alike(value: Any, example: Any) -> bool:
-    """Whether a setting has the type of another: a finite number for a number, as many of them in a list."""
-    if isinstance(example, bool) or example is None:
-        return value is None or isinstance(value, bool)
-    if isinstance(example, (int, float)):
-        return is_number(value)
-    if isinstance(example, (list, tuple)):
-        same = isinstance(value, (list, tuple)) and len(value) == len(example)
-        return same and all(_alike(*pair) for pair in zip(value, example, strict=True))
-    return isinstance(value, type(example))
 
 
 def _computed_alike(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

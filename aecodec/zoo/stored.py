@@ -49,7 +49,7 @@ class Stored:
 
     @cached_property
     def fingerprint(self) -> bytes:
-        return fingerprint(self.family, self.config, {**self.tensors, **_pack_tables(self.tables)})
+        return fingerprint(self.family, self.config, all_tensors(self))
 
 
 def fingerprint(family: str, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
@@ -61,6 +61,11 @@ def fingerprint(family: str, config: Mapping[str, Any], tensors: Mapping[str, np
         digest.update(f"{name}|torch.{array.dtype.name}|{tuple(tensors[name].shape)}|".encode())
         digest.update(array.tobytes())
     return digest.digest()[:8]
+
+
+def all_tensors(stored: Stored) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint's file by name: weights, and the parts of its tables. Without graphs."""
+    return {**stored.tensors, **_pack_tables(stored.tables)}
 
 
 def _pack_tables(tables: Mapping[str, TableSet]) -> dict[str, np.ndarray]:
@@ -95,7 +100,7 @@ def write(stored: Stored, path: Path) -> bytes:
         "card": json.dumps(stored.card),
         **({"graphs": _checksum(print_, stored.graphs)} if graphs else {}),
     }
-    write_atomic(path, to_bytes({**stored.tensors, **_pack_tables(stored.tables), **graphs}, header), overwrite=True)
+    write_atomic(path, to_bytes({**all_tensors(stored), **graphs}, header), overwrite=True)
     return print_
 
 

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest import natural_picture
 from extras import needs
 from PIL import Image
@@ -86,12 +85,3 @@ def test_large_picture_and_targets_run(tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("|")
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".json"}
-
-
-@needs("torch")  # for the golden checkpoint, which holds no graphs
-def test_the_fuzz_script_reports_its_outcomes(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    result = CliRunner().invoke(importlib.import_module("fuzz").main, ["--examples", "200", "--seed", "3"])
-    assert result.exit_code == 0, result.output
-    assert result.output.startswith("200 files")
-    assert "BitstreamError" in result.output
