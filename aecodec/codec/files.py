@@ -111,9 +111,10 @@ def encode_source(
 ) -> tuple[Encoded, tuple[str, ...]]:
     """A picture file, or the bytes of one, encoded -> the new file and notices, also of what went badly.
 
-    Nothing is written. name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc). orientation: "apply"
-    turns the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher: of the semantic hash
-    that the file carries, none unless given. Raises ImageReadError, UsageError, TargetUnreachableError, BitstreamError.
+    Nothing is written. name: what errors call the source. strip: kinds of metadata to leave out (exif, xmp, icc).
+    orientation: "apply" turns the picture upright as its Exif says, "keep" leaves pixels and Exif as they are. hasher:
+    of the semantic hash that the file carries, none unless given. Raises ImageReadError, UsageError,
+    TargetUnreachableError, BitstreamError.
     """
     name = name or str(source)
     original = read_picture(source, name, orientation=orientation, windowed=True)
