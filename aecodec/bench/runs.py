@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ class Runner:
                 yield _measure(codec, quality, picture, self.metrics)
             return
         # A fresh interpreter for each process: a fork would share torch's threads and the parent's memory peak.
-        with ProcessPoolExecutor(self.jobs, get_context("spawn"), _one_thread) as pool:
+        with ProcessPoolExecutor(self.jobs, get_context("spawn"), _begin) as pool:
             futures: dict[Future[Result], tuple[float, Path]] = {}
             try:
                 for quality, picture in todo:
@@ -208,10 +209,19 @@ def _try_warm_up(codec: FileCodec, picture: Path) -> None:
 # -- in a process of the pool ------------------------------------------------------------------------
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    # A process of the pool waits for work for ever, and does not see its parent killed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Before torch or a BLAS is loaded: each process has a core, not all of them.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @lru_cache(maxsize=2)
