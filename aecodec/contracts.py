@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -112,12 +113,52 @@ class MissingDependencyError(AecodecError):
     """An optional package is needed for this and is not installed."""
 
 
+#: How libraries, in small letters, say that the system gave them no memory or no thread.
+_SHORTAGE = (
+    "cannot allocate memory",
+    "failed to map segment",
+    "bad_alloc",
+    "bad allocation",
+    "can't start new thread",
+    "out of memory",
+)
+
+
+class OutOfMemoryError(AecodecError):
+    """The system gave no more memory, or no more threads."""
+
+    @classmethod
+    def below(cls, fault: BaseException) -> OutOfMemoryError | None:
+        """What is to be said instead of an exception if a lack of memory is what caused it; else None.
+
+        Libraries tell of it as missing packages, damaged files or faults of their own.
+        """
+        cause: BaseException | None = fault
+        for _ in range(10):
+            if cause is None:
+                break
+            told = "" if isinstance(cause, (OSError, AecodecError)) else str(cause).lower()
+            if (
+                isinstance(cause, (MemoryError, OutOfMemoryError))
+                or getattr(cause, "errno", None) == errno.ENOMEM
+                or any(words in told for words in _SHORTAGE)
+            ):
+                reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+                error = cls(f"not enough memory ({reason})")
+                error.__cause__ = fault
+                return error
+            cause = cause.__cause__ or cause.__context__
+        return None
+
+
 class UnexpectedError(AecodecError):
     """What nothing here foresaw, with its type and its words; the exception itself is the ``__cause__``."""
 
     @classmethod
-    def of(cls, fault: Exception) -> UnexpectedError:
-        """Any exception, told in words; those of the system have words of their own."""
+    def of(cls, fault: BaseException) -> UnexpectedError | OutOfMemoryError:
+        """Any exception, told in words; those of the system have words of their own, and so has a lack of memory."""
+        if (shortage := OutOfMemoryError.below(fault)) is not None:
+            return shortage
         unnamed = f"unexpected {type(fault).__name__}" + (f" ({fault})" if str(fault) else "")
         error = cls(str(fault) if isinstance(fault, OSError) else unnamed)
         error.__cause__ = fault

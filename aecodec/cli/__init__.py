@@ -101,7 +101,9 @@ def run(arguments: list[str] | None = None) -> int:
         if error.name != "torch":
             return fail(UnexpectedError.of(error))
         return fail(MissingDependencyError("this command needs torch: pip install 'aecodec[torch]'"))
-    except Exception as error:  # a command of several inputs has caught what belongs to one of them
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # as a panic of Rust; a command of several inputs has caught what belongs to one
         return fail(UnexpectedError.of(error))
     return result if isinstance(result, int) else 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import CheckpointError
+from ..contracts import CheckpointError, OutOfMemoryError
 from ..parallel import Lock, after_fork
 from ..zoo.stored import Stored
 
@@ -41,7 +41,8 @@ def runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise CheckpointError("the models need the package onnxruntime: pip install onnxruntime") from error
+        missing = CheckpointError("the models need the package onnxruntime: pip install onnxruntime")
+        raise OutOfMemoryError.below(error) or missing from error
     if tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise CheckpointError(f"the models need onnxruntime {wanted} or later, found {onnxruntime.__version__}")
@@ -86,7 +87,8 @@ class OnnxNetworks:
         try:
             result = session.run(None, taken)[0]
         except Exception as error:  # whatever onnxruntime raises of its own
-            raise CheckpointError(f"{self._path}: its network {name} fails ({_reason(error)})") from error
+            fails = CheckpointError(f"{self._path}: its network {name} fails ({_reason(error)})")
+            raise OutOfMemoryError.below(error) or fails from error
         if not isinstance(result, np.ndarray):
             raise CheckpointError(f"{self._path}: its network {name} gives no array")
         return result
@@ -115,6 +117,5 @@ class OnnxNetworks:
             options.add_external_initializers(names, weights)
             return self._runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # whatever onnxruntime raises of its own
-            raise CheckpointError(
-                f"{self._path}: the graph of its network {name} cannot be run ({_reason(error)})"
-            ) from error
+            fails = CheckpointError(f"{self._path}: the graph of its network {name} cannot be run ({_reason(error)})")
+            raise OutOfMemoryError.below(error) or fails from error

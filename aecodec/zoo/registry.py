@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..coding.header import FINGERPRINT, is_model_name
-from ..contracts import CheckpointError, ModelMismatchError, UnknownName
+from ..contracts import CheckpointError, ModelMismatchError, OutOfMemoryError, UnknownName
 from ..data import records
 
 FORMAT = "aecodec-checkpoint-1"
@@ -73,7 +73,7 @@ def read_header(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (OSError, ValueError, struct.error) as error:
-        raise CheckpointError(f"{path}: not a checkpoint ({error})") from error
+        raise OutOfMemoryError.below(error) or CheckpointError(f"{path}: not a checkpoint ({error})") from error
     if header.get("format") != FORMAT:
         found = records.shown(header.get("format"))
         raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}, found {found}")

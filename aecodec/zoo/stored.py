@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from ..coding.tables import TableSet, unpack_tables
-from ..contracts import CheckpointError
+from ..contracts import CheckpointError, OutOfMemoryError
 from ..data.files import write_atomic
 from ..data.records import shown
 from .registry import FORMAT, read_header
@@ -138,7 +138,8 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
         with safe_open(path, framework="numpy") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # whatever safetensors raises of its own
-        raise CheckpointError(f"{path}: damaged ({error or type(error).__name__})") from error
+        damaged = CheckpointError(f"{path}: damaged ({error or type(error).__name__})")
+        raise OutOfMemoryError.below(error) or damaged from error
     for key, array in tensors.items():
         if array.dtype.name not in TYPES or array.ndim > MAX_AXES:
             raise CheckpointError(f"{path}: {shown(key)} is of type {array.dtype} and has {array.ndim} axes")
