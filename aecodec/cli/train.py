@@ -15,7 +15,6 @@ from .output import bar, say, wait_option, watched
 from .writing import check_outputs
 
 if TYPE_CHECKING:
-    from ..train.config import TrainConfig
     from ..train.loop import Run
 
 
@@ -71,7 +70,7 @@ def train(
     from ..train.loop import fit, state_of
 
     state = state_of(out, resume)
-    _check_folder(out, config, state, resume, [data, eval_data, config_file, state, backbone_weights])
+    _check_folder(out, state, [data, eval_data, config_file, state, backbone_weights])
     with bar("training", 1.0) as update:
         outcome = fit(
             config,
@@ -88,19 +87,17 @@ def train(
     return INTERRUPTED if outcome.interrupted else 0
 
 
-def _check_folder(
-    out: Path, config: TrainConfig, state: Path | None, resume: str | None, inputs: list[str | Path | None]
-) -> None:
+def _check_folder(out: Path, state: Path | None, inputs: list[str | Path | None]) -> None:
     """Raises OutputExistsError and its kin unless all files of the run are new, or those of the very run that goes on.
 
-    What a run that ended before its first state has left may be replaced by one that was to go on with it.
+    What a run has left that ended before its first state may be replaced as well.
     """
-    from ..train.loop import AUTO, RUN_FILES, STATE_FILE, left_over
+    from ..train.loop import RUN_FILES, STATE_FILE, left_over
 
     going_on = state is not None and state.resolve() == (out / STATE_FILE).resolve()
     # A run that goes on is read and brought further: its own files are inputs and outputs.
-    ours = set(RUN_FILES) if going_on else left_over(out, config) if resume == AUTO else set()
-    own = {(out / name).resolve() for name in ours}
+    ours = set(RUN_FILES) if going_on else left_over(out)
+    own = {(out / name).resolve() for name in ours} if going_on else set()
     read = [given for given in inputs if given is not None and Path(given).resolve() not in own]
     for names, overwrite in ((ours, True), (set(RUN_FILES) - ours, False)):
         check_outputs(

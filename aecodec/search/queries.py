@@ -104,7 +104,10 @@ def copy_hits(hits: Sequence[Hit], folder: Path, root: Path | None, *, overwrite
     copies = {output_in(folder, f"{n:03d}_d{hit.distance:02d}_{hit.path.name}"): hit for n, hit in enumerate(hits, 1)}
     if root is not None:
         for hit in hits:
-            input_below(root, hit.id, IndexFileError)
+            try:
+                input_below(root, hit.id, IndexFileError)
+            except IndexFileError as error:
+                raise IndexFileError(f"{error}; --outside copies such pictures as well") from error
     read = identities(hit.path for hit in hits)
     for target in copies:
         check_output(target, overwrite=overwrite, inputs=read)

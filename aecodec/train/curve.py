@@ -18,7 +18,7 @@ from ..data.files import write_atomic
 CURVE_FILE = "curve.csv"
 _STEP = re.compile(r"[0-9]{1,18}")
 #: How the table begins, with or without rows.
-CURVE_START = b"step,elapsed"
+CURVE_START = "step,elapsed"
 #: Columns that tell of the run, not of the loss: they have no twin on held-out items.
 _OF_THE_RUN = ("grad_norm", "psnr", "skipped", "images_per_second")
 
@@ -69,7 +69,7 @@ class Curve:
         self.path = folder / CURVE_FILE
         self.periods = periods
         self._kept = self._kept_rows(resumed_step)
-        write_atomic(self.path, CURVE_START, overwrite=True)
+        write_atomic(self.path, CURVE_START.encode(), overwrite=True)
         self._file: TextIO | None = None
         if self._kept:
             self._open(list(self._kept[0]))

@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from .. import checkpoint
-from ..contracts import BatchSource, Model, OutputExistsError
+from ..contracts import AecodecError, BatchSource, Model, OutputExistsError
 from ..data.batches import CropPlan, open_batches
 from ..data.files import make_folder, write_atomic
 from ..data.locks import locked
 from ..engine.graphs import write_graphs
 from ..shield import shielded
-from .config import TrainConfig
+from .config import TrainConfig, read_config_file
 from .curve import CURVE_FILE, CURVE_START, Curve, Meter
 from .optimizer import rate_factor
 from .processes import World, join_processes, stop_on_signal
@@ -149,15 +149,19 @@ def fit(
         return Outcome(folder / CHECKPOINT_FILE, run.position.step, run.position.elapsed, interrupted, run.finished())
 
 
-def left_over(folder: Path, config: TrainConfig) -> set[str]:
-    """Which files of a folder a run of this configuration wrote that ended before its first state, by their content."""
-    expected = {CONFIG_FILE: config.to_yaml().encode(), CURVE_FILE: CURVE_START}
-    ours = set()
-    for name, begin in expected.items():
-        with contextlib.suppress(OSError):
-            if (folder / name).is_file() and (folder / name).read_bytes().startswith(begin):
-                ours.add(name)
-    return ours
+def left_over(folder: Path) -> set[str]:
+    """Which of its files a run has left that ended before its first state, told by what they hold."""
+    config, curve = folder / CONFIG_FILE, folder / CURVE_FILE
+    try:
+        left = TrainConfig(**read_config_file(config)) if config.is_file() else None
+        if left is None or left.to_yaml() != config.read_text(encoding="utf-8"):
+            return set()
+        begin, *rows = curve.read_text(encoding="utf-8").splitlines() if curve.is_file() else [""]
+    except (OSError, ValueError, AecodecError):
+        return set()
+    step = rows[-1].partition(",")[0] if rows else "0"
+    early = begin.startswith(CURVE_START) and step.isdigit() and int(step) <= left.save_every
+    return {CONFIG_FILE, CURVE_FILE} if early else {CONFIG_FILE}
 
 
 @contextlib.contextmanager

@@ -267,6 +267,28 @@ def test_every_command_that_writes_is_in_the_table():
     assert len(writing) >= 12
 
 
+@needs("torch", "pydantic", "yaml")
+@pytest.mark.parametrize(
+    ("config", "curve", "code"),
+    [
+        ("", "step,elapsed,loss\n3,1,2\n", 0),
+        ("", "step,elapsed,loss\n900000,1,2\n", 5),
+        ("", "time,loss\n", 5),
+        ("# mine\n", None, 5),
+    ],
+)
+def test_what_a_training_left_before_its_first_state_may_be_begun_anew(config, curve, code, here, capsys):
+    line = "train autoencoder --data photos --out trained --set view=grey --set crop=64 --set batch=2 --set hold_out=0"
+    assert run([*line.split(), "--print-config"]) == 0
+    Path("trained/config.yaml").write_text(config + capsys.readouterr().out)
+    if curve is not None:
+        Path("trained/curve.csv").write_text(curve)
+    if code:
+        assert refused(f"{line} --set steps=1", here, capsys)[0] == code
+    else:
+        assert run(f"{line} --set steps=1 --set model.hidden=[8]".split()) == 0
+
+
 # -- modes -----------------------------------------------------------------------------------------------
 
 
