@@ -42,8 +42,8 @@ class Holder:
 
 
 def lock_path(path: Path) -> Path:
-    """The lock of a file: hidden, beside it."""
-    folder, name = os.path.realpath(path.parent), path.name
+    """The lock of a file: hidden, beside it. All links to a file, which are written through, have one."""
+    folder, name = os.path.split(os.path.realpath(path))
     if len(os.fsencode(name)) > _NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return Path(folder, f".{name}.lock")

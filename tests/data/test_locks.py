@@ -148,5 +148,8 @@ def test_a_long_name_has_a_lock_of_a_name_that_fits(tmp_path):
 def test_two_ways_to_one_file_have_one_lock(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    with locked(tmp_path / "folder" / "file"), pytest.raises(BusyError):
-        locked(tmp_path / "link" / "file", wait=0).__enter__()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "other").symlink_to("folder/file")
+    for way in ("link/file", "other"):
+        with locked(tmp_path / "folder" / "file"), pytest.raises(BusyError):
+            locked(tmp_path / way, wait=0).__enter__()
