@@ -43,6 +43,10 @@ def open_codec(name: str, device: str = "cpu") -> FileCodec:
     return CodecSpec(name, device).open()
 
 
+#: The largest quality of any codec.
+MOST = 1e9
+
+
 def codec_specs(codecs: str, qualities: tuple[str, ...] = (), device: str = "cpu") -> list[CodecSpec]:
     """What the command line says -> specs, each codec once.
 
@@ -62,9 +66,12 @@ def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     for text in texts:
         name, _, numbers = text.rpartition("=")
         try:
-            found[name] = tuple(sorted({float(part) for part in numbers.split(",")}))
+            asked = {float(part) for part in numbers.split(",")}
+            if not all(abs(quality) <= MOST for quality in asked):  # nor what is not a number
+                raise ValueError
         except ValueError:
-            raise UsageError(f"qualities are numbers separated by commas, got {text!r}") from None
+            raise UsageError(f"qualities are finite numbers separated by commas, got {text[:100]!r}") from None
+        found[name] = tuple(sorted(asked))
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..contracts import error_of
+from .numbers import Real
 from .output import emit_json, fail, say, tell_walk
 from .writing import check_outputs
 
@@ -20,7 +21,9 @@ def anomaly() -> None:
 @click.argument("model")
 @click.argument("normal")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Detector file (JSON).")
-@click.option("--false-alarms", type=float, default=0.05, show_default=True, help="Share of normal items above.")
+@click.option(
+    "--false-alarms", type=Real(0, 0.999), default=0.05, show_default=True, help="Share of normal items above."
+)
 @click.option("--score", default="error", show_default=True, help="error, or surprise (minus the ELBO) of a VAE.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 def fit(model: str, normal: str, output: Path, false_alarms: float, score: str, force: bool) -> None:

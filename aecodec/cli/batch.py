@@ -17,6 +17,7 @@ from ..data.files import make_folder, open_input, write_atomic
 from ..data.folders import Walk
 from ..data.outputs import check_distinct, check_output, identities, input_replaced, output_in
 from ..parallel import workers
+from .numbers import parse_size
 from .output import THREADS, emit_json, expand, fail, notice, progress, say, warnings_kept
 
 
@@ -251,17 +252,3 @@ def limit_pixels(batch: dict[str, Any]) -> None:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = parse_size(batch["max_pixels"])
-
-
-def parse_size(text: str) -> int:
-    """60000, 60k, 1.5M (powers of 1000) or 60Ki -> bytes. Raises UsageError."""
-    units = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
-    digits = text.strip().lower().removesuffix("b")
-    number = digits.rstrip("kmi")
-    try:
-        size = int(float(number) * units[digits[len(number) :]])
-    except (KeyError, ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no size; write 60000, 60k or 1.5M") from None
-    if size < 1:
-        raise UsageError(f"a size is at least 1, got {text!r}")
-    return size

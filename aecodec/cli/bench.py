@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .numbers import MANY, Whole
 from .output import bar, notice, say, tell_walk, wait_option
 from .writing import check_outputs
 
@@ -36,11 +37,11 @@ class WithTables(click.Command):
 )
 @click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Names, with commas; psnr among them.")
 @click.option("--anchor", help="Codec that the others are compared with; the last one unless given.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("-j", "--jobs", type=Whole(1, 1024), default=1, show_default=True, help="Processes.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run; measures only what is missing.")
 @wait_option(0.0)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
-@click.option("--crops", type=click.IntRange(min=0), default=2, show_default=True, help="Pictures to keep crops of.")
+@click.option("--limit", type=Whole(1, MANY), help="Only the first so many pictures.")
+@click.option("--crops", type=Whole(0, MANY), default=2, show_default=True, help="Pictures to keep crops of.")
 @click.option("--device", default="cpu", show_default=True, help="Where our models run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def bench(

@@ -11,7 +11,6 @@ import click
 from ..codec.options import EncodeOptions
 from ..coding.container import METADATA
 from ..coding.container import SUFFIX as AEC
-from ..contracts import UsageError
 from ..data.files import make_folder
 from ..data.folders import Walk
 from ..data.formats import picture_suffixes
@@ -30,6 +29,7 @@ from .batch import (
     share_processor,
 )
 from .encode_options import encode_options
+from .numbers import parse_rectangle
 from .output import size_text, tell_walk
 
 if TYPE_CHECKING:
@@ -156,11 +156,7 @@ def parse_crop(text: str | None) -> tuple[int, int, int, int] | None:
     """Text as in 10,20,300,200 -> (x, y, width, height). Raises UsageError."""
     if text is None:
         return None
-    try:
-        x, y, width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--crop takes X,Y,W,H in pixels, got {text!r}") from None
-    return x, y, width, height
+    return parse_rectangle(text, "--crop", "X,Y,W,H")
 
 
 def _codecs(batch: dict[str, Any], files: int) -> Codecs:

@@ -18,6 +18,7 @@ from .hashing import (
     tell_failures,
     tell_passed_over,
 )
+from .numbers import Whole
 from .output import emit_json, notice, say, size_text
 from .writing import check_outputs
 
@@ -36,7 +37,7 @@ MANY = 50_000
 )
 @click.option(
     "--max-distance",
-    type=click.IntRange(0),
+    type=Whole(0, 4096),
     metavar="BITS",
     help="How far from the first of its group a picture may be; 1 of 64 bits, 4 of 128, 10 of 256 unless given.",
 )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..codec.options import EncodeOptions, Flag
-from .batch import parse_size
+from .numbers import Real, Whole, parse_size
 
 
 def encode_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,12 +44,15 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., Any]], Callable
         return click.option(*names, metavar="BYTES", help=flag.help)
     kind: click.ParamType
     if isinstance(option.default, int):
-        kind = click.IntRange(_whole(flag.low), _whole(flag.high))
+        kind = Whole(int(_bound(flag.low)), int(_bound(flag.high)))
     else:
-        kind = click.FloatRange(flag.low, flag.high, min_open=flag.open_low)
+        kind = Real(_bound(flag.low), _bound(flag.high), open_low=flag.open_low)
     shown = option.default is not None
     return click.option(*names, type=kind, default=option.default, show_default=shown, help=flag.help)
 
 
-def _whole(bound: float | None) -> int | None:
-    return None if bound is None else int(bound)
+def _bound(bound: float | None) -> float:
+    """A number's lowest or highest value. Raises TypeError for a field without one."""
+    if bound is None:
+        raise TypeError("every number of EncodeOptions has a range")
+    return bound

@@ -10,6 +10,7 @@ import click
 from ..contracts import UsageError
 from ..data.locks import WAIT
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
+from .numbers import SECONDS_LIMIT, Real, Whole
 from .output import emit_json, notice, say, size_text, wait_option
 from .writing import check_outputs
 
@@ -20,7 +21,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdou
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
 EVERY = click.option(
     "--save-every",
-    type=click.FloatRange(0),
+    type=Real(0, SECONDS_LIMIT),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -39,7 +40,7 @@ def index() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Index file to write.")
 @click.option(
     "--bits",
-    type=click.IntRange(8),
+    type=Whole(8, 4096),
     help="Length of a code. Unless given: that of the hashes in .aec files, or all that the hasher has.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite the index if it exists.")

@@ -20,6 +20,7 @@ import click
 
 from ..contracts import AecodecError, UnavailableError
 from ..data.folders import Walk
+from .numbers import SECONDS_LIMIT, Real, Whole
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 #: Threads that may be asked for; systems give out some thousands.
-THREADS = click.IntRange(1, 1024)
+THREADS = Whole(1, 1024)
 #: What a terminal obeys instead of showing it, what breaks or turns a line, and bytes of names that are no text.
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
@@ -64,7 +65,7 @@ def wait_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., 
     """How long a command waits for another one that writes the same thing: ``wait``, seconds."""
     return click.option(
         "--wait",
-        type=click.FloatRange(0),
+        type=Real(0, SECONDS_LIMIT),
         default=default,
         show_default=True,
         metavar="SECONDS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..contracts import UsageError
+from .numbers import MANY, Real, Whole
 from .output import say
 
 
@@ -12,10 +13,10 @@ from .output import say
 @click.argument("model")
 @click.argument("data")
 @click.option("--test", "test_source", metavar="SOURCE", help="FILE.npz:x_test of the same file by default.")
-@click.option("--labels", "count", type=click.IntRange(min=1), help="So many labels, classes evenly; all by default.")
+@click.option("--labels", "count", type=Whole(1, MANY), help="So many labels, classes evenly; all by default.")
 @click.option("--fine-tune", is_flag=True, help="Train the encoder as well; else it stays frozen under a linear probe.")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Draws of the labels.")
-@click.option("--penalty", type=click.FloatRange(0), default=1e-4, show_default=True, help="Of the probe's weights.")
+@click.option("--seeds", type=Whole(1, 10_000), default=1, show_default=True, help="Draws of the labels.")
+@click.option("--penalty", type=Real(0, 1e9), default=1e-4, show_default=True, help="Of the probe's weights.")
 def probe(
     model: str, data: str, test_source: str | None, count: int | None, fine_tune: bool, seeds: int, penalty: float
 ) -> None:

@@ -8,6 +8,7 @@ import click
 
 from ..contracts import UsageError
 from ..zoo.registry import DEFAULT_RESTORER, DEFAULT_SPEECH
+from .numbers import Real, parse_rectangle
 from .output import notice, say
 from .writing import check_outputs
 
@@ -18,7 +19,7 @@ TASK_NAMES = ("denoise", "inpaint", "upscale", "colourise", "despeckle")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--task", required=True, help=f"One of {', '.join(TASK_NAMES)}.")
-@click.option("--sigma", type=click.FloatRange(0, 255), help="Strength of the noise in levels; estimated by default.")
+@click.option("--sigma", type=Real(0, 255), help="Strength of the noise in levels; estimated by default.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Picture that is white where pixels are missing.")
 @click.option("--box", metavar="LEFT,TOP,WIDTH,HEIGHT", help="Rectangle of missing pixels.")
 @click.option("-m", "--model", help="Model by name or path; restorer or, for recordings, speech-denoiser by default.")
@@ -64,7 +65,10 @@ def restore(
     size = picture.pixels.shape[:2]
     missing = None
     if task == "inpaint":
-        missing = read_mask(mask, *size) if mask is not None else box_mask(_numbers(box or ""), *size)
+        if mask is not None:
+            missing = read_mask(mask, *size)
+        else:
+            missing = box_mask(parse_rectangle(box or "", "--box", "LEFT,TOP,WIDTH,HEIGHT"), *size)
     result = restore_picture(net, picture, task, sigma=sigma, mask=missing, device=place)
     write_picture(result, target, overwrite=force, sources=[source])
     say(f"{target}: {result.pixels.shape[1]}x{result.pixels.shape[0]}")
@@ -78,11 +82,3 @@ def _recording(net: object, source: Path, target: Path, force: bool) -> None:
     cleaned = denoise_speech(net, read_wav(source))  # type: ignore[arg-type]
     write_wav(cleaned, target, overwrite=force, sources=[source])
     say(f"{target}: {len(cleaned) / RATE:.2f} s")
-
-
-def _numbers(text: str) -> tuple[int, int, int, int]:
-    try:
-        left, top, width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--box takes LEFT,TOP,WIDTH,HEIGHT in pixels, got {text!r}") from None
-    return left, top, width, height

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..contracts import UsageError
+from .numbers import SEED_LIMIT, Whole
 from .output import say
 from .writing import check_outputs
 
@@ -14,10 +15,10 @@ from .writing import check_outputs
 @click.command()
 @click.argument("model", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG file of the grid.")
-@click.option("-n", "--count", type=click.IntRange(1, 10000), default=64, show_default=True, help="Pictures.")
+@click.option("-n", "--count", type=Whole(1, 10_000), default=64, show_default=True, help="Pictures.")
 @click.option("--kind", type=click.Choice(["samples", "manifold", "ways"]), default="samples", show_default=True)
 @click.option("--data", metavar="SOURCE", help="Items between which ways lead: FILE.npz[:KEY] or a folder.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=Whole(0, SEED_LIMIT), default=0, show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 def sample(model: str | None, output: Path, count: int, kind: str, data: str | None, seed: int, force: bool) -> None:
     """Draw from MODEL (a VAE; the embedded one of faces by default).

@@ -9,6 +9,7 @@ import click
 
 from ..contracts import error_of
 from .hashing import backend_option, decoder, hasher_options, open_index, open_reader, shown
+from .numbers import MANY, Whole
 from .output import emit_json, fail, notice, say
 from .writing import check_outputs
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
 @click.argument("queries", nargs=-1, required=True, metavar="QUERY...", type=click.Path(path_type=Path))
-@click.option("-k", type=click.IntRange(1), help="How many; 10 unless --max-distance is given.")
-@click.option("--max-distance", type=click.IntRange(0), metavar="BITS", help="Only pictures at most so far away.")
+@click.option("-k", type=Whole(1, MANY), help="How many; 10 unless --max-distance is given.")
+@click.option("--max-distance", type=Whole(0, 4096), metavar="BITS", help="Only pictures at most so far away.")
 @click.option("--turned", is_flag=True, help="Find mirrored and turned pictures as well.")
 @click.option("--copy-to", type=click.Path(path_type=Path), metavar="DIR", help="Copy the pictures found there.")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")

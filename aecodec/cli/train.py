@@ -11,6 +11,7 @@ import click
 
 from ..contracts import UsageError
 from . import INTERRUPTED
+from .numbers import SECONDS_LIMIT, Real
 from .output import bar, say, wait_option, watched
 from .writing import check_outputs
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
 @click.option("--resume", metavar="auto|PATH", help="Go on from the run's own state (if any), or from a state file.")
-@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="End cleanly after this long.")
+@click.option("--max-seconds", type=Real(0, SECONDS_LIMIT, open_low=True), help="End cleanly after this long.")
 @wait_option(0.0)
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--name", help="Name of the model in its files.")

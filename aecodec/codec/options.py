@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..contracts import QUALITY_STEPS, UsageError
+from ..data.records import shown
 from .refine import STEPS
 from .target import Target
 
@@ -44,9 +45,11 @@ class EncodeOptions:
     """
 
     quality: float = _option(50.0, "0 to 100.", short="-q", low=0, high=100)
-    target_bpp: float | None = _option(None, "Bits per pixel not to exceed.", low=0, open_low=True)
-    target_size: int | None = _option(None, "File size not to exceed: 60000, 60k, 1.5M.", low=1, size=True)
-    target_psnr: float | None = _option(None, "PSNR in dB not to exceed.", low=0, open_low=True)
+    target_bpp: float | None = _option(None, "Bits per pixel not to exceed.", low=0, high=1e6, open_low=True)
+    target_size: int | None = _option(
+        None, "File size not to exceed: 60000, 60k, 1.5M.", low=1, high=1 << 53, size=True
+    )
+    target_psnr: float | None = _option(None, "PSNR in dB not to exceed.", low=0, high=1e3, open_low=True)
     closest: bool = _option(False, "Come as near to a target as can be, above it or below.")
     effort: int = _option(
         min(STEPS),
@@ -91,11 +94,18 @@ class EncodeOptions:
         return None if self.target_psnr is None else Target.psnr(self.target_psnr, self.closest)
 
 
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of a float
+        return False
+
+
 def _check(name: str, value: float, flag: Flag) -> None:
     """Raises UsageError unless a number is finite and in its range."""
     words = name.replace("_", " ")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise UsageError(f"{words} is a number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _finite(value):
+        raise UsageError(f"{words} is a number, got {shown(value)}")
     if flag.high is not None and flag.low is not None and not flag.low <= value <= flag.high:
         raise UsageError(f"{words} goes from {flag.low:g} to {flag.high:g}, got {value:g}")
     if flag.low is not None and (value < flag.low or (flag.open_low and value == flag.low)):
