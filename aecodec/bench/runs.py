@@ -15,7 +15,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from ..contracts import AecodecError, OutputExistsError, UsageError
+from ..contracts import OutputExistsError, UsageError
 from ..data.files import make_folder, write_atomic
 from ..data.folders import Walk
 from ..data.locks import Say, locked
@@ -38,7 +38,6 @@ from .opening import CodecSpec
 from .results import RUN_FILE, SIDECAR, is_run
 
 #: What a codec may raise on one picture without ending the run.
-PICTURE_ERRORS = (AecodecError, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -195,14 +194,14 @@ def _named(pictures: list[Path], stem: str) -> Path:
 def _measure(codec: FileCodec, quality: float, picture: Path, metrics: tuple[str, ...]) -> Result:
     try:
         return Result(quality, picture, measure(codec, picture, quality, metrics=metrics))
-    except PICTURE_ERRORS as error:
+    except Exception as error:  # of one measurement, whoever raised it
         return Result(quality, picture, None, " ".join(str(error).split()) or type(error).__name__)
 
 
 def _try_warm_up(codec: FileCodec, picture: Path) -> None:
     try:
         warm_up(codec, picture)
-    except PICTURE_ERRORS:
+    except Exception:
         return  # the measurement itself says why
 
 

@@ -182,6 +182,47 @@ def test_json_has_a_record_for_a_failed_input(arguments, where, here, capsys, bl
     assert len(records) == 2
 
 
+#: Every other command with a file of junk, "JUNK", among what it reads.
+WITH_JUNK = [
+    "models show JUNK.safetensors",
+    "models path JUNK.none/x.safetensors",
+    pytest.param("models export JUNK.safetensors --onnx -o new.safetensors", marks=needs("torch", "onnx")),
+    pytest.param("models import JUNK -o new.safetensors", marks=needs("torch")),
+    pytest.param("train vae --config JUNK --data JUNK --out run", marks=needs("torch", "pydantic", "yaml")),
+    pytest.param("train vae --data JUNK --out run", marks=needs("torch", "pydantic", "yaml")),
+    pytest.param("restore JUNK new.png --task denoise", marks=needs("torch")),
+    pytest.param("restore in/plain.png new.png --task inpaint --mask JUNK", marks=needs("torch")),
+    pytest.param("restore JUNK.wav new.wav --task denoise", marks=needs("torch")),
+    pytest.param("sample JUNK.safetensors -o new.png", marks=needs("torch")),
+    pytest.param("anomaly fit JUNK.safetensors in -o new.json", marks=needs("torch")),
+    pytest.param("anomaly score JUNK in/plain.png", marks=needs("torch")),
+    pytest.param("probe JUNK.safetensors JUNK", marks=needs("torch")),
+    "bench JUNK -o run",
+    "report JUNK -o page.html",
+    "index info JUNK",
+    "index sync JUNK",
+    "index add JUNK in/plain.png",
+    "index remove JUNK in/plain.png",
+    "index build JUNK -o new.hix",
+    "search JUNK in/plain.png",
+    "dedup JUNK",
+    "doctor -m JUNK.safetensors",
+]
+
+
+@pytest.mark.parametrize("command", WITH_JUNK)
+def test_every_command_names_what_is_junk(command, here, capsys):
+    junk = "in/two\njunk \x1b[31m"
+    for ending in ("", ".safetensors", ".wav"):
+        Path(junk + ending).write_bytes(b"junk" * 9)
+    assert (code := run([part.replace("JUNK", junk) for part in command.split(" ")])) in CODES - {0, 130}
+    out, err = capsys.readouterr()
+    lines = [line for line in (out + err).split("\n") if line]
+    assert all(printable(line) == line and "unexpected" not in line for line in lines), code
+    assert sum(printable(junk) in line for line in lines) == 1
+    assert set(os.listdir()) <= {"in", "run"}  # a folder for what a training would have written
+
+
 def test_what_nobody_foresaw_is_the_error_of_its_input(here, model, capsys, monkeypatch):
     from aecodec.codec import files
 
