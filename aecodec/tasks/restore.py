@@ -48,8 +48,8 @@ def restore(
     corruption = corruption_of(task)
     if not isinstance(model, Restorer):
         raise UsageError("the model restores no pictures; it needs one of the restoration family")
-    if sigma is not None and not 0 <= sigma <= 1:  # nor what is not a number
-        raise UsageError(f"expected noise of 0 to 1, 255 levels, found {sigma}")
+    if sigma is not None and not 0 <= sigma <= 255:  # nor what is not a number
+        raise UsageError(f"expected noise of at least 0, and no more than any picture has, found {sigma}")
     if model.channels == 3 and x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     level = (estimate_sigma(x) if sigma is None else sigma) if corruption == "gaussian" else 0.0

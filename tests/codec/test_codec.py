@@ -17,7 +17,14 @@ from aecodec.codec.files import Codecs
 from aecodec.codec.target import Target, search
 from aecodec.codec.tiles import Grid, analyse, cut
 from aecodec.coding import container
-from aecodec.contracts import BitstreamError, ModelMismatchError, OutputExistsError, TargetUnreachableError, UsageError
+from aecodec.contracts import (
+    BitstreamError,
+    ModelMismatchError,
+    OutputExistsError,
+    PictureTooLargeError,
+    TargetUnreachableError,
+    UsageError,
+)
 from aecodec.data.images import Picture, pack_alpha, read_picture
 from aecodec.data.tiling import Window, crop_window
 from aecodec.engine.opening import limit_threads
@@ -291,7 +298,7 @@ def test_a_payload_of_another_tile_is_refused(codec):
 def test_forged_huge_size_is_refused_before_pixels_are_allocated(codec):
     header = container.Header(1 << 19, 1 << 19, 3, 500, codec.name, codec.fingerprint, tile=1 << 14)
     rows, columns = header.grid()
-    with pytest.raises(BitstreamError, match="limit"):
+    with pytest.raises(PictureTooLargeError, match="limit"):
         codec.decode_picture(container.write(header, [b""] * (rows * columns)))
 
 

@@ -206,3 +206,10 @@ def test_a_task_or_model_that_does_not_fit_is_said(restorer, plain):
         restore(plain, x, "denoise")
     with pytest.raises(UsageError, match="at least 0"):
         restore(restorer, x, "denoise", sigma=-1.0)
+
+
+@pytest.mark.parametrize("sigma", [float("nan"), float("inf"), -float("inf"), -1.0, 1e9])
+def test_noise_that_is_no_number_is_refused_whatever_the_task(restorer, sigma):
+    for task in ("denoise", "colourise"):
+        with pytest.raises(UsageError, match="noise"):
+            restore(restorer, torch.full((1, 3, 8, 8), 0.5), task, sigma=sigma)
