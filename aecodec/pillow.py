@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from PIL import Image, ImageFile
 
+from .codec.quality import quality_of
 from .coding import container
 from .coding.container import Container, Header
 from .contracts import AecodecError, BitstreamError
@@ -47,7 +48,7 @@ class AecImageFile(ImageFile.ImageFile):
         from .data.metadata import INFO_KEYS, normal
 
         self.info.update({INFO_KEYS[kind]: block for kind, block in normal(metadata)[0].items()})
-        self.info["quality"] = header.quality / 10
+        self.info["quality"] = quality_of(header.quality)
         self.info["model"] = header.model
         self._undecoded = True
 

@@ -27,7 +27,8 @@ from PIL import Image
 
 from aecodec.bench import provenance
 from aecodec.bench.measurements import read_rgb, write_records
-from aecodec.contracts import QUALITY_STEPS, AecodecError, CheckpointError
+from aecodec.codec.quality import step_of
+from aecodec.contracts import AecodecError, CheckpointError
 from aecodec.engine.networks import OnnxNetworks
 from aecodec.engine.opening import limit_threads, open_engine
 from aecodec.latents import coder_of
@@ -196,7 +197,7 @@ def table(records: list[dict[str, Any]]) -> str:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("benchmarks/results/engines"))
 def main(picture: Path, size: str, model: str | None, quality: int, runs: int, out: Path) -> None:
     width, height = (int(side) for side in size.split("x"))
-    step = quality * QUALITY_STEPS // 100
+    step = step_of(quality)
     try:
         path = find_model(model)
         pixels = np.asarray(Image.fromarray(np.asarray(read_rgb(picture))).resize((width, height)))

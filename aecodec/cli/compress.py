@@ -57,6 +57,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
     if batch["dry_run"]:
         return tell_walk(walk, announce(jobs))
     from ..codec.files import encode_source
+    from ..codec.quality import quality_of
     from ..hasher import Hasher
 
     codec = _codecs(batch, len(jobs)).named()
@@ -77,7 +78,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
             "width": encoded.width,
             "height": encoded.height,
             "bpp": round(encoded.bpp, 5),
-            "quality": encoded.quality / 10,
+            "quality": quality_of(encoded.quality),
             "alpha_bytes": encoded.alpha_bytes,
             "encodes": encoded.encodes,
             "model": codec.name,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..coding import container
 from ..coding.container import Container, Header
-from ..contracts import QUALITY_STEPS, UsageError
+from ..contracts import UsageError
 from ..data.files import read_bytes, write_atomic
 from ..data.images import Picture, read_picture, write_picture
 from ..data.tiling import crop_window
@@ -22,6 +22,7 @@ from .codec import Codec
 from .encoder import Encoded
 from .fidelity import lost_detail
 from .options import EncodeOptions
+from .quality import quality_of
 
 if TYPE_CHECKING:
     from ..hasher import Hasher
@@ -87,7 +88,7 @@ class Codecs:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What `compress` did. quality: step / 10; input_bytes: of the original file; bpp: of the new one."""
+    """What `compress` did. quality: 0 to 100; input_bytes: of the original file; bpp: of the new one."""
 
     output: Path
     input_bytes: int
@@ -170,7 +171,7 @@ def compress(
         len(encoded.data),
         encoded.width,
         encoded.height,
-        100.0 * encoded.quality / QUALITY_STEPS,
+        quality_of(encoded.quality),
         encoded.bpp,
         notices,
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..coding import container
-from ..contracts import QUALITY_STEPS
 from ..data.files import read_bytes
+from .quality import quality_of
 
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
@@ -29,7 +29,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "height": header.height,
         "colour": COLOURS[header.channels],
         "bit_depth": header.bit_depth,
-        "quality": 100.0 * header.quality / QUALITY_STEPS,
+        "quality": quality_of(header.quality),
         "bpp": 8.0 * len(data) / (header.width * header.height),
         "model": header.model,
         "fingerprint": header.fingerprint.hex(),

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..contracts import QUALITY_STEPS, UsageError
+from ..contracts import UsageError
 from ..data.records import shown
+from .quality import step_of
 from .refine import STEPS
 from .target import Target
 
@@ -34,7 +35,8 @@ def _option(default: Any, help: str, **flag: Any) -> Any:
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """At a quality, or at the highest one that does not exceed a rate, a size in bytes or a PSNR in dB.
+    """At a quality (quality.py), or at the highest one that does not exceed a rate or a size in bytes, or at the lowest
+    one that reaches a PSNR in dB.
 
     closest: at the one that comes nearest to the target, above it or below. effort: 1 to 9; above 1, the latents are
     refined for this picture (refine.py), which takes time here and none when decoding. check: decode every tile again
@@ -49,7 +51,7 @@ class EncodeOptions:
     target_size: int | None = _option(
         None, "File size not to exceed: 60000, 60k, 1.5M.", low=1, high=1 << 53, size=True
     )
-    target_psnr: float | None = _option(None, "PSNR in dB not to exceed.", low=0, high=1e3, open_low=True)
+    target_psnr: float | None = _option(None, "PSNR in dB to reach.", low=0, high=1e3, open_low=True)
     closest: bool = _option(False, "Come as near to a target as can be, above it or below.")
     effort: int = _option(
         min(STEPS),
@@ -81,8 +83,8 @@ class EncodeOptions:
 
     @property
     def step(self) -> int:
-        """Quality 0 ... 100 as the integer step of files and models."""
-        return round(self.quality * QUALITY_STEPS / 100.0)
+        """The quality as the integer step of files and models."""
+        return step_of(self.quality)
 
     def target(self, pixels: int) -> Target | None:
         """What to search for in the file of a picture of so many pixels."""

@@ -279,12 +279,12 @@ def test_full_disk_for_real(photo, capsys):
 
 
 def test_info_and_verify(photo, capsys):
-    run(["compress", str(photo), "-q", "33.3"])
+    run(["compress", str(photo), "-q", "33.4"])
     capsys.readouterr()
     target = str(photo.with_suffix(".aec"))
     assert run(["info", target, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert (record["width"], record["height"], record["quality"], record["tiles"]) == (90, 60, 33.3, 1)
+    assert (record["width"], record["height"], record["quality"], record["tiles"]) == (90, 60, 33.4, 1)
     assert run(["info", target]) == 0
     assert "90 x 60" in capsys.readouterr().out
     assert run(["verify", target]) == run(["verify", "--full", target]) == 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ...codec.codec import Codec
 
 #: Points of the curve unless others are asked for.
-QUALITIES = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 100.0)
+QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 65.0, 80.0, 100.0)
 
 
 def open_aec(model: str, device: str) -> FileCodec:
