@@ -1,8 +1,8 @@
 """Exif, XMP and ICC in one normal form: made once from whatever a picture came in, written by one table of containers.
 
 The normal form is a dict of bytes. exif: "Exif", two zeros, and a TIFF whose header is by the book; icc: a profile;
-xmp: one packet. Everything else of the package takes metadata in this form and no other; `normal` makes it, and makes
-it again of what files of older versions hold.
+xmp: one packet, by which Pillow turns a picture as we do or not at all. Everything else of the package takes metadata
+in this form and no other; `normal` makes it, and makes it again of what files of older versions hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .exif import (
     only_orientation,
     with_orientation,
 )
-from .xmp import with_xmp_orientation, xmp_orientation
+from .xmp import normal_xmp, with_xmp_orientation, xmp_orientation
 
 UPRIGHT = 1
 #: Kind of metadata -> what Pillow calls it.
@@ -87,19 +87,24 @@ def _tags_of(image: Image.Image) -> bytes:
 def normal(raw: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Blocks of any form -> those in normal form, and what to say of those that have none. Raises nothing."""
     metadata, notices = {}, []
-    for kind, block in raw.items():
-        given, block = block, normal_exif(block) if kind == "exif" else block
+    for kind, given in raw.items():
+        block = _NORMAL[kind](given) if kind in _NORMAL else given
         if given and not block:
-            notices.append(NO_EXIF)
+            notices.append(NO_EXIF if kind == "exif" else _NO_XMP)
         elif len(block) > MAX_METADATA:
             notices.append(f"{_NAMES[kind]} of {len(block)} bytes was left out; at most {MAX_METADATA} are kept")
         elif block:
             metadata[kind] = block
+            if kind == "xmp" and block != given:
+                turn = xmp_orientation(block) or UPRIGHT
+                notices.append(f"orientations in XMP that readers take for different ones were set to {turn}")
     return metadata, tuple(notices)
 
 
 #: Said of Exif that nobody could read.
 NO_EXIF = "Exif that is no TIFF structure was left out"
+_NO_XMP = "XMP whose orientation readers take for different ones was left out"
+_NORMAL = {"exif": normal_exif, "xmp": normal_xmp}
 _NAMES = {"icc": "an ICC profile", "exif": "Exif", "xmp": "XMP"}
 
 

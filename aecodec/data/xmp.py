@@ -6,6 +6,8 @@ import hashlib
 import re
 
 _TIFF_SPACE = rb"http://ns\.adobe\.com/tiff/1\.0/"
+#: Where Pillow looks for an orientation, in packets that are well-formed and in any others, and the digit it takes.
+_LOOSE = re.compile(rb'(tiff:Orientation(?:="|>))([0-9])')
 #: Prefixes that are taken for the namespace of TIFF in one packet.
 _MOST_NAMES = 16
 _NOTE = rb"""\s+xmpNote:HasExtendedXMP\s*=\s*["'][0-9A-Fa-f]{32}["']|""" + (
@@ -35,8 +37,22 @@ def xmp_orientation(xmp: bytes) -> int:
 
 
 def with_xmp_orientation(xmp: bytes, value: int) -> bytes:
-    """The packet with every orientation in it set; all other bytes as they were."""
-    return _values(xmp).sub(rb"\g<1>%d" % value, xmp)
+    """The packet with every orientation in it set, Pillow's too; all other bytes as they were."""
+    return _LOOSE.sub(rb"\g<1>%d" % value, _values(xmp).sub(rb"\g<1>%d" % value, xmp))
+
+
+def normal_xmp(xmp: bytes) -> bytes:
+    """A packet by which Pillow turns a picture as we do, or not at all: the same if it is one, else all orientations
+    are set to the one that we read, or 1; empty where even that leaves the two apart."""
+    if _agreed(xmp):
+        return xmp
+    changed = with_xmp_orientation(xmp, xmp_orientation(xmp) or 1)
+    return changed if _agreed(changed) else b""
+
+
+def _agreed(xmp: bytes) -> bool:
+    found = _LOOSE.search(xmp)
+    return found is None or (int(found[2]) if found[2] in b"12345678" else 1) == (xmp_orientation(xmp) or 1)
 
 
 def extension_of(xmp: bytes) -> str | None:

@@ -123,6 +123,64 @@ def test_a_picture_is_turned_once_whoever_looks(metadata, suffix):
     assert viewer.size == (24, 40)
 
 
+#: Packets that Pillow's pattern finds an orientation in -> the one that is ours: 0 where we find none that is valid,
+#: or the packet is left out.
+DISPUTED = {
+    b'<rdf:Description tiff:Orientation="6/x:xmpmeta>': 0,
+    b'<rdf:Description tiff:Orientation="62"/>': 0,
+    b"<rdf:Description>tiff:Orientation>6 </rdf:Description>": 0,
+    b'<rdf:Description xtiff:Orientation="6"/>': 0,
+    b'<rdf:Description tiff:Orientation="0" b:tiff:Orientation="6"/>': 0,
+    b'<a xmlns:t="http://ns.adobe.com/tiff/1.0/" t:Orientation="3" tiff:Orientation="6"/>': 3,
+    b"<rdf:Description tiff:Orientation = '3' tiff:Orientation=\"1\"/>": 3,
+    b'<a xmlns:6="http://ns.adobe.com/tiff/1.0/" tiff:Orientation>6:Orientation="3"/>': 0,
+}
+
+
+@pytest.mark.parametrize(("xmp", "ours"), DISPUTED.items())
+@pytest.mark.parametrize("orientation", ["apply", "keep"])
+@pytest.mark.parametrize("suffix", HOLDERS)
+def test_nobody_turns_a_picture_by_xmp_that_we_read_otherwise(xmp, ours, orientation, suffix):
+    data = jpeg_of({"xmp": xmp})
+    plain = read_picture(saved("JPEG")).pixels
+    shown = np.rot90(plain, 2) if ours == 3 else plain
+    picture = read_picture(data, orientation=orientation)
+    if "xmp" in picture.metadata:
+        assert np.array_equal(picture.upright_pixels, shown)
+        assert orientation == "apply" or orientation_of(picture.metadata) == (ours or 1)
+    else:
+        assert "XMP" in "".join(picture.notices)
+    written, _ = encode_picture(Picture(plain, {"xmp": xmp}), suffix)
+    with Image.open(io.BytesIO(written)) as image:
+        seen = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    again = read_picture(written)
+    assert seen.shape == again.pixels.shape == plain.shape
+    assert np.abs(seen.astype(int) - again.pixels).mean() < 3
+    assert np.abs(again.pixels.astype(int) - shown).mean() < 3
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                *(b"tiff:Orientation", b'="', b">", b"<", b"6", b"3", b"1", b"9", b"0", b'"', b"'", b" "),
+                *(b"t:Orientation=", b"6:Orientation='", b'xmlns:6="http://ns.adobe.com/tiff/1.0/"'),
+            )
+        ),
+        max_size=12,
+    ).map(b"".join)
+)
+def test_normal_xmp_is_read_as_pillow_reads_it(xmp):
+    metadata, notices = normal({"xmp": xmp})
+    assert bool(notices) == (metadata.get("xmp", b"") != xmp)
+    assert normal(metadata) == (metadata, ())
+    image = Image.new("L", (1, 1))
+    image.info["xmp"] = metadata.get("xmp", b"")
+    assert image.getexif().get(0x0112) in (None, 0, 9, 1, orientation_of(metadata))
+    assert orientation_of(upright(metadata)) == 1
+    assert normal(upright(metadata)) == (upright(metadata), ())
+
+
 @given(st.binary(max_size=200), st.sampled_from([b"", b"II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08"]))
 def test_upright_blocks_are_upright_and_turn_back_to_themselves(tail, head):
     metadata = {"exif": head + tail, "xmp": tail}
