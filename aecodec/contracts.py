@@ -34,7 +34,8 @@ class UnavailableError(ImageReadError):
 
 
 class PictureTooLargeError(ImageReadError):
-    """A picture has more pixels than Image.MAX_IMAGE_PIXELS allows, be it of an .aec file or any other."""
+    """A picture has more pixels than Image.MAX_IMAGE_PIXELS allows, be it of an .aec file or any other. A row counts as
+    16 pixels at least."""
 
 
 class OutputError(AecodecError):

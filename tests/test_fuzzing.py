@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
 
 import pytest
@@ -20,6 +21,7 @@ BOUNDED = {
     "state": (40, ("resumed", "CheckpointError")),
     "pack": (150, ("read", "ImageReadError")),
     "metadata": (200, (".png with", ".jpg with", ".tif with", ".webp with")),
+    "picture": (600, ("read whole", "read in another size", "ImageReadError", "PictureTooLargeError")),
 }
 
 
@@ -39,7 +41,9 @@ def test_a_bounded_run_has_no_finding_and_sees_every_outcome(kind, tmp_path):
 
 
 @needs("torch")
-@pytest.mark.parametrize("kind", ["aec", "hix", "pack", "metadata"])  # the names of a checkpoint's header have no order
+@pytest.mark.parametrize(
+    "kind", ["aec", "hix", "pack", "metadata", "picture"]
+)  # the names of a checkpoint's header have no order
 def test_an_example_is_the_same_in_every_run(kind):
     law = law_of(kind)()
     for number in range(8):
@@ -73,6 +77,25 @@ def test_time_and_memory_are_part_of_every_law(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("fuzzing.law._peak", lambda: next(peaks))
     with pytest.raises(AssertionError, match="MiB"):
+        law.check(b"")
+
+
+def test_a_large_example_hides_none_after_it_and_what_is_printed_is_a_finding(monkeypatch):
+    """Pixels that were read may cost memory; errors may not, nor may anything reach stderr, past Python or not."""
+    law = law_of("picture")()
+
+    def outcome(data: bytes, repaired: bool) -> str:
+        law.pixels = len(data) << 20
+        return str(len(bytearray(b"1") * (400 << 20)))
+
+    monkeypatch.setattr(law, "outcome", outcome)
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="MiB"):
+            law.check(b"")
+    law.check(bytes(10))
+    monkeypatch.undo()
+    monkeypatch.setattr("fuzzing.picture.read_picture", lambda data: os.write(2, b"a line of a library"))
+    with pytest.raises(AssertionError, match="printed: a line of a library"):
         law.check(b"")
 
 

@@ -12,6 +12,7 @@ from ..coding import container
 from ..coding.container import Container, Header, SemanticHash
 from ..contracts import BitstreamError, ModelMismatchError, PictureTooLargeError, UsageError
 from ..data.images import Picture, blank_pixels, read_picture, to_image, unpack_alpha
+from ..data.pixels import over_limit
 from ..data.tiling import Window, covering
 from ..engine.opening import open_engine
 from ..engine.protocol import Engine
@@ -148,11 +149,8 @@ class Codec:
                 f"the file needs model {header.model} with fingerprint {header.fingerprint.hex()}; "
                 f"this is {self.name} with {self.fingerprint.hex()}"
             )
-        limit = Image.MAX_IMAGE_PIXELS
-        if limited and limit is not None and header.width * header.height > limit:
-            raise PictureTooLargeError(
-                f"{header.width} x {header.height} = {header.width * header.height} pixels exceed the limit of {limit}"
-            )
+        if limited and (excess := over_limit(header.width, header.height)):
+            raise PictureTooLargeError(excess)
         if header.tile % self.engine.alignment:
             raise BitstreamError(f"tiles of {header.tile} pixels do not fit the model's alignment")
 

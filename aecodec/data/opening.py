@@ -23,6 +23,7 @@ from .blocks import Blocks
 from .exif import ORIENTATION
 from .formats import loaded_formats, readable_formats
 from .metadata import NO_EXIF, UPRIGHT, normal, orientation_of, scan, scan_info, tell_left_out, upright
+from .pixels import over_limit
 
 #: What Pillow's readers raise on damaged files, besides its own errors.
 DECODER_FAULTS = (
@@ -71,9 +72,10 @@ class Opened:
         blocks = blocks or scan_info(image)
         metadata, notices = normal(blocks.raw)
         orientation = orientation_of(metadata)
+        frames = max(blocks.frames, _frames(image))
+        # After the frames: to count them Pillow forgets the first one's tags, and would warn of them again on loading.
         if _turned_by_pillow(image):
             metadata, orientation = upright(metadata), UPRIGHT
-        frames = max(blocks.frames, _frames(image))
         # Known before the pixels are loaded only.
         sixteen = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
         return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)), sixteen)
@@ -107,12 +109,15 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
             stream = io.BytesIO(stream.read())
         blocks = scan(stream)
         # Pillow warns above its pixel limit and raises above twice of it; both are limits here. What it warns of in
-        # metadata is nobody's concern: we read them ourselves. The filters of warnings belong to the process: one
-        # thread at a time may change them.
+        # metadata is nobody's concern: we read them ourselves; nor is what it means to give up one day. The filters of
+        # warnings belong to the process: one thread at a time may change them.
         with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image, notices = _open(blocks.pixels(stream) if blocks else stream)
+            if excess := over_limit(*image.size):
+                raise PictureTooLargeError(f"{name}: {excess}")
             opened = Opened.of(image, blocks)
         if image.format == "TIFF":
             _hush_libtiff()

@@ -23,6 +23,21 @@ _TURNS = {
 }
 _GREY_MODES = ("L", "LA", "La", "1")
 _DEEP_MODES = ("I", "F")
+#: Samples of deep images that become levels at once: they pass through eight bytes each.
+_SOME = 1 << 18
+#: Pixels that a row counts as, at least: Pillow keeps a pointer to each beside its pixels.
+_LEAST_ROW = 16
+
+
+def over_limit(width: int, height: int) -> str | None:
+    """What is wrong with a picture's size, in words, by Image.MAX_IMAGE_PIXELS; None for one that may be read. Asked
+    before any memory is taken: a column of pixels would cost many times what it holds."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None or max(width, _LEAST_ROW) * height <= limit:
+        return None
+    if width * height > limit:
+        return f"{width} x {height} = {width * height} pixels exceed the limit of {limit}"
+    return f"{width} x {height} pixels, a row counted as {_LEAST_ROW}, exceed the limit of {limit}"
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -109,12 +124,22 @@ class WindowedPixels:
     def _convert(self, part: Image.Image) -> np.ndarray:
         """(h, w[, 3]) uint8 of a part of the stored image."""
         if self.deep:
-            levels = np.clip(np.nan_to_num(np.asarray(part, np.float64)) / self._top, 0.0, 1.0)
-            return np.rint(255.0 * levels).astype(np.uint8)
+            return self._levels(np.asarray(part))
         if part.mode == "La":
             part = part.convert("LA")
+        # Colours do not depend on it, and Pillow warns of what it makes of it in a palette.
+        part.info.pop("transparency", None)
         mode = "L" if self.grey else "RGB"
         return np.asarray(part if part.mode == mode else part.convert(mode))
+
+    def _levels(self, samples: np.ndarray) -> np.ndarray:
+        """(h, w) of any numbers -> uint8, a few rows at a time."""
+        levels = np.empty(samples.shape, np.uint8)
+        rows = max(1, _SOME // max(1, samples.shape[1]))
+        for first in range(0, len(samples), rows):
+            some = samples[first : first + rows].astype(np.float64)
+            levels[first : first + rows] = np.rint(255.0 * np.clip(np.nan_to_num(some) / self._top, 0.0, 1.0))
+        return levels
 
 
 def through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:

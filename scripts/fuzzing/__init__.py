@@ -14,6 +14,7 @@ LAWS = {
     "state": ("state", "StateLaw"),
     "pack": ("pack", "PackLaw"),
     "metadata": ("metadata", "MetadataLaw"),
+    "picture": ("picture", "PictureLaw"),
 }
 
 

@@ -2,14 +2,17 @@
 
 import io
 import os
+import resource
 import struct
+import tracemalloc
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, TiffImagePlugin
 
-from aecodec.contracts import ImageReadError, UsageError
+from aecodec.contracts import ImageReadError, PictureTooLargeError, UsageError
 from aecodec.data.exif import Directories, Field
 from aecodec.data.formats import readable_formats
 from aecodec.data.images import Picture, encode_picture, read_picture
@@ -325,6 +328,66 @@ def test_pixel_limit_is_honoured(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageReadError):
         read_picture(encoded(gradient()))
+
+
+def stretched(kind: str, width: int, height: int) -> bytes:
+    """A file of a small picture that claims other sides."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 5)).save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    if kind == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif kind == "BMP":
+        data[18:26] = struct.pack("<ii", width, height)
+    elif kind == "PPM":
+        data = data.replace(b"3 5", b"%d %d" % (width, height))
+    else:
+        for at, side in zip((8 + 2, 8 + 2 + 12), (width, height), strict=True):
+            struct.pack_into("<HHII", data, at, 256 + (at > 10), 4, 1, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF"])
+def test_a_column_of_pixels_is_refused_before_memory_is_taken_for_its_rows(kind):
+    """Pillow keeps a pointer to each row: a file of 100 bytes would cost hundreds of megabytes."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PictureTooLargeError, match="1 x 60000000 pixels, a row counted as 16, exceed"):
+        read_picture(stretched(kind, 1, 60_000_000), "x")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+    with pytest.raises(ImageReadError, match="truncated"):
+        read_picture(stretched(kind, 60_000, 17), "x")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_samples_become_levels_a_few_rows_at_a_time(mode):
+    values = np.random.default_rng(3).integers(0, 65536, (1500, 1000))
+    image = Image.fromarray(values.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+    tracemalloc.start()
+    try:
+        pixels = read_picture(image).pixels
+        assert tracemalloc.get_traced_memory()[1] < 8 * values.size * 3
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(pixels, np.rint(255.0 * (values / 65535)).astype(np.uint8))
+
+
+def test_libraries_warn_of_nothing_that_a_file_holds():
+    """A palette's transparency, the end of a format, tags that Pillow reads once more on loading."""
+    palette = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("P")
+    frames = [Image.new("L", (4, 4), level) for level in (1, 2)]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112] = 1
+    several = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:], tiffinfo=tags)
+    orientation = struct.pack("<HHI", 0x0112, 3, 1)
+    assert several.count(orientation) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        files = [encoded(palette, transparency=bytes(range(256))), encoded(frames[0], "IM")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for data in (*files, several.replace(orientation, struct.pack("<HHI", 0x0112, 3, 2))):
+            assert read_picture(data).pixels.ndim
 
 
 def test_a_suffix_without_a_writer_is_a_usage_error():
