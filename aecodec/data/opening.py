@@ -47,6 +47,9 @@ _OPENING = Lock()
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: In HEIF and AVIF the entry of an item that is Exif: its box, version and flags, number, protection, and type.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02...(?:..)|\x03...(?:....))..)Exif", re.DOTALL)
+#: In icons: the sides of a PNG, width first, and of a picture of JPEG 2000, height first.
+_SIDES_INSIDE = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(.{8})|jP  .{,64}?ihdr(.{8})", re.DOTALL)
+_ICONS = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,11 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image, notices = _open(blocks.pixels(stream) if blocks else stream)
-            if excess := over_limit(*image.size):
+            excess = _excess_inside(stream)
+            if not excess:
+                image, notices = _open(blocks.pixels(stream) if blocks else stream)
+                excess = over_limit(*image.size)
+            if excess:
                 raise PictureTooLargeError(f"{name}: {excess}")
             opened = Opened.of(image, blocks)
         if image.format == "TIFF":
@@ -141,6 +147,20 @@ def _what_is_wrong(error: Exception) -> str:
     if isinstance(error, OSError) and str(error).startswith("decoder error"):
         return "damaged, or a kind of picture that is not supported"
     return "damaged or truncated picture"
+
+
+def _excess_inside(stream: BinaryIO) -> str | None:
+    """As `over_limit`, of the pictures inside an icon: Pillow takes memory for one before its size can be asked for."""
+    stream.seek(0)
+    head = stream.read(8)
+    # No icon without pictures: a TGA, which may be large, can begin like one.
+    if not head.startswith(_ICONS) or not any(head[4:]):
+        return None
+    for found in _SIDES_INSIDE.finditer(head + stream.read()):
+        first, second = struct.unpack(">II", found[1] or found[2])
+        if excess := over_limit(*((first, second) if found[1] else (second, first))):
+            return excess
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -359,6 +359,23 @@ def test_a_column_of_pixels_is_refused_before_memory_is_taken_for_its_rows(kind)
         read_picture(stretched(kind, 60_000, 17), "x")
 
 
+@pytest.mark.parametrize("kind", ["ICO", "CUR", "ICNS"])
+@pytest.mark.parametrize("inner", ["PNG", "JPEG2000"])
+def test_a_column_of_pixels_inside_an_icon_is_refused(kind, inner):
+    if inner == "PNG":
+        picture = stretched("PNG", 1, 60_000_000)
+    else:
+        picture = encoded(Image.new("RGB", (3, 5)), "JPEG2000")
+        place = picture.index(b"ihdr") + 4
+        picture = picture[:place] + struct.pack(">II", 60_000_000, 1) + picture[place + 8 :]
+    if kind == "ICNS":
+        data = b"icns" + struct.pack(">I", 16 + len(picture)) + b"ic07" + struct.pack(">I", 8 + len(picture)) + picture
+    else:
+        data = struct.pack("<HHH4BHHII", 0, 2 if kind == "CUR" else 1, 1, 1, 1, 0, 0, 1, 32, len(picture), 22) + picture
+    with pytest.raises(PictureTooLargeError, match="1 x 60000000 pixels, a row counted as 16, exceed"):
+        read_picture(data, "x")
+
+
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_deep_samples_become_levels_a_few_rows_at_a_time(mode):
     values = np.random.default_rng(3).integers(0, 65536, (1500, 1000))
