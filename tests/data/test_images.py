@@ -383,7 +383,7 @@ def test_deep_samples_become_levels_a_few_rows_at_a_time(mode):
     tracemalloc.start()
     try:
         pixels = read_picture(image).pixels
-        assert tracemalloc.get_traced_memory()[1] < 8 * values.size * 3
+        assert tracemalloc.get_traced_memory()[1] < 8 * values.size * 2
     finally:
         tracemalloc.stop()
     assert np.array_equal(pixels, np.rint(255.0 * (values / 65535)).astype(np.uint8))
