@@ -109,7 +109,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 @click.option(
     "--efforts", default="1,2,3,4,5,6,7", show_default=True, help="Levels, with commas; the first is the base."
 )
-@click.option("--qualities", default="15,40,65,90", show_default=True, help="Numbers from 0 to 100, with commas.")
+@click.option("--qualities", default="10,30,45,80", show_default=True, help="Numbers from 0 to 100, with commas.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("--only", help="Only these pictures: names without suffix, with commas.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")

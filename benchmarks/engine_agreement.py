@@ -82,7 +82,7 @@ def compare(pictures: list[Path], qualities: list[float], model: str | None = No
 @click.command(help=__doc__.split("\n\n")[0])
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", help="Name or path; the default model unless given.")
-@click.option("--qualities", default="10,30,50,70,95", show_default=True)
+@click.option("--qualities", default="7,20,33,47,90", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(pictures: Path, model: str | None, qualities: str, limit: int | None, out: Path | None) -> None:

@@ -119,7 +119,7 @@ def keep(folder: Path, codec: FileCodec, shares: list[Share]) -> None:
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", help="Our model by name or path.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--qualities", default="15,45,75", show_default=True, help="Numbers from 0 to 100, with commas.")
+@click.option("--qualities", default="10,30,50", show_default=True, help="Numbers from 0 to 100, with commas.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(pictures: Path, model: str | None, device: str, qualities: str, limit: int | None, out: Path | None) -> None:

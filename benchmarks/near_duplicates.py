@@ -41,7 +41,7 @@ from aecodec.metrics import average_precision
 
 FALSE_POSITIVES = 1e-4
 #: Quality at which pictures go through .aec files.
-AEC_QUALITIES = (10,)
+AEC_QUALITIES = (7,)
 SMALLEST_CLASS = 30
 ALL = "all"
 

@@ -82,7 +82,7 @@ def measure(pictures: list[np.ndarray], tile: int, quality: float, codec: Codec)
 @click.option("--tile", type=click.IntRange(256), default=256, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="Synthetic pictures of each kind.")
 @click.option("--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
-@click.option("--qualities", default="20,50,80", show_default=True)
+@click.option("--qualities", default="15,35,60", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(side: int, tile: int, seeds: int, photo: tuple[Path, ...], qualities: str, out: Path | None) -> None:
     codec = Codec.from_pretrained()

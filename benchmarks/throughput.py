@@ -175,7 +175,7 @@ def latents(codec: Codec, data: bytes) -> list[np.ndarray]:
 @click.option("--weights", multiple=True, metavar="ARCHITECTURE=PATH", help="Of a peer; random ones otherwise.")
 @click.option("--seconds", type=float, default=3.0, show_default=True, help="Per measurement, at least.")
 @click.option("--check", "checked", is_flag=True, help="Compare latents between the CPU and the device.")
-@click.option("--check-qualities", default="0,20,40,60,80,100", show_default=True)
+@click.option("--check-qualities", default="0,15,30,45,70,100", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("benchmarks/results/throughput"))
 def main(
     pictures: Path,

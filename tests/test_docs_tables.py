@@ -37,7 +37,7 @@ CHANGES = {
     "watermark": "watermark",
     "grey": "grey",
     "crop-80-jpeg-30-brighter": "cropped, brighter, JPEG 30",
-    "aec-10": ".aec, quality 10",
+    "aec-7": ".aec, quality 7",
 }
 #: What the page calls a labelled set, and which of its measures it shows.
 LABELLED = {
