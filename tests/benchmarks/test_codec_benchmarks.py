@@ -43,3 +43,18 @@ def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
     kept = [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows_of(tmp_path / "effort.csv")]
     assert kept == [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows]
     assert run(script.main, pictures, "--efforts", "1,10").exit_code == 2
+
+
+def test_qualities_are_measured_beside_those_that_people_know(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path, model_file: Path
+) -> None:
+    pytest.importorskip("imagecodecs")
+    script = load_script(monkeypatch, "qualities")
+    monkeypatch.setattr(script, "TENS", "0,50,100")
+    result = run(script.main, pictures, "--model", model_file, "--limit", "1", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = [line.split(" | ") for line in (tmp_path / "qualities.md").read_text().splitlines()[2:]]
+    assert [row[0].strip("| ") for row in rows] == ["0", "50", "100", "AVIF, -q 60", "JPEG XL, -q 75"]
+    rates = [float(row[1]) for row in rows[:3]]
+    assert rates == sorted(rates)
+    assert json.loads((tmp_path / "qualities.json").read_text())["pictures"] == 1
