@@ -164,15 +164,13 @@ def load_state(run: Run, path: Path, world: World) -> None:
         for key, module in (("model", run.model), ("ema", run.ema)):
             _check_finite(state[key])
             module.load_state_dict(state[key])
-        run.optimizer.load_state_dict(_computed_alike(state["optimizer"], run.optimizer))
+        run.optimizer.load_state_dict(_set_as_here(state["optimizer"], run.optimizer))
         run.position = Position(**state["progress"])
         run.meter = Meter(**state.get("meter", {}))
         _restore_generator(run, torch.atleast_2d(state["rng"]), world)
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be resumed from ({reason})") from error
-    for group in run.optimizer.param_groups:
-        group["weight_decay"] = run.config.weight_decay
 
 
 def _check_finite(tensors: Mapping[str, Any]) -> None:
@@ -184,11 +182,11 @@ def _check_finite(tensors: Mapping[str, Any]) -> None:
             raise ValueError(f"{shown(name)} holds a value that is not finite")
 
 
-def _computed_alike(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A saved optimiser whose steps are computed as this one's: in one fused pass or not is no part of the state."""
-    choices = {key: optimizer.param_groups[0].get(key) for key in ("fused", "foreach")}
-    kept = {key: value for key, value in choices.items() if key in optimizer.defaults}
-    return {**saved, "param_groups": [{**group, **kept} for group in saved["param_groups"]]}
+def _set_as_here(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A saved optimiser with the settings of this one: what a run is told is no part of its state, nor is whether its
+    steps are computed in one fused pass."""
+    own = {key: optimizer.param_groups[0][key] for key in optimizer.defaults}
+    return {**saved, "param_groups": [{**group, **own} for group in saved["param_groups"]]}
 
 
 def load_weights(run: Run, path: Path) -> None:

@@ -56,7 +56,7 @@ class StateLaw(FileLaw):
         return buffer.getvalue(), True
 
     def _value(self, rng: random.Random, old: Any) -> Any:
-        if not isinstance(old, torch.Tensor) or rng.random() < 0.2:
+        if not isinstance(old, torch.Tensor) or old.numel() > 1 << 20 or rng.random() < 0.2:
             return copy.deepcopy(rng.choice(HOSTILE))
         return rng.choice(
             [

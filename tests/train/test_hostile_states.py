@@ -95,6 +95,21 @@ def test_a_state_that_lacks_a_part_is_not_resumed_from(key, run, world, content,
         states.load_state(run, tmp_path / "bad.pt", world)
 
 
+@pytest.mark.parametrize("setting", [("amsgrad", True), ("amsgrad", None), ("fused", False), ("betas", (0.1, 0.2))])
+def test_settings_of_an_optimiser_are_those_of_the_run_that_goes_on(setting, run, world, content, tmp_path):
+    """A step that they were not meant for would find out."""
+    content["optimizer"]["param_groups"][0].update([setting])
+    path = tmp_path / "set.pt"
+    torch.save(content, path)
+    before = dict(run.optimizer.param_groups[0])
+    states.load_state(run, path, world)
+    assert {k: v for k, v in run.optimizer.param_groups[0].items() if k != "params"} == {
+        k: v for k, v in before.items() if k != "params"
+    }
+    sum(p.square().sum() for p in run.model.parameters()).backward()
+    run.optimizer.step()
+
+
 def test_tensors_that_claim_more_than_their_file_holds_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"a": torch.zeros(1).expand(1 << 40)}, path)
