@@ -20,7 +20,7 @@ from aecodec.data.images import read_picture
 from aecodec.metrics.ms_ssim import ms_ssim
 from aecodec.metrics.psnr import psnr
 
-QUALITIES = (20.0, 45.0, 75.0)
+QUALITIES = (15.0, 30.0, 50.0)
 SHOWN_QUALITY = QUALITIES[1]
 CROP = 200
 ZOOM = 2

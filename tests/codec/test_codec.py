@@ -113,8 +113,10 @@ def test_latents_of_large_pictures_wait_in_half_precision(codec, monkeypatch):
     full = codec.encode_picture(picture, target_psnr=30)
     monkeypatch.setattr("aecodec.codec.encoder.FULL_LATENTS", 0)
     half = codec.encode_picture(picture, target_psnr=30)
-    assert abs(half.quality - full.quality) <= 2
-    assert len(half.data) == pytest.approx(len(full.data), rel=0.01)
+    # Both are somewhere in the tolerance of the target.
+    levels = [psnr(picture.pixels, codec.decode_picture(found.data).pixels) for found in (full, half)]
+    assert levels[0] == pytest.approx(levels[1], abs=0.05)
+    assert len(half.data) == pytest.approx(len(full.data), rel=0.02)
 
 
 @pytest.mark.parametrize("bpp", [0.1, 0.3, 0.8])
