@@ -30,12 +30,12 @@ def main(pictures: Path, limit: int | None, out: Path | None) -> None:
     codec = Codec.from_pretrained()
     found = [np.asarray(read_rgb(path)) for path in pictures_in(pictures, limit)]
     lines = [
-        "| target | files | over it | short of it: median, worst | encodes: mean, most | out of reach |",
+        "| target | files | on its wrong side | off it: median, worst | encodes: mean, most | out of reach |",
         "|---|---|---|---|---|---|",
     ]
     for kind, targets in (("bpp", RATES), ("dB", LEVELS)):
         for target in targets:
-            short, encodes, unreachable = [], [], 0
+            off, encodes, unreachable = [], [], 0
             for pixels in found:
                 asked = {"target_bpp": target} if kind == "bpp" else {"target_psnr": target}
                 try:
@@ -49,15 +49,15 @@ def main(pictures: Path, limit: int | None, out: Path | None) -> None:
                     continue
                 encodes.append(encoded.encodes)
                 if kind == "bpp":
-                    short.append(100 * (1 - encoded.bpp / target))
+                    off.append(100 * (1 - encoded.bpp / target))
                 else:
-                    short.append(target - psnr(pixels, codec.decode_picture(encoded.data).pixels))
-            if not short:
+                    off.append(psnr(pixels, codec.decode_picture(encoded.data).pixels) - target)
+            if not off:
                 continue
             unit = "%" if kind == "bpp" else "dB"
             lines.append(
-                f"| {target:g} {kind} | {len(short)} | {sum(value < 0 for value in short)} "
-                f"| {np.median(short):.3f} {unit}, {max(short):.3f} {unit} "
+                f"| {target:g} {kind} | {len(off)} | {sum(value < 0 for value in off)} "
+                f"| {np.median(off):.3f} {unit}, {max(off):.3f} {unit} "
                 f"| {np.mean(encodes):.2f}, {max(encodes)} | {unreachable} |"
             )
             click.echo(lines[-1])
