@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,9 @@ from .output import emit_json, notice, say, size_text, wait_option
 from .writing import check_outputs
 
 if TYPE_CHECKING:
+    from ..index.hash_index import HashIndex
+    from ..search.building import Report
+    from ..search.pictures import CodeReader
     from ..search.syncing import SyncPlan
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
@@ -101,19 +106,10 @@ def add(path: Path, pictures: tuple[Path, ...], save_every: float, wait: float, 
     """
     from ..search import building
 
-    with changing(path, wait) as opened:
-        reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
-        with hashing_bar(options["quiet"]) as advance:
-            report = building.add(
-                opened,
-                pictures,
-                reader,
-                jobs=options["jobs"],
-                every=save_every,
-                advance=advance,
-                save=lambda: opened.save(path, overwrite=True),
-            )
-    return tell_report(path, opened, report, as_json)
+    def work(opened: HashIndex, reader: CodeReader, **how: Any) -> Report:
+        return building.add(opened, pictures, reader, **how)
+
+    return _hash_into(path, work, wait, save_every, as_json, options)
 
 
 @index.command()
@@ -156,13 +152,21 @@ def sync(
         if not allow_empty:
             plan.check(opened)
         return code
+    work = partial(building.sync, allow_empty=allow_empty)
+    return _hash_into(path, work, wait, save_every, as_json, options)
+
+
+def _hash_into(
+    path: Path, work: Callable[..., Report], wait: float, save_every: float, as_json: bool, options: Mapping[str, Any]
+) -> int:
+    """Hold the index while ``work(index, reader, **how)`` hashes pictures into it; what came of it is told -> exit
+    code. options: those of `hasher_options`."""
     with changing(path, wait) as opened:
         reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
         with hashing_bar(options["quiet"]) as advance:
-            report = building.sync(
+            report = work(
                 opened,
                 reader,
-                allow_empty=allow_empty,
                 jobs=options["jobs"],
                 every=save_every,
                 advance=advance,
