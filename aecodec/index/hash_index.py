@@ -15,9 +15,10 @@ from ..contracts import IndexFileError, Scanner, UsageError
 from ..parallel import Lock
 from . import backend as find_backend
 from . import storage
-from .codes import check_codes, check_queries
+from .codes import check_codes, check_k, check_queries, check_radius
 from .ids import Numbers, Paths
 from .rows import Rows, Searched
+from .windows import LAYOUTS, apart, check_set, nearest_rows, rows_within
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,25 @@ class RangeHits:
         return list(zip(self.ids[part].tolist(), self.distances[part].tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class WindowHits:
+    """Pictures by the nearest two of their codes and a query's, by distance, then by id.
+
+    ids: (k,) int64 or str. distances: (k,) int32 in [0, n_bits]. own, theirs: (k,) int64, which code of the query's set
+    and of the picture's these are: 0 the whole, others as of `windows.window_of`.
+    """
+
+    ids: np.ndarray
+    distances: np.ndarray
+    own: np.ndarray
+    theirs: np.ndarray
+
+
 class HashIndex:
-    """Binary codes of one hasher under integer ids or paths.
+    """Binary codes of one hasher under integer ids or paths; of pictures, perhaps with those of their windows.
 
     Rows are kept in ascending order of ids (paths: of their bytes), whatever the order of adding, so that ties go to
-    the lowest id. ``codes``, ``ids`` and ``stamps`` are what is held, to be read and not written to.
+    the lowest id. ``codes``, ``windows``, ``ids`` and ``stamps`` are what is held, to be read and not written to.
 
     Threads may search while others add, remove or change the backend: a search answers from the rows that were there
     when it began. What needs several looks at the same rows takes a `snapshot`.
@@ -70,13 +85,15 @@ class HashIndex:
         n_bits: int,
         paths: bool = False,
         root: str | os.PathLike[str] = "",
+        layout: int = 0,
         backend: str = "auto",
         **options: Any,
     ) -> None:
         """An empty index.
 
         hasher, fingerprint (8 bytes), n_bits (a multiple of 8): of the codes to come. paths: ids are paths, relative
-        ones below ``root``. backend: a name of `INDEXES`; options are its own. Raises UsageError or UnknownName.
+        ones below ``root``. layout: of the windows that have codes as well, a number of `windows.LAYOUTS`; 0 for none.
+        backend: a name of `INDEXES`; options are its own. Raises UsageError or UnknownName.
         """
         if not storage.is_hasher_name(hasher):
             raise UsageError(
@@ -89,9 +106,13 @@ class HashIndex:
         if len(os.fsencode(root)) >= storage.MAX_ROOT or (root and not paths):
             raise UsageError(f"the root of paths is shorter than {storage.MAX_ROOT} bytes, and only paths have one")
         self.hasher, self.fingerprint, self.n_bits = hasher, bytes(fingerprint), int(n_bits)
-        self.root = os.fsdecode(root)
+        if layout not in LAYOUTS:
+            raise UsageError(f"layouts of windows are {', '.join(map(str, LAYOUTS))}, got {layout}")
+        self.root, self.layout = os.fsdecode(root), int(layout)
         empty = np.empty((0, n_bits // 8), np.uint8)
-        rows = Rows(Paths(), empty, np.empty((0, 2), np.int64)) if paths else Rows(Numbers(), empty)
+        windows = np.empty((0, len(LAYOUTS[layout]), n_bits // 8), np.uint8)
+        stamps = np.empty((0, 2), np.int64) if paths else None
+        rows = Rows(Paths() if paths else Numbers(), empty, windows, stamps)
         self._held = Searched(rows, find_backend(backend), options)
         self._changing = Lock()
 
@@ -124,6 +145,11 @@ class HashIndex:
         return self._checked().rows.codes
 
     @property
+    def windows(self) -> np.ndarray:
+        """(N, W, n_bits / 8) uint8: the codes of each row's windows, in the order of the layout; W is 0 without."""
+        return self._checked().rows.windows
+
+    @property
     def stamps(self) -> np.ndarray | None:
         """(N, 2) int64 of paths, modification time in ns and size in bytes; else None."""
         return self._checked().rows.stamps
@@ -149,25 +175,42 @@ class HashIndex:
     # -- changing --------------------------------------------------------------------------------
 
     def add(
-        self, ids: Iterable[Any] | None, codes: np.ndarray, *, stamps: np.ndarray | None = None, replace: bool = False
+        self,
+        ids: Iterable[Any] | None,
+        codes: np.ndarray,
+        *,
+        windows: np.ndarray | None = None,
+        stamps: np.ndarray | None = None,
+        replace: bool = False,
     ) -> None:
         """Add rows. ids: as many as codes, in any order; None (integer ids only): those after the last.
 
-        codes: (M, n_bits / 8) uint8. stamps: (M, 2) int64 for paths, modification time in ns and size in bytes; zeros
-        unless given. replace: an id that is there gets the new code. Raises UsageError otherwise, and for ids that are
-        given twice, of the wrong kind or number.
+        codes: (M, n_bits / 8) uint8. windows: (M, W, n_bits / 8) uint8, of an index with windows. stamps: (M, 2) int64
+        for paths, modification time in ns and size in bytes; zeros unless given. replace: an id that is there gets the
+        new code. Raises UsageError otherwise, and for ids that are given twice, of the wrong kind or number.
         """
         codes = check_queries(codes, self.n_bits // 8)
+        shape = (len(codes), len(LAYOUTS[self.layout]), self.n_bits // 8)
+        windows = np.empty((len(codes), 0, shape[2]), np.uint8) if windows is None else windows
+        if windows.shape != shape or windows.dtype != np.uint8:
+            raise UsageError(f"codes of windows are {shape} uint8 in this index, got {windows.shape} {windows.dtype}")
+        windows = np.ascontiguousarray(windows)
         with self._changing:
             held = self._checked()
-            self._held = held.of(self._added(held.rows, ids, codes, stamps, replace))
+            self._held = held.of(self._added(held.rows, ids, codes, windows, stamps, replace))
 
     def _added(
-        self, rows: Rows, ids: Iterable[Any] | None, codes: np.ndarray, stamps: np.ndarray | None, replace: bool
+        self,
+        rows: Rows,
+        ids: Iterable[Any] | None,
+        codes: np.ndarray,
+        windows: np.ndarray,
+        stamps: np.ndarray | None,
+        replace: bool,
     ) -> Rows:
         """Rows and new ones; see `add`."""
         if ids is None and stamps is None:
-            return rows.extended(codes)
+            return rows.extended(codes, windows)
         new: Any = rows.ids.read(() if ids is None else ids)
         if len(new) != len(codes):
             raise UsageError(f"{len(new)} ids for {len(codes)} codes")
@@ -177,7 +220,7 @@ class HashIndex:
         present = present[present >= 0]
         if len(present) and not replace:
             raise UsageError(f"id {rows.ids.take(present[:1])[0]} is in the index already")
-        return rows.without(present).merged(new, codes, stamps)
+        return rows.without(present).merged(new, codes, windows, stamps)
 
     def remove(self, ids: Iterable[Any]) -> None:
         """Remove rows. Raises UsageError, naming the first, if an id is not there; then none is removed."""
@@ -217,13 +260,47 @@ class HashIndex:
         held.rows.check()
         return hits
 
+    def search_windows(self, codes: np.ndarray, k: int | None = None, radius: int | None = None) -> WindowHits:
+        """The pictures nearest to one by its set of codes, (1 + W, n_bits / 8) uint8, as of `windows.apart`.
+
+        k: at most so many; radius: only those at most so far; all without either. An index without windows takes a set
+        of one. Raises UsageError for another set, k < 1 or a negative radius.
+        """
+        codes = check_set(codes, self.layout, self.n_bits // 8)
+        held = self._checked()
+        shown = held.rows.windows.shape[1]
+        if k is None:
+            rows = rows_within(
+                codes, held.scanner, held.window_scanner, shown, self.n_bits if radius is None else radius
+            )
+        else:
+            rows = nearest_rows(codes, held.scanner, held.window_scanner, shown, check_k(k))
+        found = apart(codes, held.rows.codes[rows], held.rows.windows[rows])
+        order = np.lexsort((rows, found.distances))
+        if radius is not None:
+            order = order[found.distances[order] <= check_radius(radius, self.n_bits // 8)]
+        order = order[:k]
+        hits = WindowHits(
+            held.rows.ids.take(rows[order]), found.distances[order], found.own[order], found.theirs[order]
+        )
+        held.rows.check()
+        return hits
+
     # -- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the file of `storage`, atomically. Raises OutputExistsError or OutputError."""
         rows = self._checked().rows
         content = storage.Content(
-            self.hasher, self.fingerprint, self.n_bits, rows.codes, rows.ids, rows.stamps, os.fsencode(self.root)
+            self.hasher,
+            self.fingerprint,
+            self.n_bits,
+            rows.codes,
+            rows.windows,
+            rows.ids,
+            self.layout,
+            rows.stamps,
+            os.fsencode(self.root),
         )
         storage.write(Path(path), content, overwrite=overwrite)
 
@@ -250,9 +327,10 @@ class HashIndex:
             n_bits=content.n_bits,
             paths=isinstance(content.ids, Paths),
             root=os.fsdecode(content.root),
+            layout=content.layout,
             backend=backend,
             **options,
         )
-        rows = Rows(content.ids, check_codes(content.codes), content.stamps, content.mapped)
+        rows = Rows(content.ids, check_codes(content.codes), content.windows, content.stamps, content.mapped)
         index._held = index._held.of(rows)
         return index

@@ -1,8 +1,9 @@
-"""Ids, codes and stamps that belong together. Rows are never changed, only replaced, so a search keeps those it began
-with."""
+"""Ids, codes, windows and stamps that belong together. Rows are never changed, only replaced: a search keeps those it
+began with."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +14,17 @@ from ..parallel import Lock
 from . import Backend
 from .codes import select
 from .ids import Numbers, Paths
-from .storage import Mapped
+from .mapped import Mapped
 
 
 @dataclass(frozen=True)
 class Rows:
-    """codes: (N, B) uint8; ids: of as many; stamps: (N, 2) int64 for paths, else None; mapped: the file that these are
-    a memory map of, if they are."""
+    """codes: (N, B) uint8; windows: (N, W, B) uint8, W may be 0; ids: of as many; stamps: (N, 2) int64 for paths, else
+    None; mapped: the file that these are a memory map of, if they are."""
 
     ids: Numbers | Paths
     codes: np.ndarray
+    windows: np.ndarray
     stamps: np.ndarray | None = None
     mapped: Mapped | None = None
 
@@ -31,17 +33,19 @@ class Rows:
         if self.mapped is not None:
             self.mapped.check()
 
-    def extended(self, codes: np.ndarray) -> Rows:
+    def extended(self, codes: np.ndarray, windows: np.ndarray) -> Rows:
         """These, then others under the numbers after the last. Raises UsageError for paths."""
-        return Rows(self.ids.extended(len(codes)), _joined(self.codes, codes, None))
+        ids = self.ids.extended(len(codes))
+        return Rows(ids, _joined(self.codes, codes, None), _joined(self.windows, windows, None))
 
-    def merged(self, ids: Any, codes: np.ndarray, stamps: np.ndarray | None) -> Rows:
+    def merged(self, ids: Any, codes: np.ndarray, windows: np.ndarray, stamps: np.ndarray | None) -> Rows:
         """These and others under ids that are not here. stamps: zeros unless given."""
         merged, order = self.ids.merged(ids)
+        codes, windows = _joined(self.codes, codes, order), _joined(self.windows, windows, order)
         if self.stamps is None:
-            return Rows(merged, _joined(self.codes, codes, order))
-        fresh = np.zeros((len(codes), 2), np.int64) if stamps is None else np.asarray(stamps, np.int64)
-        return Rows(merged, _joined(self.codes, codes, order), _joined(self.stamps, fresh, order))
+            return Rows(merged, codes, windows)
+        fresh = np.zeros((len(ids), 2), np.int64) if stamps is None else np.asarray(stamps, np.int64)
+        return Rows(merged, codes, windows, _joined(self.stamps, fresh, order))
 
     def without(self, rows: np.ndarray) -> Rows:
         """These but some."""
@@ -49,8 +53,8 @@ class Rows:
             return self
         keep = np.ones(len(self.codes), bool)
         keep[rows] = False
-        stamps = None if self.stamps is None else select(self.stamps, keep)
-        return Rows(self.ids.kept(keep), select(self.codes, keep), stamps)
+        stamps = None if self.stamps is None else _chosen(self.stamps, keep)
+        return Rows(self.ids.kept(keep), _chosen(self.codes, keep), _chosen(self.windows, keep), stamps)
 
 
 class Searched:
@@ -59,6 +63,7 @@ class Searched:
     def __init__(self, rows: Rows, backend: Backend, options: dict[str, Any]) -> None:
         self.rows, self.backend, self.options = rows, backend, options
         self._scanner: Scanner | None = None
+        self._window_scanner: Scanner | None = None
         self._building = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,6 +82,17 @@ class Searched:
                 self._scanner = self.scanner_of(self.rows.codes)
             return self._scanner
 
+    @property
+    def window_scanner(self) -> Scanner | None:
+        """The backend over the codes of these rows' windows, row by row; None if they have none."""
+        windows = self.rows.windows
+        if not windows.shape[1]:
+            return None
+        with self._building:
+            if self._window_scanner is None:
+                self._window_scanner = self.scanner_of(windows.reshape(-1, windows.shape[2]))
+            return self._window_scanner
+
     def scanner_of(self, codes: np.ndarray) -> Scanner:
         """The backend over other codes."""
         scanner: Scanner = self.backend.load()(codes, **self.options)
@@ -86,4 +102,12 @@ class Searched:
 def _joined(old: np.ndarray, new: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     """Old rows and new, in an order (None: one after another)."""
     both = np.concatenate([old, new]) if len(old) else np.array(new, order="C")
-    return both if order is None else select(both, order)
+    return both if order is None else _chosen(both, order)
+
+
+def _chosen(rows: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Some rows of a C-contiguous array of two or three axes; see `codes.select`."""
+    inside = rows.shape[1:]
+    flat = rows.reshape(len(rows), math.prod(inside))
+    chosen = select(flat, which) if flat.shape[1] else flat[which]
+    return chosen.reshape(len(chosen), *inside)

@@ -1,10 +1,12 @@
-"""The index file, format version 1: written, parsed and checked here, and nowhere else.
+"""The index file, format versions 1 and 2: written, parsed and checked here, and nowhere else.
+
+Version 2 is that of indexes with windows; those without are written in version 1.
 
 All integers are little-endian; unsigned unless said otherwise. Rows are in ascending order of their ids.
 
     header, 128 bytes
       0   4   magic           48 49 58 00, that is "HIX" and a zero byte
-      4   1   version         1
+      4   1   version         1 or 2
       5   1   kind of ids     0 the numbers 0 ... N - 1, 1 other numbers, 2 paths
       6   2   bits            of a code, a multiple of 8, 8 ... 4096
       8   8   count           N, rows
@@ -12,13 +14,15 @@ All integers are little-endian; unsigned unless said otherwise. Rows are in asce
      24   8   path bytes      P, length of all paths together; 0 unless the ids are paths
      32   2   root bytes      R, length of the root folder's path; 0 unless the ids are paths
      34   1   name length     n, 1 ... 64
-     35   1   0
+     35   1   layout          of windows, in version 2: a number of `windows.LAYOUTS`, whose W windows have codes too;
+                              in version 1: 0, and W = 0
      36  24   CRC-32 of each of the six blocks
      60  64   hasher name     n ASCII letters, digits, '-', '_', '.'; then zeros
     124   4   CRC-32 of the 124 bytes before it
 
     six blocks, each not empty one at the next multiple of 64 bytes, zeros in between, nothing after them
       codes      N x bits / 8   row by row: they begin at byte 128 and can be mapped into memory as they are
+                                then N x W x bits / 8: those of the windows, row by row, W for each row
       numbers    N x 8          int64, at least 0, strictly ascending; only for ids of kind 1
       stamps     N x 16         int64 modification time in nanoseconds, int64 size in bytes; this and all below
                                 only for ids of kind 2
@@ -31,10 +35,8 @@ The header's place, its first five bytes and its CRC are the same in every versi
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import weakref
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,9 +48,12 @@ import numpy as np
 from ..contracts import IndexFileError, UnsupportedIndexError
 from ..data.files import atomic_file, is_special
 from .ids import Numbers, Paths
+from .mapped import Mapped
+from .windows import LAYOUTS
 
 MAGIC = b"HIX\0"
-VERSION = 1
+#: Of a file without windows, and of one with.
+PLAIN, WINDOWED = VERSIONS = (1, 2)
 MAX_BITS = 4096
 MAX_NAME = 64
 MAX_ROOT = 1 << 15
@@ -68,42 +73,20 @@ class Content:
     """All that a file holds.
 
     codes: (N, n_bits / 8) uint8. stamps: (N, 2) int64, modification time in ns and size in bytes, for paths; else None.
-    root: bytes of the indexed folder's absolute path, for paths; may be empty.
+    root: bytes of the indexed folder's absolute path, for paths; may be empty. layout: a number of `windows.LAYOUTS`;
+    windows: (N, W, n_bits / 8) uint8, the codes of its windows.
     """
 
     hasher: str
     fingerprint: bytes
     n_bits: int
     codes: np.ndarray
+    windows: np.ndarray
     ids: Numbers | Paths
+    layout: int = 0
     stamps: np.ndarray | None = None
     root: bytes = b""
     mapped: Mapped | None = None
-
-
-class Mapped:
-    """A file that is mapped into memory, held open to see whether it still is what was mapped.
-
-    A page of a map that lies beyond the end of its file ends the process when it is read.
-    """
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._path, self._file = path, os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._file)
-        self._status = self._look()
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Pickled arrays are copies, and copies are of no file."""
-        return type(None), ()
-
-    def _look(self) -> tuple[int, int]:
-        status = os.fstat(self._file)
-        return status.st_size, status.st_mtime_ns
-
-    def check(self) -> None:
-        """Raises IndexFileError if the file was cut, extended or written to. Replacing it under its name is neither."""
-        if self._look() != self._status:
-            raise IndexFileError(f"{self._path}: was changed while it was mapped into memory; open it again")
 
 
 @dataclass(frozen=True)
@@ -117,13 +100,14 @@ class Header:
     hasher: str
     path_bytes: int
     root_bytes: int
+    layout: int
     checksums: tuple[int, ...]
 
     def lengths(self) -> tuple[int, ...]:
         """Bytes of each block."""
         n, paths = self.count, self.kind == _PATHS
         return (
-            n * self.n_bits // 8,
+            n * (1 + len(LAYOUTS[self.layout])) * self.n_bits // 8,
             8 * n * (self.kind == _NUMBERS),
             16 * n * paths,
             8 * (n + 1) * paths,
@@ -163,11 +147,12 @@ def write(path: Path, content: Content, *, overwrite: bool) -> None:
         content.hasher,
         path_bytes,
         len(content.root),
-        tuple(zlib.crc32(block) for block in blocks),
+        content.layout,
+        tuple(map(_checksum, blocks)),
     )
     head = _HEADER.pack(
         MAGIC,
-        VERSION,
+        WINDOWED if content.layout else PLAIN,
         kind,
         content.n_bits,
         header.count,
@@ -175,36 +160,42 @@ def write(path: Path, content: Content, *, overwrite: bool) -> None:
         header.path_bytes,
         header.root_bytes,
         len(name),
-        0,
+        header.layout,
         _CRCS.pack(*header.checksums),
         name,
     )
     with atomic_file(path, overwrite=overwrite) as file:
         file.write(head + _CRC.pack(zlib.crc32(head)))
         position = HEADER_SIZE
-        for block, (offset, length) in zip(blocks, header.places(), strict=True):
+        for parts, (offset, length) in zip(blocks, header.places(), strict=True):
             file.write(bytes(offset - position))
-            file.write(block)
+            for part in parts:
+                file.write(part)
             position = offset + length
 
 
-def _blocks(content: Content) -> list[memoryview]:
-    """The six blocks as bytes, without copying what is in the right order already."""
+def _blocks(content: Content) -> list[list[memoryview]]:
+    """The six blocks as bytes, each in one or two parts."""
     empty = np.empty(0, np.uint8)
     ids = content.ids
     if isinstance(ids, Paths):
         stamps = np.zeros((len(ids), 2), np.int64) if content.stamps is None else content.stamps
-        arrays = [
-            content.codes,
-            empty,
-            _little(stamps),
-            _little(ids.offsets),
-            ids.text,
-            np.frombuffer(content.root, np.uint8),
-        ]
+        rest = [empty, _little(stamps), _little(ids.offsets), ids.text, np.frombuffer(content.root, np.uint8)]
     else:
-        arrays = [content.codes, empty if ids.values is None else _little(ids.values), empty, empty, empty, empty]
-    return [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]
+        rest = [empty if ids.values is None else _little(ids.values), empty, empty, empty, empty]
+    return [[_bytes(content.codes), _bytes(content.windows)], *([_bytes(array)] for array in rest)]
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """Without copying what is in the right order already."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _checksum(parts: list[memoryview]) -> int:
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return found
 
 
 def _little(values: np.ndarray) -> np.ndarray:
@@ -219,22 +210,28 @@ def parse_header(data: bytes, name: str = "the file") -> Header:
         raise IndexFileError(f"{name}: truncated, it ends inside its header ({len(data)} bytes)")
     if _CRC.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
         raise IndexFileError(f"{name}: the header is damaged (checksum mismatch)")
-    _, version, kind, bits, count, print_, path_bytes, root_bytes, n, zero, sums, text = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise UnsupportedIndexError(f"{name}: index format version {version}; this program reads version {VERSION}")
+    _, version, kind, bits, count, print_, path_bytes, root_bytes, n, layout, sums, text = _HEADER.unpack_from(data)
+    if version not in VERSIONS:
+        raise UnsupportedIndexError(
+            f"{name}: index format version {version}; this program reads versions {' and '.join(map(str, VERSIONS))}"
+        )
+    if version == WINDOWED and layout and layout not in LAYOUTS:
+        known = ", ".join(str(number) for number in LAYOUTS if number)
+        raise UnsupportedIndexError(f"{name}: layout of windows {layout}; this program knows {known}")
     checks = (
         ("kind of ids", kind <= _PATHS, kind),
         ("bits", bits % 8 == 0 and 8 <= bits <= MAX_BITS, bits),
         ("count", count < _MAX_COUNT, count),
         ("path bytes", path_bytes < _MAX_COUNT and (kind == _PATHS or path_bytes == 0), path_bytes),
         ("root bytes", root_bytes < MAX_ROOT and (kind == _PATHS or root_bytes == 0), root_bytes),
-        ("byte 35", zero == 0, zero),
+        ("layout of windows", (layout > 0) == (version == WINDOWED), layout),
         ("hasher name", _NAME.fullmatch(text[:n]) is not None and not any(text[n:]), text.rstrip(b"\0")),
     )
     for field, valid, value in checks:
         if not valid:
             raise IndexFileError(f"{name}: {field} is out of range: {value!r}")
-    return Header(kind, bits, count, print_, text[:n].decode("ascii"), path_bytes, root_bytes, _CRCS.unpack(sums))
+    hasher, checksums = text[:n].decode("ascii"), _CRCS.unpack(sums)
+    return Header(kind, bits, count, print_, hasher, path_bytes, root_bytes, layout, checksums)
 
 
 def read_header(path: Path) -> Header:
@@ -274,12 +271,15 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
         ids = Numbers(header.count, numbers.view("<i8") if header.kind == _NUMBERS else None)
     if check:
         _check_ids(ids, path)
+    count, width = header.count, header.n_bits // 8
     return Content(
         header.hasher,
         header.fingerprint,
         header.n_bits,
-        codes.reshape(header.count, header.n_bits // 8),
+        codes[: count * width].reshape(count, width),
+        codes[count * width :].reshape(count, len(LAYOUTS[header.layout]), width),
         ids,
+        header.layout,
         stamps.view("<i8").reshape(-1, 2) if header.kind == _PATHS else None,
         root.tobytes(),
         mapping,

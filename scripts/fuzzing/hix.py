@@ -15,8 +15,8 @@ from aecodec.index.hash_index import HashIndex
 
 from .law import INTERESTING, FileLaw, changed
 
-GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "v1"
-SEEDS = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("*.hix"))}
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+SEEDS = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("v*/*.hix"))}
 #: Fields of the header: place, and how many bytes.
 _FIELDS = ((4, 1), (5, 1), (6, 2), (8, 8), (24, 8), (32, 2), (34, 1), (35, 1))
 _SUMS = 36
@@ -89,8 +89,11 @@ class HixLaw(FileLaw):
             hits = index.search(index.codes[:2], 3).of(0)
             if not hits or hits[0][1] != 0:
                 raise AssertionError(f"a code is not found in its own index: {hits[:1]}")
+            found = index.search_windows(np.concatenate([index.codes[:1], index.windows[0]]), 3)
+            if found.distances[0] != 0:
+                raise AssertionError(f"a set of codes is {found.distances[0]} bits from its own index")
         return "forged and sound"
 
 
-def _state(index: HashIndex) -> tuple[bytes, list[object]]:
-    return np.ascontiguousarray(index.codes).tobytes(), list(index.ids.tolist())
+def _state(index: HashIndex) -> tuple[bytes, bytes, list[object]]:
+    return np.ascontiguousarray(index.codes).tobytes(), index.windows.tobytes(), list(index.ids.tolist())

@@ -26,6 +26,7 @@ from aecodec.contracts import IndexFileError, OutputExistsError
 from aecodec.index import storage
 from aecodec.index.hash_index import HashIndex
 from aecodec.index.ids import Numbers
+from aecodec.index.windows import LAYOUTS
 
 
 def saved(path: Path, paths: bool = True) -> bytes:
@@ -117,7 +118,9 @@ def forged(**changes) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3; this program reads versions 1 and 2"),
+        ({"version": 2}, "layout of windows"),
+        ({"version": 2, "zero": 99}, "layout of windows 99; this program knows 1"),
         ({"kind": 3}, "kind"),
         ({"bits": 0}, "bits"),
         ({"bits": 12}, "bits"),
@@ -128,7 +131,7 @@ def forged(**changes) -> bytes:
         ({"kind": 2, "paths": 2**60}, "path bytes"),
         ({"kind": 2, "paths": 2**40}, "truncated"),
         ({"root": 9}, "root"),
-        ({"zero": 1}, "byte 35"),
+        ({"zero": 1}, "layout of windows"),
         ({"n": 0}, "name"),
         ({"n": 200}, "name"),
         ({"n": 2, "name": b"a b"}, "name"),
@@ -234,11 +237,15 @@ def test_index_files_of_every_version_hold_what_was_recorded(folder, name):
     assert index.ids.tolist() == recorded["ids"]
     assert [code.tobytes().hex() for code in index.codes] == recorded["codes"]
     assert (None if index.stamps is None else index.stamps.tolist()) == recorded["stamps"]
+    assert index.layout == recorded.get("layout", 0)
+    assert index.windows.tobytes().hex() == recorded.get("windows", "")
 
 
-def test_the_golden_files_cover_every_kind_of_ids_and_are_still_written_so(tmp_path):
-    newest = max(GOLDEN.glob("v*/indexes.json")).parent
-    assert {storage.read_header(path).kind for path in newest.glob("*.hix")} == {0, 1, 2}
-    for path in newest.glob("*.hix"):
+def test_the_golden_files_cover_every_kind_of_ids_and_layout_and_are_still_written_so(tmp_path):
+    paths = list(GOLDEN.glob("v*/*.hix"))
+    headers = [storage.read_header(path) for path in paths]
+    kinds = {(header.kind, header.layout) for header in headers}
+    assert kinds == {(kind, layout) for kind in range(3) for layout in LAYOUTS}
+    for path in paths:
         HashIndex.load(path).save(tmp_path / path.name)
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,38 @@
+"""The codes of a picture and of its windows, from its pixels, and how far apart pictures are by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..index.windows import LAYOUT, LAYOUTS, WHOLE, Window, apart
+from .pictures import PictureHasher
+
+
+def cut(pixels: np.ndarray, window: Window) -> np.ndarray:
+    """The pixels of a window, (H, W) or (H, W, 3): at least one, a view. Edges are rounded to whole pixels."""
+    height, width = pixels.shape[:2]
+    top, left = (min(round(at * side), side - 1) for at, side in ((window.top, height), (window.left, width)))
+    bottom, right = round((window.top + window.height) * height), round((window.left + window.width) * width)
+    return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def picture_codes(hasher: PictureHasher, pictures: Sequence[np.ndarray], layout: int = LAYOUT) -> np.ndarray:
+    """Sets of codes, all hashed in one batch: (H, W) or (H, W, 3) uint8 each -> (N, 1 + W, n_bits / 8) uint8.
+
+    layout: a number of `index.windows.LAYOUTS`; the first code of each set is that of the whole.
+    """
+    parts = (WHOLE, *LAYOUTS[layout])
+    if not pictures:
+        return np.empty((0, len(parts), hasher.n_bits // 8), np.uint8)
+    cuts = [np.ascontiguousarray(cut(pixels, part)) for pixels in pictures for part in parts]
+    return hasher.hash_pixels(cuts).reshape(len(pictures), len(parts), -1)
+
+
+def distances(queries: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """How far pictures are apart, by the rule of `index.windows`: (Q, 1 + W, B) and (N, 1 + W, B) uint8 -> (Q, N)
+    int32 in bits."""
+    wholes, windows = np.ascontiguousarray(sets[:, 0]), np.ascontiguousarray(sets[:, 1:])
+    found = [apart(np.ascontiguousarray(codes), wholes, windows).distances for codes in queries]
+    return np.stack(found) if found else np.empty((0, len(sets)), np.int32)
