@@ -1,14 +1,15 @@
-"""Groups of pictures that lie close to the largest of them: found by range search, the largest first."""
+"""Groups of pictures that lie close to the first of them: found by range search, by default the largest file first."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..contracts import IndexFileError
+from ..contracts import IndexFileError, Scanner
 from ..index.codes import hamming_distances
 from ..index.hash_index import HashIndex
 from .looks import Looks
@@ -29,25 +30,45 @@ def near(n_bits: int) -> int:
 
 @dataclass(frozen=True)
 class Member:
-    """A picture of a group. source: 0 or 1, which of two indexes it is from; size: bytes of its file when it was
-    indexed; distance: in bits, to the group's first member."""
+    """A picture of a group.
+
+    source: 0 or 1, which of two indexes it is from; size: bytes of its file, modified: its time in ns, both when it was
+    indexed; distance: in bits, to the group's first member; turn: 0 to 7, how that one is turned to look like it, as
+    `turning.TURNS` counts.
+    """
 
     source: int
     id: str
     path: Path
     size: int
     distance: int
+    modified: int = 0
+    turn: int = 0
+
+
+#: Pictures -> the key of each, the lowest of which comes first, or None for one that is to be in no group.
+Rank = Callable[[Sequence[Member]], Sequence[Any]]
 
 
 def groups(
-    index: HashIndex, radius: int, other: HashIndex | None = None, looks: Looks | None = None
+    index: HashIndex,
+    radius: int,
+    other: HashIndex | None = None,
+    looks: Looks | None = None,
+    *,
+    rank: Rank | None = None,
+    turned: Sequence[np.ndarray] | None = None,
 ) -> list[list[Member]]:
     """Groups of at least two pictures of an index of paths, all within ``radius`` bits of the group's first.
 
-    From the largest file to the smallest, each that is in no group yet gathers those of the rest that are near it and,
-    by ``looks``, do not differ from it in what a code does not see. So there are no chains: a picture that is near a
-    member and not near the first is not in its group, and no picture is in two. other: groups must have members of both
-    indexes. A file that has several names, or is in both indexes, is named once and no duplicate of itself.
+    From the largest file to the smallest, or as ``rank`` orders them, each that is in no group yet gathers those of the
+    rest that are near it and, by ``looks``, do not differ from it in what a code does not see. So there are no chains:
+    a picture that is near a member and not near the first is not in its group, and no picture is in two. other: groups
+    must have members of both indexes. A file that has several names, or is in both indexes, is named once and no
+    duplicate of itself.
+
+    rank: is asked once, for all pictures that are near another one and in no order. turned: for each index, the codes
+    of its pictures in all `turning.TURNS`, (N, 8, n_bits / 8) uint8; a first one then gathers what is near it in any.
 
     The first is followed by the others by distance to it, then by path; the groups are in the order of their first
     member's path. Raises UsageError for a negative radius, IndexFileError if the other index is of another hasher or
@@ -57,14 +78,18 @@ def groups(
         other.check_hasher(index.hasher, index.fingerprint)
         if other.n_bits != index.n_bits:
             raise IndexFileError(f"the indexes have codes of {index.n_bits} and {other.n_bits} bits")
-    rows = _Rows([index] if other is None else [index, other])
+    rows = _Rows([index] if other is None else [index, other], turned)
+    scanner = index.scanner_of(np.ascontiguousarray(rows.distinct))
     looks = Looks() if looks is None else looks
     free = np.ones(len(rows.paths), bool)
+    order = np.arange(len(free)) if rank is None else _ranked(rows, radius, scanner, rank, free)
     found = []
-    for first, near_it in _neighbours(rows, radius, index, free):
+    for first, near_it in _neighbours(rows, radius, scanner, free, order):
         free[first] = False
-        alike = looks.alike(rows.paths[first], [rows.paths[row] for row in near_it])
-        members = [first, *np.array(near_it, int)[alike].tolist()]
+        near = np.array(near_it, int)
+        _, turns = rows.apart(first, near_it)
+        alike = looks.alike(rows.paths[first], [rows.paths[row] for row in near_it], turns)
+        members = [first, *near[alike].tolist()]
         named: dict[Hashable, int] = {}
         for row in members:
             named.setdefault(looks.identity(rows.paths[row]) if len(members) > 1 else row, row)
@@ -78,54 +103,89 @@ def groups(
 class _Rows:
     """The rows of one or two indexes, from the largest file to the smallest, then by id."""
 
-    def __init__(self, indexes: list[HashIndex]) -> None:
+    def __init__(self, indexes: list[HashIndex], turned: Sequence[np.ndarray] | None = None) -> None:
         listed = []
         for source, index in enumerate(indexes):
-            sizes = [0] * len(index) if index.stamps is None else index.stamps[:, 1].tolist()
+            stamps = [(0, 0)] * len(index) if index.stamps is None else index.stamps.tolist()
             listed += [
-                (-size, name, source, row)
-                for row, (size, name) in enumerate(zip(sizes, index.ids.tolist(), strict=True))
+                (-size, name, source, row, modified)
+                for row, ((modified, size), name) in enumerate(zip(stamps, index.ids.tolist(), strict=True))
             ]
         listed.sort()
-        self.sizes = [-size for size, _, _, _ in listed]
-        self.ids = [name for _, name, _, _ in listed]
-        self.source = [source for _, _, source, _ in listed]
-        self.paths = [path_of(name, indexes[source].root) for _, name, source, _ in listed]
+        self.sizes = [-size for size, *_ in listed]
+        self.modified = [modified for *_, modified in listed]
+        self.ids = [name for _, name, *_ in listed]
+        self.source = [source for _, _, source, *_ in listed]
+        self.paths = [path_of(name, indexes[source].root) for _, name, source, *_ in listed]
         offsets = [0, len(indexes[0])]
-        order = [offsets[source] + row for _, _, source, row in listed]
+        order = [offsets[source] + row for _, _, source, row, _ in listed]
         codes = np.concatenate([index.codes for index in indexes])[order]
         #: Distinct codes, and which of them each row has: a thousand copies of a picture are one code to compare.
         self.distinct, kind = np.unique(codes, axis=0, return_inverse=True) if len(codes) else (codes, np.empty(0, int))
         self.kind = kind.reshape(-1)
         by_kind = np.argsort(self.kind, kind="stable")
         self.of_kind = np.split(by_kind, np.cumsum(np.bincount(self.kind, minlength=len(self.distinct)))[:-1])
+        #: What is searched for: (M, turns, bytes), and which of them each row asks for.
+        self.asked = self.distinct[:, None] if turned is None else np.concatenate(list(turned))[order]
+        self.query = self.kind if turned is None else np.arange(len(listed))
+
+    def member(self, row: int, distance: int = 0, turn: int = 0) -> Member:
+        """A row as a picture of a group."""
+        path, size, modified = self.paths[row], self.sizes[row], self.modified[row]
+        return Member(self.source[row], self.ids[row], path, size, distance, modified, turn)
+
+    def apart(self, first: int, others: list[int]) -> tuple[list[int], list[int]]:
+        """How far each of some rows is from the first one, turned in the way that brings it nearest, and which."""
+        if not others:
+            return [], []
+        each = hamming_distances(self.asked[self.query[first]], self.distinct[self.kind[others]])
+        return each.min(0).tolist(), each.argmin(0).tolist()
 
     def group(self, members: list[int]) -> list[Member]:
         """Rows, the first one first -> the group."""
-        codes = self.distinct[self.kind[members]]
-        apart = hamming_distances(codes[:1], codes)[0].tolist()
-        made = [
-            Member(self.source[row], self.ids[row], self.paths[row], self.sizes[row], distance)
-            for row, distance in zip(members, apart, strict=True)
-        ]
-        return [made[0], *sorted(made[1:], key=lambda one: (one.distance, one.id, one.source))]
+        first, *others = members
+        made = [self.member(row, *how) for row, *how in zip(others, *self.apart(first, others), strict=True)]
+        return [self.member(first), *sorted(made, key=lambda one: (one.distance, one.id, one.source))]
+
+    def search(self, scanner: Scanner, rows: np.ndarray, radius: int) -> dict[int, np.ndarray]:
+        """Of the first rows, as many as are searched at a time: what they ask for -> the distinct codes near it."""
+        ways = self.asked.shape[1]
+        queries = self.query[rows[: 4 * _BATCH]]
+        wanted = queries[np.sort(np.unique(queries, return_index=True)[1])][: max(1, _BATCH // ways)]
+        flat = np.ascontiguousarray(self.asked[wanted]).reshape(-1, self.asked.shape[2])
+        limits, hits, _ = scanner.range_search(flat, radius)
+        parts = np.split(hits, limits[::ways][1:-1])
+        return {query: np.unique(part) for query, part in zip(wanted.tolist(), parts, strict=True)}
 
 
-def _neighbours(rows: _Rows, radius: int, index: HashIndex, free: np.ndarray) -> Iterator[tuple[int, list[int]]]:
-    """Each row that is free when its turn comes, and the free rows behind it at most a radius away, in their order.
+def _ranked(rows: _Rows, radius: int, scanner: Scanner, rank: Rank, free: np.ndarray) -> np.ndarray:
+    """The rows that are near another one, as they are ranked. What is to be in no group is free no more."""
+    near = np.zeros(len(free), bool)
+    for row, near_it in _neighbours(rows, radius, scanner, free, np.arange(len(free))):
+        near[near_it] = True
+        near[row] |= bool(near_it)
+    candidates = np.flatnonzero(near).tolist()
+    keys = rank([rows.member(row) for row in candidates])
+    kept = sorted((key, row) for key, row in zip(keys, candidates, strict=True) if key is not None)
+    free[:] = False
+    free[[row for _, row in kept]] = True
+    return np.array([row for _, row in kept], int)
 
-    Searched with the index's backend, a batch of codes at a time. free: (rows,) bool, looked at anew for each row.
+
+def _neighbours(
+    rows: _Rows, radius: int, scanner: Scanner, free: np.ndarray, order: np.ndarray
+) -> Iterator[tuple[int, list[int]]]:
+    """Each row that is free when its turn comes, and the other free rows at most a radius away, ascending.
+
+    Searched a batch of codes at a time. free: (rows,) bool, looked at anew for each row. order: of turns.
     """
-    scanner = index.scanner_of(np.ascontiguousarray(rows.distinct))
     held: dict[int, np.ndarray] = {}
-    for row in range(len(free)):
+    for turn, row in enumerate(order.tolist()):
         if not free[row]:
             continue
-        kind = int(rows.kind[row])
-        if kind not in held:
-            ahead = rows.kind[row:][free[row:]]
-            wanted = ahead[np.sort(np.unique(ahead[: 4 * _BATCH], return_index=True)[1])][:_BATCH]
-            limits, hits, _ = scanner.range_search(np.ascontiguousarray(rows.distinct[wanted]), radius)
-            held = dict(zip(wanted.tolist(), np.split(hits, limits[1:-1]), strict=True))
-        near_it = np.concatenate([rows.of_kind[hit] for hit in held[kind].tolist()])
-        yield row, np.sort(near_it[free[near_it] & (near_it > row)]).tolist()
+        query = int(rows.query[row])
+        if query not in held:
+            ahead = order[turn:]
+            held = rows.search(scanner, ahead[free[ahead]], radius)
+        near_it = np.concatenate([np.empty(0, int), *(rows.of_kind[hit] for hit in held[query].tolist())])
+        yield row, np.sort(near_it[free[near_it] & (near_it != row)]).tolist()

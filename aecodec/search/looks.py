@@ -18,6 +18,7 @@ from ..data.images import read_opened, unpack_alpha
 from ..data.metadata import orientation_of
 from ..data.opening import open_image
 from ..data.pixels import turned
+from .turning import turned_way
 
 #: Transparency is compared on a square of so many cells a side, each a weighted mean of its part of the picture.
 SIDE = 16
@@ -46,13 +47,17 @@ class Looks:
         self._look = lru_cache(_REMEMBERED)(look_of)
         self.identity = lru_cache(_REMEMBERED)(identity)
 
-    def alike(self, first: Path, others: Sequence[Path]) -> np.ndarray:
-        """(N,) bool: which of N files have as many frames as the first, and nearly the same transparency."""
+    def alike(self, first: Path, others: Sequence[Path], turns: Sequence[int] | None = None) -> np.ndarray:
+        """(N,) bool: which of N files have as many frames as the first, and nearly the same transparency.
+
+        turns: how the first is turned to look like each of them, as `turning.turned_way` counts; not unless given.
+        """
         look, looks = self._look(first), [self._look(path) for path in others]
         if look is None or not looks:
             return np.ones(len(looks), bool)
         known = [look if other is None else other for other in looks]
-        apart = np.abs(np.stack([other.alpha for other in known]).astype(np.int16) - look.alpha)
+        ways = [look.alpha if not turn else turned_way(look.alpha, turn) for turn in turns or [0] * len(known)]
+        apart = np.abs(np.stack([other.alpha for other in known]).astype(np.int16) - np.stack(ways))
         frames = np.array([other.frames for other in known]) == look.frames
         near = (apart.max((1, 2)) <= CELL_APART) & (apart.mean((1, 2)) <= MEAN_APART)
         return np.asarray(frames & near)

@@ -14,7 +14,8 @@ from ..data.files import write_atomic
 from ..data.images import read_bytes
 from ..data.outputs import check_output, identities, input_below, output_in
 from ..index.hash_index import HashIndex, Hits, RangeHits
-from .pictures import CodeReader, Decode, check_picture, path_of, read_any, stack
+from .pictures import CodeReader, Decode, check_picture, path_of, stack
+from .turning import turned_codes
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def answer(
     """
     for query in queries:
         try:
-            codes = _turned_codes(reader, query, decode) if turned else _code(reader, query)
+            codes = turned_codes(reader, query, decode) if turned else _code(reader, query)
         except Exception as fault:
             yield Answer(query, [], error_of(str(query), fault))
             continue
@@ -64,13 +65,6 @@ def _code(reader: CodeReader, query: Path) -> np.ndarray:
     if isinstance(code, AecodecError):
         raise code
     return stack([code], reader.n_bits)
-
-
-def _turned_codes(reader: CodeReader, query: Path, decode: Decode | None) -> np.ndarray:
-    """(8, n_bits / 8) uint8: the picture and its mirror image, by quarter turns."""
-    pixels = read_any(query, reader.least, decode).pixels
-    turns = [np.rot90(side, quarter) for side in (pixels, pixels[:, ::-1]) for quarter in range(4)]
-    return reader.hash([np.ascontiguousarray(turn) for turn in turns])
 
 
 def _hits(index: HashIndex, codes: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:

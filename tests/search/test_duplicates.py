@@ -124,3 +124,57 @@ def test_many_copies_are_one_group_and_one_query(monkeypatch):
     codes[7] = 255
     assert [len(members) for members in groups(index_of(codes), 2)] == [19_999]
     assert asked == [2]
+
+
+def ranked(members):
+    """Odd ids first, from the last; every seventh is in no group."""
+    return [None if int(m.id) % 7 == 0 else (int(m.id) % 2 == 0, -int(m.id)) for m in members]
+
+
+@given(seed=st.integers(0, 9999), count=st.integers(0, 25), radius=st.integers(0, 4), bits=st.integers(1, 255))
+def test_ranked_groups_are_gathered_in_that_order(seed, count, radius, bits):
+    codes = np.random.default_rng(seed).integers(0, 256, (count, 2), np.uint8) & np.uint8(bits)
+    free, expected = {row for row in range(count) if row % 7}, []
+    for first in sorted(free, key=lambda row: (row % 2 == 0, -row)):
+        if first not in free:
+            continue
+        free.remove(first)
+        if group := {row for row in free if hamming_distances(codes[[first]], codes[[row]])[0, 0] <= radius}:
+            expected.append((first, frozenset({first, *group})))
+            free -= group
+    found = groups(index_of(codes), radius, rank=ranked)
+    assert {(int(m[0].id), frozenset(int(x.id) for x in m)) for m in found} == set(expected)
+
+
+def test_only_pictures_that_are_near_others_are_ranked():
+    asked = []
+
+    def rank(members):
+        asked.extend(int(member.id) for member in members)
+        return ranked(members)
+
+    codes = np.array([[0, 0], [255, 0], [255, 1], [255, 255], [15, 240], [15, 240]], np.uint8)
+    groups(index_of(codes), 1, rank=rank)
+    assert sorted(asked) == [1, 2, 4, 5]
+
+
+@given(seed=st.integers(0, 9999), count=st.integers(2, 20), radius=st.integers(0, 4))
+def test_turned_groups_take_the_nearest_of_the_turns_of_the_first(seed, count, radius):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 256, (count, 2), np.uint8) & np.uint8(15)
+    turns = rng.integers(0, 256, (count, 8, 2), np.uint8) & np.uint8(15)
+    turns[:, 0] = codes
+    index = index_of(codes)
+    free, expected = set(range(count)), {}
+    for first in sorted(free, key=lambda row: (-index.stamps[row, 1], row)):
+        if first not in free:
+            continue
+        free.remove(first)
+        apart = hamming_distances(turns[first], codes)
+        if group := {row: (int(apart[:, row].min()), int(apart[:, row].argmin())) for row in free}:
+            group = {row: how for row, how in group.items() if how[0] <= radius}
+        if group:
+            expected[first] = group
+            free -= set(group)
+    found = groups(index, radius, turned=[turns])
+    assert {int(m[0].id): {int(x.id): (x.distance, x.turn) for x in m[1:]} for m in found} == expected
