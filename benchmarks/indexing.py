@@ -28,7 +28,8 @@ from aecodec.contracts import AecodecError
 from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
 from aecodec.search import building
-from aecodec.search.pictures import CodeReader, PictureHasher
+from aecodec.search.pictures import CodeReader
+from aecodec.search.windows import PictureHasher
 
 WIDTH, HEIGHT, QUALITY = 1152, 864, 90
 _COLUMNS = ("method", "threads", "pictures", "seconds", "pictures_per_second", "cpu_seconds", "pictures_per_cpu_second")

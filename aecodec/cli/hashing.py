@@ -42,14 +42,21 @@ def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_reader(
-    hasher: str | None, device: str, jobs: int, *, index: HashIndex | None = None, bits: int | None = None
+    hasher: str | None,
+    device: str,
+    jobs: int,
+    *,
+    index: HashIndex | None = None,
+    bits: int | None = None,
+    windows: bool = False,
 ) -> CodeReader:
-    """Files to codes, with a hasher by name or path; an index's own unless given.
+    """Files to codes, with a hasher by name or path; an index's own unless given, and with windows as it has them.
 
     Raises IndexFileError if the index was built with another one, UnknownName, CheckpointError, UsageError.
     """
     from ..engine.opening import limit_threads
     from ..hasher import Hasher
+    from ..index.windows import LAYOUT
     from ..search.pictures import CodeReader
 
     if jobs > 1:
@@ -57,7 +64,9 @@ def open_reader(
     opened = Hasher.from_pretrained(hasher or (index.hasher if index is not None else None), device=device)
     if index is not None:
         index.check_hasher(opened.name, opened.fingerprint)
-    return CodeReader(opened, bits if index is None else index.n_bits, decoder(device))
+    if index is not None:
+        return CodeReader(opened, index.n_bits, decoder(device), layout=index.layout)
+    return CodeReader(opened, bits, decoder(device), layout=LAYOUT if windows else 0)
 
 
 def decoder(device: str = "auto") -> Decode:
@@ -148,6 +157,7 @@ def tell_report(path: Path, index: HashIndex, report: Report, as_json: bool) -> 
                 "seconds": round(report.seconds, 3),
                 "pictures_per_second": round(report.per_second, 1),
                 "bits": index.n_bits,
+                "windows": index.windows.shape[1],
                 "hasher": index.hasher,
             }
         )

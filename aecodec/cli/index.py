@@ -48,6 +48,7 @@ def index() -> None:
     type=Whole(8, 4096),
     help="Length of a code. Unless given: that of the hashes in .aec files, or all that the hasher has.",
 )
+@click.option("--windows", is_flag=True, help="Keep codes of windows as well, so that crops are found.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the index if it exists.")
 @EVERY
 @LOCK
@@ -57,6 +58,7 @@ def build(
     folder: Path,
     output: Path,
     bits: int | None,
+    windows: bool,
     force: bool,
     save_every: float,
     wait: float,
@@ -74,7 +76,7 @@ def build(
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     check_outputs([(output, str(folder))], overwrite=force, inputs=[folder, options["hasher"]])
-    reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits)
+    reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits, windows=windows)
     if bits is None:
         reader = building.fitted(reader, folder)
     with hashing_bar(options["quiet"]) as advance:
@@ -208,6 +210,7 @@ def info(path: Path, as_json: bool) -> None:
         "rows": len(found),
         "ids": "paths" if found.has_paths else "numbers",
         "bits": found.n_bits,
+        "windows": found.windows.shape[1],
         "hasher": found.hasher,
         "fingerprint": found.fingerprint.hex(),
         "root": found.root,
@@ -218,7 +221,8 @@ def info(path: Path, as_json: bool) -> None:
     if as_json:
         emit_json(record)
         return
-    say(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits, {size_text(path.stat().st_size)}")
+    windows = f", {record['windows']} windows each" if found.layout else ""
+    say(f"{path}: {record['rows']} {record['ids']}, {record['bits']} bits{windows}, {size_text(path.stat().st_size)}")
     say(f"  hasher  {found.hasher}, fingerprint {record['fingerprint']}")
     say(f"  backend {backend} ({reason})")
     if found.root:

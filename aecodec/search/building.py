@@ -108,9 +108,10 @@ def update(
 
     def flush() -> None:
         index.remove([name for name in dropped if name in stamps])
-        codes = stack((code for _, code in pending), index.n_bits)
+        sets = stack((codes for _, codes in pending), reader.count, index.n_bits)
         times = np.array([picture.stamp for picture, _ in pending], np.int64).reshape(-1, 2)
-        index.add([picture.id for picture, _ in pending], codes, stamps=times, replace=True)
+        names = [picture.id for picture, _ in pending]
+        index.add(names, sets[:, 0], windows=sets[:, 1:], stamps=times, replace=True)
         pending.clear()
         dropped.clear()
 
@@ -224,10 +225,13 @@ def folder_index(
 
 
 def fitted(reader: CodeReader, folder: Path) -> CodeReader:
-    """The reader, with codes as short as those that .aec files of the folder carry, so that none must be decoded.
+    """The reader, with codes as short as those that .aec files of the folder carry, so that none must be decoded; as it
+    is where windows are hashed, since all must be.
 
     Looks at the first 100 .aec files. Raises UsageError if it is no folder.
     """
+    if reader.layout:
+        return reader
     found, _ = list_pictures(folder, os.path.abspath(folder))
     carrying = [picture.path for picture in found if picture.path.suffix.lower() == SUFFIX][:100]
     length = reader.carried_length(carrying)
@@ -237,7 +241,14 @@ def fitted(reader: CodeReader, folder: Path) -> CodeReader:
 def new_index(reader: CodeReader, root: str) -> HashIndex:
     """An empty index of paths for a reader's codes."""
     hasher = reader.hasher
-    return HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=reader.n_bits, paths=True, root=root)
+    return HashIndex(
+        hasher=hasher.name,
+        fingerprint=hasher.fingerprint,
+        n_bits=reader.n_bits,
+        paths=True,
+        root=root,
+        layout=reader.layout,
+    )
 
 
 def _unfinished(out: Path, reader: CodeReader, root: str) -> tuple[Path, HashIndex]:
@@ -257,13 +268,14 @@ def _unfinished(out: Path, reader: CodeReader, root: str) -> tuple[Path, HashInd
 
 
 def _left_over(partial: Path, reader: CodeReader, root: str) -> HashIndex | None:
-    """The unfinished index of an earlier build, if it is sound and of the same folder, hasher and length."""
+    """The unfinished index of an earlier build, if it is sound and of the same folder, hasher, length and windows."""
     try:
         index = HashIndex.load(partial)
         index.check_hasher(reader.hasher.name, reader.hasher.fingerprint)
     except IndexFileError:
         return None
-    return index if index.has_paths and (index.root, index.n_bits) == (root, reader.n_bits) else None
+    same = (index.root, index.n_bits, index.layout) == (root, reader.n_bits, reader.layout)
+    return index if index.has_paths and same else None
 
 
 def sync(

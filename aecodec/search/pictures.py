@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -26,27 +25,11 @@ from ..data.folders import Unreadable, Walk
 from ..data.formats import picture_suffixes
 from ..data.images import read_bytes
 from ..data.reduced import Reduced, read_reduced, reduce_pixels
+from ..index.windows import LAYOUTS
+from .windows import PictureHasher, picture_codes
 
 #: An .aec file's bytes -> its pixels, (H, W) or (H, W, 3) uint8.
 Decode = Callable[[bytes], np.ndarray]
-
-
-class PictureHasher(Protocol):
-    """What is needed of a hasher.
-
-    side: of its input in pixels. n_bits: of its codes. lengths: all lengths that it was trained for, in bits; a shorter
-    code is the beginning of a longer one.
-    """
-
-    name: str
-    fingerprint: bytes
-    n_bits: int
-    side: int
-    lengths: tuple[int, ...]
-
-    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) or (H, W, 3) uint8 of any sizes -> (N, n_bits / 8) uint8."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -128,14 +111,19 @@ def _failure(one: Unreadable) -> Failure:
 
 
 class CodeReader:
-    """Files to codes. A hash that an .aec file carries is taken as it is, without decoding a pixel."""
+    """Files to codes. A hash that an .aec file carries is taken as it is, without decoding a pixel; not where
+    windows are hashed too, for which it takes pixels."""
 
-    def __init__(self, hasher: PictureHasher, n_bits: int | None = None, decode: Decode | None = None) -> None:
+    def __init__(
+        self, hasher: PictureHasher, n_bits: int | None = None, decode: Decode | None = None, *, layout: int = 0
+    ) -> None:
         """n_bits: of the codes; all that the hasher has unless given. decode: of .aec files that carry no such hash.
+        layout: of the windows that are hashed too, a number of `index.windows.LAYOUTS`.
 
         Raises UsageError if the hasher has no codes of that length.
         """
         self.hasher, self.n_bits, self._decode = hasher, n_bits or hasher.n_bits, decode
+        self.layout, self.count = layout, 1 + len(LAYOUTS[layout])
         known = {length for length in (*hasher.lengths, hasher.n_bits) if length <= hasher.n_bits}
         if self.n_bits not in known:
             raise UsageError(
@@ -144,11 +132,11 @@ class CodeReader:
 
     def shortened(self, n_bits: int) -> CodeReader:
         """The same with codes of another length."""
-        return CodeReader(self.hasher, n_bits, self._decode)
+        return CodeReader(self.hasher, n_bits, self._decode, layout=self.layout)
 
     def read(self, path: Path) -> bytes | Reduced:
         """One file -> the code it carries, or its pixels made small. Raises ImageReadError or BitstreamError."""
-        bits = self._carried(path) if path.suffix.lower() == SUFFIX else b""
+        bits = self._carried(path) if path.suffix.lower() == SUFFIX and not self.layout else b""
         length = 8 * len(bits)
         nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
         if nested or length == self.n_bits:
@@ -184,7 +172,7 @@ class CodeReader:
         return carried.bits
 
     def codes(self, paths: Sequence[Path]) -> list[bytes | AecodecError]:
-        """A code of n_bits / 8 bytes for each file, or the error that says why there is none."""
+        """The set of codes of each file, count x n_bits / 8 bytes, or the error that says why there is none."""
         found: list[bytes | AecodecError] = []
         pixels, places = [], []
         for path in paths:
@@ -204,16 +192,19 @@ class CodeReader:
     def _hash_each(self, pixels: list[np.ndarray]) -> list[bytes | AecodecError]:
         """All together; one by one if the hasher refuses one of them, so that it is refused alone."""
         try:
-            return [code.tobytes() for code in self.hash(pixels)]
+            return [codes.tobytes() for codes in self.sets(pixels)]
         except Exception as fault:
             error = fault if isinstance(fault, AecodecError) else UnexpectedError.of(fault)
             return [error] if len(pixels) == 1 else [self._hash_each([one])[0] for one in pixels]
 
-    def hash(self, pixels: list[np.ndarray]) -> np.ndarray:
-        """Pixels of pictures -> (N, n_bits / 8) uint8."""
-        if not pixels:
-            return np.empty((0, self.n_bits // 8), np.uint8)
-        return np.ascontiguousarray(self.hasher.hash_pixels(pixels)[:, : self.n_bits // 8])
+    def sets(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Pixels of pictures -> (N, count, n_bits / 8) uint8, each with its windows."""
+        codes = picture_codes(self.hasher, pixels, self.layout)
+        return np.ascontiguousarray(codes[..., : self.n_bits // 8])
+
+    def hash(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Pixels of pictures -> (N, n_bits / 8) uint8, of the wholes alone."""
+        return np.ascontiguousarray(picture_codes(self.hasher, pixels, 0)[:, 0, : self.n_bits // 8])
 
 
 def read_any(path: Path, least: int, decode: Decode | None = None) -> Reduced:
@@ -241,6 +232,6 @@ def check_picture(path: Path) -> None:
             raise type(error)(f"{path}: {error}") from error
 
 
-def stack(codes: Iterable[bytes], n_bits: int) -> np.ndarray:
-    """Codes -> (N, n_bits / 8) uint8."""
-    return np.frombuffer(b"".join(codes), np.uint8).reshape(-1, n_bits // 8)
+def stack(sets: Iterable[bytes], count: int, n_bits: int) -> np.ndarray:
+    """Sets of so many codes -> (N, count, n_bits / 8) uint8."""
+    return np.frombuffer(b"".join(sets), np.uint8).reshape(-1, count, n_bits // 8)

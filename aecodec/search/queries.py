@@ -64,7 +64,7 @@ def _code(reader: CodeReader, query: Path) -> np.ndarray:
     code = reader.codes([query])[0]
     if isinstance(code, AecodecError):
         raise code
-    return stack([code], reader.n_bits)
+    return stack([code], reader.count, reader.n_bits)[0]
 
 
 def _hits(index: HashIndex, codes: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:

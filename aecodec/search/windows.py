@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..index.windows import LAYOUT, LAYOUTS, WHOLE, Window, apart
-from .pictures import PictureHasher
+
+
+class PictureHasher(Protocol):
+    """What is needed of a hasher.
+
+    side: of its input in pixels. n_bits: of its codes. lengths: all lengths that it was trained for, in bits; a shorter
+    code is the beginning of a longer one.
+    """
+
+    name: str
+    fingerprint: bytes
+    n_bits: int
+    side: int
+    lengths: tuple[int, ...]
+
+    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 of any sizes -> (N, n_bits / 8) uint8."""
+        ...
 
 
 def cut(pixels: np.ndarray, window: Window) -> np.ndarray:
@@ -24,7 +42,7 @@ def picture_codes(hasher: PictureHasher, pictures: Sequence[np.ndarray], layout:
     layout: a number of `index.windows.LAYOUTS`; the first code of each set is that of the whole.
     """
     parts = (WHOLE, *LAYOUTS[layout])
-    if not pictures:
+    if not len(pictures):
         return np.empty((0, len(parts), hasher.n_bits // 8), np.uint8)
     cuts = [np.ascontiguousarray(cut(pixels, part)) for pixels in pictures for part in parts]
     return hasher.hash_pixels(cuts).reshape(len(pictures), len(parts), -1)

@@ -75,6 +75,19 @@ def test_shorter_codes_are_asked_for_by_bits(photos, capsys):
     assert "codes of 32, 64 bits, not of 128" in capsys.readouterr().err
 
 
+def test_an_index_with_windows_says_so_and_keeps_them(photos, capsys):
+    assert run(["index", "build", "photos", "-o", "photos.hix", "--windows", "--json"]) == 0
+    count = answers(capsys)[-1]["windows"]
+    Image.fromarray(natural_picture(64, 96, 9)).save(photos / "p9.png")
+    assert run(["index", "sync", "photos.hix"]) == 0
+    capsys.readouterr()
+    assert HashIndex.load("photos.hix").windows.shape == (6, count, 8)
+    assert run(["index", "info", "photos.hix"]) == 0
+    assert f"photos.hix: 6 paths, 64 bits, {count} windows each" in capsys.readouterr().out
+    assert run(["index", "info", "photos.hix", "--json"]) == 0
+    assert answers(capsys)[0]["windows"] == count > 0
+
+
 def test_an_unreadable_picture_is_reported_and_skipped(photos, capsys):
     (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert run(["index", "build", "photos", "-o", "photos.hix", "--json"]) == 1

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from block_hasher import BlockHasher
 from conftest import natural_picture
+from PIL import Image
 
+from aecodec.coding.container import SemanticHash
+from aecodec.data.images import Picture
+from aecodec.data.reduced import read_reduced
+from aecodec.index.hash_index import HashIndex
 from aecodec.index.windows import LAYOUT, LAYOUTS, WHOLE, Window, apart
+from aecodec.search import building
+from aecodec.search.pictures import CodeReader, read_any
 from aecodec.search.windows import cut, distances, picture_codes
 
 
@@ -48,3 +58,75 @@ def test_distances_are_symmetric_and_those_of_the_rule():
     assert distances(sets[:0], sets).shape == (0, 4)
     wholes = np.ascontiguousarray(sets[:, :1])
     assert distances(wholes, wholes)[0, 1] == np.unpackbits(sets[0, 0] ^ sets[1, 0]).sum()
+
+
+# -- indexes of folders ------------------------------------------------------------------------------
+
+
+def windowed(**options) -> CodeReader:
+    return CodeReader(BlockHasher(), layout=LAYOUT, **options)
+
+
+def picture(path: Path, seed: int, second: int = 0) -> None:
+    Image.fromarray(natural_picture(64, 96, seed)).save(path)
+    os.utime(path, ns=(0, second * 10**9))
+
+
+def expected(folder: Path) -> dict[str, list]:
+    """Every picture's set, from its pixels made small."""
+    small = {path.name: read_reduced(path, 3 * BlockHasher.side).pixels for path in folder.glob("*.png")}
+    return {name: picture_codes(BlockHasher(), [pixels])[0].tolist() for name, pixels in small.items()}
+
+
+def held(index: HashIndex) -> dict[str, list]:
+    sets = np.concatenate([index.codes[:, None], index.windows], axis=1)
+    return dict(zip(index.ids.tolist(), sets.tolist(), strict=True))
+
+
+def test_an_index_with_windows_keeps_them_in_whatever_is_done_to_it(tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "a.hix"
+    folder.mkdir()
+    for number in range(4):
+        picture(folder / f"{number}.png", number)
+    index, report = building.build(folder, out, windowed(), jobs=2)
+    assert (report.added, index.layout) == (4, LAYOUT)
+    assert held(index) == held(HashIndex.load(out)) == expected(folder)
+    picture(folder / "1.png", 11, 5)
+    picture(folder / "new.png", 12)
+    (folder / "2.png").unlink()
+    again = windowed()
+    report = building.sync(index, again)
+    assert (report.added, report.changed, report.removed) == (1, 1, 1)
+    assert again.hasher.hashed == 2 * again.count
+    assert held(index) == expected(folder)
+    picture(tmp_path / "outside.png", 20)
+    assert building.add(index, [tmp_path / "outside.png"], windowed()).added == 1
+    assert len(index.windows) == 5
+    building.remove(index, [str(tmp_path / "outside.png")])
+    assert held(index) == expected(folder)
+
+
+def test_an_unfinished_index_without_windows_is_not_gone_on_with(tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "a.hix"
+    folder.mkdir()
+    picture(folder / "a.png", 1)
+    left, _ = building.folder_index(folder, CodeReader(BlockHasher()))
+    left.save(building.partial_of(out))
+    index, report = building.build(folder, out, windowed())
+    assert (report.added, held(index)) == (1, expected(folder))
+    assert HashIndex.load(building.partial_of(out)).layout == 0
+
+
+def test_aec_files_are_decoded_for_their_windows(tmp_path, small_codec):
+    carried = SemanticHash("blocks", b"\x01" * 8, bytes(range(4)))
+    pixels = natural_picture(64, 96, 1)
+    (tmp_path / "a.aec").write_bytes(small_codec.encode_picture(Picture(pixels), semantic_hash=carried).data)
+
+    def decode(data: bytes) -> np.ndarray:
+        return small_codec.decode_picture(data).pixels
+
+    reader = building.fitted(windowed(decode=decode), tmp_path)
+    assert reader.n_bits == 64
+    index, _ = building.folder_index(tmp_path, reader)
+    back = read_any(tmp_path / "a.aec", reader.least, decode).pixels
+    assert held(index)["a.aec"] == picture_codes(BlockHasher(), [back])[0].tolist()
