@@ -7,7 +7,7 @@ Protocol. Wrong members: the pictures of the largest class folders, 5,000 altoge
 group but its first counts as wrong. That is more than there are, because some collections hold copies. Left out of
 Caltech-101 are `Faces`, the very pictures of `Faces_easy`, and the folder that is no kind of thing. Copies found: the
 share of changed pictures, of the query folders, that are within the distance of their original, on average over the
-changes of `transformations.TRANSFORMATIONS` of one kind.
+changes of `transformations.USUAL` of one kind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from near_duplicates import read
-from transformations import TRANSFORMATIONS, transform
+from fingerprints import read
+from transformations import USUAL, transform
 
 from aecodec import Hasher
 from aecodec.bench import provenance
@@ -69,7 +69,7 @@ def distances_to_copies(hasher: Hasher, originals: list[Path]) -> dict[str, np.n
     images = [read(path) for path in originals]
     codes = hasher.hash_pixels([np.asarray(image) for image in images])
     turned = {}
-    for name in TRANSFORMATIONS:
+    for name in USUAL:
         changed = [np.asarray(transform(image, name, number)) for number, image in enumerate(images)]
         turned[name] = np.unpackbits(codes ^ hasher.hash_pixels(changed), axis=1).astype(bool)
     return turned

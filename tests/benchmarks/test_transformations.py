@@ -16,6 +16,10 @@ SIZES = {
     "crop-60": (0.775, 0.775),
     "crop-60-sides": (0.6, 0.6),
     "crop-80-jpeg-30-brighter": (0.894, 0.894),
+    "crop-30": (0.548, 0.548),
+    "border": (1 + 2 * 12 / 180, 1.2),
+    "screenshot": (1.0, 1 / 0.7),
+    "collage": (1.0, 2.0),
 }
 
 
@@ -69,3 +73,35 @@ def test_a_cut_rotation_has_no_black_corners():
 def test_a_watermark_covers_a_small_part(image):
     changed = np.any(np.asarray(transform(image, "watermark", 0)) != np.asarray(image), axis=2)
     assert 0.01 < changed.mean() < 0.25
+
+
+@pytest.mark.parametrize("name", ["border", "screenshot", "collage"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_put_around_a_picture_leaves_it_whole(image, name, seed):
+    """The very pixels stand somewhere in the result, once."""
+    whole, changed = np.asarray(image), np.asarray(transform(image, name, seed))
+    height, width = whole.shape[:2]
+    places = [
+        (top, left)
+        for top in range(changed.shape[0] - height + 1)
+        for left in range(changed.shape[1] - width + 1)
+        if np.array_equal(changed[top : top + height, left : left + width], whole)
+    ]
+    assert len(places) == 1
+
+
+def test_an_overlay_covers_a_fifth(image):
+    changed = np.any(np.asarray(transform(image, "overlay", 0)) != np.asarray(image), axis=2)
+    assert changed.mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_colours_and_sides(image):
+    whole = np.asarray(image)
+    assert np.array_equal(np.asarray(transform(image, "mirrored", 0))[:, ::-1], whole)
+    white = Image.new("RGB", (8, 8), "white")
+    assert np.asarray(transform(white, "sepia", 0))[0, 0].tolist() == [255, 255, 239]
+    red = Image.new("RGB", (8, 8), (255, 0, 0))
+    turned = np.asarray(transform(red, "hue-90", 0))[0, 0]
+    assert turned.max() == 255
+    assert turned.min() == 0
+    assert 100 < np.median(turned) < 150
