@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..contracts import IndexFileError, Scanner
-from ..index.codes import hamming_distances
 from ..index.hash_index import HashIndex
+from ..index.windows import WHOLE, Apart, Window, apart, window_of
 from .looks import Looks
 from .pictures import path_of
 
@@ -34,7 +34,7 @@ class Member:
 
     source: 0 or 1, which of two indexes it is from; size: bytes of its file, modified: its time in ns, both when it was
     indexed; distance: in bits, to the group's first member; turn: 0 to 7, how that one is turned to look like it, as
-    `turning.TURNS` counts.
+    `turning.TURNS` counts; part, first_part: of this picture and of the first one, the parts that look alike.
     """
 
     source: int
@@ -44,6 +44,8 @@ class Member:
     distance: int
     modified: int = 0
     turn: int = 0
+    part: Window = WHOLE
+    first_part: Window = WHOLE
 
 
 #: Pictures -> the key of each, the lowest of which comes first, or None for one that is to be in no group.
@@ -58,6 +60,7 @@ def groups(
     *,
     rank: Rank | None = None,
     turned: Sequence[np.ndarray] | None = None,
+    windows: bool = False,
 ) -> list[list[Member]]:
     """Groups of at least two pictures of an index of paths, all within ``radius`` bits of the group's first.
 
@@ -69,25 +72,31 @@ def groups(
 
     rank: is asked once, for all pictures that are near another one and in no order. turned: for each index, the codes
     of its pictures in all `turning.TURNS`, (N, 8, n_bits / 8) uint8; a first one then gathers what is near it in any.
+    windows: pictures are as far apart as `index.windows.apart` says, by their windows as well; those of a turned
+    picture do not count.
 
     The first is followed by the others by distance to it, then by path; the groups are in the order of their first
     member's path. Raises UsageError for a negative radius, IndexFileError if the other index is of another hasher or
-    length.
+    length, or windows are asked for that one of them does not have.
     """
+    indexes = [index] if other is None else [index, other]
     if other is not None:
         other.check_hasher(index.hasher, index.fingerprint)
         if other.n_bits != index.n_bits:
             raise IndexFileError(f"the indexes have codes of {index.n_bits} and {other.n_bits} bits")
-    rows = _Rows([index] if other is None else [index, other], turned)
-    scanner = index.scanner_of(np.ascontiguousarray(rows.distinct))
+    layout = index.layout if windows else 0
+    if windows and (not layout or {one.layout for one in indexes} != {layout}):
+        raise IndexFileError("there are no windows in the index, or not the same in both: build it with --windows")
+    rows = _Rows(indexes, turned, layout)
+    scanners = rows.scanners(index)
     looks = Looks() if looks is None else looks
     free = np.ones(len(rows.paths), bool)
-    order = np.arange(len(free)) if rank is None else _ranked(rows, radius, scanner, rank, free)
+    order = np.arange(len(free)) if rank is None else _ranked(rows, radius, scanners, rank, free)
     found = []
-    for first, near_it in _neighbours(rows, radius, scanner, free, order):
+    for first, near_it in _neighbours(rows, radius, scanners, free, order):
         free[first] = False
         near = np.array(near_it, int)
-        _, turns = rows.apart(first, near_it)
+        turns = rows.apart(first, near_it)[1].tolist()
         alike = looks.alike(rows.paths[first], [rows.paths[row] for row in near_it], turns)
         members = [first, *near[alike].tolist()]
         named: dict[Hashable, int] = {}
@@ -103,8 +112,8 @@ def groups(
 class _Rows:
     """The rows of one or two indexes, from the largest file to the smallest, then by id."""
 
-    def __init__(self, indexes: list[HashIndex], turned: Sequence[np.ndarray] | None = None) -> None:
-        listed = []
+    def __init__(self, indexes: list[HashIndex], turned: Sequence[np.ndarray] | None = None, layout: int = 0) -> None:
+        self.layout, listed = layout, []
         for source, index in enumerate(indexes):
             stamps = [(0, 0)] * len(index) if index.stamps is None else index.stamps.tolist()
             listed += [
@@ -125,43 +134,89 @@ class _Rows:
         self.kind = kind.reshape(-1)
         by_kind = np.argsort(self.kind, kind="stable")
         self.of_kind = np.split(by_kind, np.cumsum(np.bincount(self.kind, minlength=len(self.distinct)))[:-1])
+        #: Codes of windows, (rows, W, bytes); W is 0 where they do not count.
+        self.windows = np.concatenate([one.windows for one in indexes])[order] if layout else codes[:, None][:, :0]
         #: What is searched for: (M, turns, bytes), and which of them each row asks for.
-        self.asked = self.distinct[:, None] if turned is None else np.concatenate(list(turned))[order]
-        self.query = self.kind if turned is None else np.arange(len(listed))
+        self.asked, self.query = self.distinct[:, None], self.kind
+        if turned is not None or layout:
+            self.asked = codes[:, None] if turned is None else np.concatenate(list(turned))[order]
+            self.query = np.arange(len(listed))
 
-    def member(self, row: int, distance: int = 0, turn: int = 0) -> Member:
-        """A row as a picture of a group."""
+    def member(self, row: int, *how: Any) -> Member:
+        """A row as a picture of a group. how: distance, turn, and the parts that are alike, for all but the first."""
+        distance, turn, *parts = how or (0, 0)
         path, size, modified = self.paths[row], self.sizes[row], self.modified[row]
-        return Member(self.source[row], self.ids[row], path, size, distance, modified, turn)
+        return Member(self.source[row], self.ids[row], path, size, distance, modified, turn, *parts)
 
-    def apart(self, first: int, others: list[int]) -> tuple[list[int], list[int]]:
-        """How far each of some rows is from the first one, turned in the way that brings it nearest, and which."""
-        if not others:
-            return [], []
-        each = hamming_distances(self.asked[self.query[first]], self.distinct[self.kind[others]])
-        return each.min(0).tolist(), each.argmin(0).tolist()
+    def apart(self, first: int, others: list[int]) -> tuple[Apart, np.ndarray]:
+        """How far some rows are from the first one, turned in the way that brings each nearest, and which."""
+        wholes, windows = self.distinct[self.kind[others]], self.windows[others]
+        asked, own = self.asked[self.query[first]], self.windows[first]
+        # only the first of the turns has windows
+        sets = [np.concatenate([whole[None], own if not turn else own[:0]]) for turn, whole in enumerate(asked)]
+        each = [apart(codes, wholes, windows) for codes in sets]
+        turns = np.stack([one.distances for one in each]).argmin(0)
+        columns = (np.stack([getattr(one, name) for one in each]) for name in ("distances", "own", "theirs"))
+        return Apart(*(column[turns, np.arange(len(others))] for column in columns)), turns
 
     def group(self, members: list[int]) -> list[Member]:
         """Rows, the first one first -> the group."""
         first, *others = members
-        made = [self.member(row, *how) for row, *how in zip(others, *self.apart(first, others), strict=True)]
+        far, turns = self.apart(first, others)
+        made = [
+            self.member(row, distance, turn, window_of(self.layout, theirs), window_of(self.layout, own))
+            for row, distance, turn, theirs, own in zip(
+                others, far.distances.tolist(), turns.tolist(), far.theirs.tolist(), far.own.tolist(), strict=True
+            )
+        ]
         return [self.member(first), *sorted(made, key=lambda one: (one.distance, one.id, one.source))]
 
-    def search(self, scanner: Scanner, rows: np.ndarray, radius: int) -> dict[int, np.ndarray]:
-        """Of the first rows, as many as are searched at a time: what they ask for -> the distinct codes near it."""
-        ways = self.asked.shape[1]
+    def scanners(self, index: HashIndex) -> _Scanners:
+        """This index's backend over the distinct codes, and over those of the windows if there are any."""
+        windows = self.windows.reshape(-1, self.windows.shape[2]) if self.layout else None
+        return _Scanners(
+            index.scanner_of(np.ascontiguousarray(self.distinct)),
+            None if windows is None else index.scanner_of(windows),
+        )
+
+    def search(self, scanners: _Scanners, rows: np.ndarray, radius: int) -> dict[int, np.ndarray]:
+        """Of the first rows, as many as are searched at a time: what they ask for -> the rows near it."""
+        ways, shown = self.asked.shape[1], self.windows.shape[1]
         queries = self.query[rows[: 4 * _BATCH]]
-        wanted = queries[np.sort(np.unique(queries, return_index=True)[1])][: max(1, _BATCH // ways)]
-        flat = np.ascontiguousarray(self.asked[wanted]).reshape(-1, self.asked.shape[2])
-        limits, hits, _ = scanner.range_search(flat, radius)
-        parts = np.split(hits, limits[::ways][1:-1])
-        return {query: np.unique(part) for query, part in zip(wanted.tolist(), parts, strict=True)}
+        wanted = queries[np.sort(np.unique(queries, return_index=True)[1])][: max(1, _BATCH // (ways + shown))]
+        asked = self.asked[wanted]
+        found = [self._kinds(_ranges(scanners.wholes, asked, radius))]
+        if scanners.windows is not None:
+            found.append(self._kinds(_ranges(scanners.wholes, self.windows[wanted], radius)))
+            found.append([hits // shown for hits in _ranges(scanners.windows, asked, radius)])
+        near = (np.unique(np.concatenate(parts)) for parts in zip(*found, strict=True))
+        return dict(zip(wanted.tolist(), near, strict=True))
+
+    def _kinds(self, parts: list[np.ndarray]) -> list[np.ndarray]:
+        """Distinct codes -> all rows that have them."""
+        nothing = np.empty(0, int)
+        return [np.concatenate([nothing, *(self.of_kind[kind] for kind in np.unique(part))]) for part in parts]
 
 
-def _ranked(rows: _Rows, radius: int, scanner: Scanner, rank: Rank, free: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Scanners:
+    """Over the distinct codes of the wholes, and over those of all windows, row by row."""
+
+    wholes: Scanner
+    windows: Scanner | None
+
+
+def _ranges(scanner: Scanner, sets: np.ndarray, radius: int) -> list[np.ndarray]:
+    """(M, count, B) -> for each of M, what a scanner has near any of its codes, with repetitions."""
+    count, width = sets.shape[1:]
+    limits, hits, _ = scanner.range_search(np.ascontiguousarray(sets).reshape(-1, width), radius)
+    return np.split(hits, limits[::count][1:-1])
+
+
+def _ranked(rows: _Rows, radius: int, scanners: _Scanners, rank: Rank, free: np.ndarray) -> np.ndarray:
     """The rows that are near another one, as they are ranked. What is to be in no group is free no more."""
     near = np.zeros(len(free), bool)
-    for row, near_it in _neighbours(rows, radius, scanner, free, np.arange(len(free))):
+    for row, near_it in _neighbours(rows, radius, scanners, free, np.arange(len(free))):
         near[near_it] = True
         near[row] |= bool(near_it)
     candidates = np.flatnonzero(near).tolist()
@@ -173,7 +228,7 @@ def _ranked(rows: _Rows, radius: int, scanner: Scanner, rank: Rank, free: np.nda
 
 
 def _neighbours(
-    rows: _Rows, radius: int, scanner: Scanner, free: np.ndarray, order: np.ndarray
+    rows: _Rows, radius: int, scanners: _Scanners, free: np.ndarray, order: np.ndarray
 ) -> Iterator[tuple[int, list[int]]]:
     """Each row that is free when its turn comes, and the other free rows at most a radius away, ascending.
 
@@ -186,6 +241,6 @@ def _neighbours(
         query = int(rows.query[row])
         if query not in held:
             ahead = order[turn:]
-            held = rows.search(scanner, ahead[free[ahead]], radius)
-        near_it = np.concatenate([np.empty(0, int), *(rows.of_kind[hit] for hit in held[query].tolist())])
-        yield row, np.sort(near_it[free[near_it] & (near_it != row)]).tolist()
+            held = rows.search(scanners, ahead[free[ahead]], radius)
+        near_it = held[query]
+        yield row, near_it[free[near_it] & (near_it != row)].tolist()

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from block_hasher import BlockHasher
 from conftest import natural_picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aecodec.coding.container import SemanticHash
+from aecodec.contracts import IndexFileError
 from aecodec.data.images import Picture
 from aecodec.data.reduced import read_reduced
 from aecodec.index.hash_index import HashIndex
 from aecodec.index.windows import LAYOUT, LAYOUTS, WHOLE, Window, apart
-from aecodec.search import building
+from aecodec.search import building, duplicates
+from aecodec.search.duplicates import groups
 from aecodec.search.pictures import CodeReader, read_any
 from aecodec.search.windows import cut, distances, picture_codes
 
@@ -130,3 +134,81 @@ def test_aec_files_are_decoded_for_their_windows(tmp_path, small_codec):
     index, _ = building.folder_index(tmp_path, reader)
     back = read_any(tmp_path / "a.aec", reader.least, decode).pixels
     assert held(index)["a.aec"] == picture_codes(BlockHasher(), [back])[0].tolist()
+
+
+# -- duplicates --------------------------------------------------------------------------------------
+
+
+def index_of(sets: np.ndarray, first: int = 0, layout: int = LAYOUT, backend: str = "numpy") -> HashIndex:
+    index = HashIndex(
+        hasher="a", fingerprint=bytes(8), n_bits=16, paths=True, root="/r", layout=layout, backend=backend
+    )
+    sizes = np.random.default_rng(len(sets)).integers(0, 5, (len(sets), 2))
+    names = [f"{first + n:03d}" for n in range(len(sets))]
+    index.add(names, sets[:, 0], windows=sets[:, 1:] if layout else None, stamps=sizes)
+    return index
+
+
+def gathered(sets: np.ndarray, turned: np.ndarray, sizes: list[int], radius: int) -> dict[int, dict[int, int]]:
+    """Groups by their definition: from the largest file down, each free row gathers the free ones near it -> the first
+    of each with the distances of the others."""
+    free, found = set(range(len(sets))), {}
+    for first in sorted(free, key=lambda row: (-sizes[row], row)):
+        if first not in free:
+            continue
+        free.remove(first)
+        apart = distances(sets[[first]], sets)[0]
+        for whole in turned[first, 1:]:
+            alone = np.concatenate([sets[:, 1:], sets[:, :1]], axis=1) ^ whole
+            apart = np.minimum(apart, np.unpackbits(alone, axis=2).sum(axis=2).min(axis=1))
+        near = {row: int(apart[row]) for row in free if apart[row] <= radius}
+        if near:
+            found[first] = near
+            free -= set(near)
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    count=st.integers(0, 16),
+    radius=st.integers(0, 3),
+    bits=st.sampled_from([7, 255]),
+    backend=st.sampled_from(["numpy", "native", "multi-index"]),
+    turn=st.booleans(),
+)
+def test_groups_by_windows_are_what_their_definition_says(seed, count, radius, bits, backend, turn):
+    rng = np.random.default_rng(seed)
+    sets = rng.integers(0, 256, (count, 1 + len(LAYOUTS[LAYOUT]), 2), np.uint8) & np.uint8(bits)
+    turned = rng.integers(0, 256, (count, 8, 2), np.uint8) if turn else sets[:, :1]
+    turned[:, 0] = sets[:, 0]
+    index = index_of(sets, backend=backend)
+    found = groups(index, radius, windows=True, turned=[turned] if turn else None)
+    expected = gathered(sets, turned, index.stamps[:, 1].tolist(), radius)
+    assert {int(m[0].id): {int(x.id): x.distance for x in m[1:]} for m in found} == expected
+
+
+def test_groups_tell_which_parts_are_alike():
+    sets = np.full((3, 1 + len(LAYOUTS[LAYOUT]), 2), 255, np.uint8)
+    sets[0] = 0
+    sets[0, 9] = sets[1, 0] = 90
+    sets[2] = 15
+    index = index_of(sets)
+    found = groups(index, 0, windows=True)
+    assert [{m.id for m in members} for members in found] == [{"000", "001"}]
+    parts = {found[0][1].part, found[0][1].first_part}
+    assert parts == {WHOLE, LAYOUTS[LAYOUT][8]}
+    other = index_of(sets[1:2], 1)
+    assert len(groups(index_of(sets[:1]), 0, other, windows=True)) == 1
+    assert groups(index, 0) == []
+    for left, right in ((index_of(sets, layout=0), None), (index, index_of(sets, layout=0))):
+        with pytest.raises(IndexFileError, match="build it with --windows"):
+            groups(left, 0, right, windows=True)
+
+
+def test_many_groups_by_windows_are_found_batch_by_batch(monkeypatch):
+    sets = np.random.default_rng(0).integers(0, 256, (60, 1 + len(LAYOUTS[LAYOUT]), 2), np.uint8)
+    whole = groups(index_of(sets), 1, windows=True)
+    monkeypatch.setattr(duplicates, "_BATCH", 3)
+    assert groups(index_of(sets), 1, windows=True) == whole
+    assert len(whole) > 3
