@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .output import emit_json, fail, notice, say
 from .writing import check_outputs
 
 if TYPE_CHECKING:
-    from ..search.queries import Answer
+    from ..search.queries import Answer, Hit
 
 
 @click.command()
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--turned", is_flag=True, help="Find mirrored and turned pictures as well.")
 @click.option("--copy-to", type=click.Path(path_type=Path), metavar="DIR", help="Copy the pictures found there.")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
+@click.option("--origin", is_flag=True, help="Say what is alike of each; on a terminal that is said anyway.")
 @click.option("--outside", is_flag=True, help="Copy pictures outside the indexed folder as well.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page and copies that exist.")
 @backend_option
@@ -38,6 +40,7 @@ def search(
     turned: bool,
     copy_to: Path | None,
     page: Path | None,
+    origin: bool,
     outside: bool,
     force: bool,
     backend: str,
@@ -61,7 +64,7 @@ def search(
         if found.error is not None:
             codes.append(fail(found.error, {"query": str(found.query)} if as_json else None))
             continue
-        _tell(found, as_json, several=len(queries) > 1)
+        _tell(found, as_json, several=len(queries) > 1, origin=origin or sys.stdout.isatty())
         if copy_to is not None and found.hits:
             try:
                 name = f"{len(answers):03d}_{found.query.stem}"
@@ -75,15 +78,32 @@ def search(
     return (codes[0] if len(queries) == 1 else 1) if codes else 0
 
 
-def _tell(found: Answer, as_json: bool, several: bool) -> None:
+def _tell(found: Answer, as_json: bool, several: bool, origin: bool) -> None:
+    """Programs read a line as a distance and a path, so what is behind the path is for those who ask, or look."""
     if as_json:
-        hits = [{"path": str(hit.path), "id": hit.id, "distance": hit.distance} for hit in found.hits]
-        emit_json({"query": str(found.query), "hits": hits})
+        emit_json({"query": str(found.query), "hits": [_record(hit) for hit in found.hits]})
         return
     if several:
         say(f"{found.query}:")
     for hit in found.hits:
-        say(f"{hit.distance:4d}  {shown(hit.path)}")
+        marks = f"  ({', '.join(hit.marks)})" if origin and hit.marks else ""
+        say(f"{hit.distance:4d}  {shown(hit.path)}{marks}")
+
+
+def _record(hit: Hit) -> dict[str, Any]:
+    """A hit for JSON. Parts are left, top, width and height in shares of the sides, null for the whole."""
+    from ..search.turning import TURNS
+    from ..search.windows import part_record
+
+    return {
+        "path": str(hit.path),
+        "id": hit.id,
+        "distance": hit.distance,
+        "part": part_record(hit.part),
+        "query_part": part_record(hit.query_part),
+        "turned": TURNS[hit.turn] or None,
+        "code": "stored" if hit.stored else "pixels",
+    }
 
 
 def _write_page(page: Path, name: str, answers: list[Answer], decode: Any, jobs: int, force: bool) -> None:

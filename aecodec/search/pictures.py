@@ -96,7 +96,12 @@ def find_picture(path: Path, root: str) -> Found | Failure:
 
 def found_of(path: Path, root: str, status: os.stat_result) -> Found:
     """A file as it was when it was looked at."""
-    return Found(id_of(path, root), path, (_signed(status.st_mtime_ns), status.st_size))
+    return Found(id_of(path, root), path, stamp_of(status))
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, int]:
+    """Modification time in ns, as an index can hold it, and size in bytes."""
+    return _signed(status.st_mtime_ns), status.st_size
 
 
 def _signed(nanoseconds: int) -> int:
@@ -108,6 +113,20 @@ def _failure(one: Unreadable) -> Failure:
     missing = isinstance(one.error, FileNotFoundError)
     reason = "no such file" if missing else f"cannot be read ({one.error.strerror or one.error})"
     return Failure(str(one.path), f"{one.path}: {reason}")
+
+
+def carries_code(path: Path, hasher: str, fingerprint: bytes, n_bits: int) -> bool:
+    """Whether a file is an .aec file that holds a code of a hasher, of so many bits at least: then its code in an index
+    is that, and nobody decoded a pixel for it."""
+    if path.suffix.lower() != SUFFIX:
+        return False
+    try:
+        with open_input(path) as file:
+            _, carried = read_semantic_hash(file)
+    except (AecodecError, OSError):
+        return False
+    known = carried is not None and (carried.hasher, carried.fingerprint) == (hasher, fingerprint)
+    return known and carried is not None and 8 * len(carried.bits) >= n_bits
 
 
 class CodeReader:

@@ -13,18 +13,36 @@ from ..contracts import AecodecError, IndexFileError, error_of
 from ..data.files import write_atomic
 from ..data.images import read_bytes
 from ..data.outputs import check_output, identities, input_below, output_in
-from ..index.hash_index import HashIndex, Hits, RangeHits
-from .pictures import CodeReader, Decode, check_picture, path_of, stack
-from .turning import turned_codes
+from ..index.hash_index import HashIndex
+from ..index.windows import WHOLE, Window, window_of
+from .pictures import CodeReader, Decode, carries_code, check_picture, path_of, read_any, stack
+from .turning import TURNS, turned_way
+from .windows import part_text
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture of the index and its distance in bits."""
+    """A picture of the index and its distance in bits, and where that comes from.
+
+    part, query_part: what is alike of the picture and of the query. turn: 0 to 7, how the query is turned to be alike,
+    as `turning.TURNS` counts. stored: whether the code is the one that the picture's .aec file carries.
+    """
 
     id: str
     path: Path
     distance: int
+    part: Window = WHOLE
+    query_part: Window = WHOLE
+    turn: int = 0
+    stored: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """What there is to say of where the hit comes from, for people; nothing of a whole like the query."""
+        marks = [] if self.part == WHOLE else [f"its {part_text(self.part)}"]
+        marks += [] if self.query_part == WHOLE else [f"the query's {part_text(self.query_part)}"]
+        marks += [f"query {TURNS[self.turn]}"] if self.turn else []
+        return [*marks, "code stored in the file"] if self.stored else marks
 
 
 @dataclass(frozen=True)
@@ -48,43 +66,56 @@ def answer(
 ) -> Iterator[Answer]:
     """Search an index of paths for pictures. k: at most so many hits (None: all within ``max_distance``).
 
+    An index with windows is searched by those of the query as well, and each picture is found once, by the nearest.
     turned: each query also mirrored and turned by quarters; a hit's distance is the least of the eight. Raises
     UsageError for k < 1 or a negative distance; a query that cannot be read has its error in its answer.
     """
     for query in queries:
         try:
-            codes = turned_codes(reader, query, decode) if turned else _code(reader, query)
+            sets = _turned_sets(reader, query, decode) if turned else _set(reader, query)
         except Exception as fault:
             yield Answer(query, [], error_of(str(query), fault))
             continue
-        yield Answer(query, _hits(index, codes, k, max_distance))
+        yield Answer(query, _hits(index.snapshot(), sets, k, max_distance))
 
 
-def _code(reader: CodeReader, query: Path) -> np.ndarray:
-    code = reader.codes([query])[0]
-    if isinstance(code, AecodecError):
-        raise code
-    return stack([code], reader.count, reader.n_bits)[0]
+def _set(reader: CodeReader, query: Path) -> np.ndarray:
+    """(1, count, n_bits / 8) uint8."""
+    codes = reader.codes([query])[0]
+    if isinstance(codes, AecodecError):
+        raise codes
+    return stack([codes], reader.count, reader.n_bits)
 
 
-def _hits(index: HashIndex, codes: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:
-    """The hits of the least distance to any of the codes."""
-    found: Hits | RangeHits
-    if k is not None:
-        found = index.search(codes, k)
-    elif max_distance is not None:
-        found = index.range_search(codes, max_distance)
-    else:
-        found = index.search(codes, max(len(index), 1))
-    least: dict[str, int] = {}
-    for number in range(len(codes)):
-        for name, distance in found.of(number):
-            least[name] = min(distance, least.get(name, distance))
-    ranked = sorted((distance, os.fsencode(name), name) for name, distance in least.items())
-    within = [
-        Hit(name, path_of(name, index.root), d) for d, _, name in ranked if max_distance is None or d <= max_distance
+def _turned_sets(reader: CodeReader, query: Path, decode: Decode | None) -> np.ndarray:
+    """(8, count, n_bits / 8) uint8: those of a query in all `TURNS`."""
+    pixels = read_any(query, reader.least, decode).pixels
+    return reader.sets([turned_way(pixels, turn) for turn in range(len(TURNS))])
+
+
+def _hits(index: HashIndex, sets: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:
+    """The hits of the least distance to any of the sets, one for each turn."""
+    nearest: dict[str, tuple[int, int, int, int]] = {}
+    for turn, codes in enumerate(sets):
+        found = index.search_windows(codes, k, max_distance)
+        for name, distance, own, theirs in zip(
+            found.ids.tolist(), found.distances.tolist(), found.own.tolist(), found.theirs.tolist(), strict=True
+        ):
+            if name not in nearest or distance < nearest[name][0]:
+                nearest[name] = distance, turn, own, theirs
+    ranked = sorted(nearest.items(), key=lambda item: (item[1][0], os.fsencode(item[0])))
+    return [
+        Hit(
+            name,
+            path := path_of(name, index.root),
+            distance,
+            window_of(index.layout, theirs),
+            window_of(index.layout, own),
+            turn,
+            not index.layout and carries_code(path, index.hasher, index.fingerprint, index.n_bits),
+        )
+        for name, (distance, turn, own, theirs) in ranked[:k]
     ]
-    return within[:k]
 
 
 def copy_hits(hits: Sequence[Hit], folder: Path, root: Path | None, *, overwrite: bool = False) -> list[Path]:

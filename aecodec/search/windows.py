@@ -36,6 +36,17 @@ def cut(pixels: np.ndarray, window: Window) -> np.ndarray:
     return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
+def part_text(part: Window) -> str:
+    """A window for people: its size and its left upper corner, in shares of the sides."""
+    return f"{part.width:.0%} x {part.height:.0%} at {part.left:.0%}, {part.top:.0%}"
+
+
+def part_record(part: Window) -> list[float] | None:
+    """A window for JSON: left, top, width, height in shares of the sides; None for the whole."""
+    sides = (part.left, part.top, part.width, part.height)
+    return None if part == WHOLE else [round(side, 4) for side in sides]
+
+
 def picture_codes(hasher: PictureHasher, pictures: Sequence[np.ndarray], layout: int = LAYOUT) -> np.ndarray:
     """Sets of codes, all hashed in one batch: (H, W) or (H, W, 3) uint8 each -> (N, 1 + W, n_bits / 8) uint8.
 

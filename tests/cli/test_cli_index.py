@@ -20,6 +20,7 @@ from aecodec.codec.codec import Codec
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
 from aecodec.index.hash_index import HashIndex
+from aecodec.index.windows import LAYOUT, LAYOUTS
 
 
 @pytest.fixture
@@ -110,12 +111,49 @@ def test_search(photos, capsys):
     assert run(["search", index, "photos/p2.png", "photos/p3.png", "--max-distance", "0", "--json"]) == 0
     records = answers(capsys)
     assert [record["query"] for record in records] == ["photos/p2.png", "photos/p3.png"]
-    assert records[1]["hits"] == [{"path": str(photos / "p3.png"), "id": "p3.png", "distance": 0}]
+    plain = {"part": None, "query_part": None, "turned": None, "code": "pixels"}
+    assert records[1]["hits"] == [{"path": str(photos / "p3.png"), "id": "p3.png", "distance": 0, **plain}]
     assert run(["search", index, "photos/p2.png", "photos/p3.png"]) == 0
     assert "photos/p3.png:\n   0  photos/p3.png\n" in capsys.readouterr().out
     Image.open(photos / "p1.png").transpose(Image.Transpose.ROTATE_90).save("turned.png")
     assert run(["search", index, "turned.png", "--turned", "-k", "1"]) == 0
     assert capsys.readouterr().out == "   0  photos/p1.png\n"
+
+
+def test_a_crop_and_its_original_meet_and_the_windows_are_told(photos, capsys, monkeypatch):
+    whole = Image.open(photos / "p1.png")
+    window = LAYOUTS[LAYOUT][3]
+    left, top = round(window.left * whole.width), round(window.top * whole.height)
+    crop = whole.crop(
+        (left, top, round((window.left + window.width) * 96), round((window.top + window.height) * whole.height))
+    )
+    crop.save("crop.png")
+    for folder, query, key, other in (
+        ("photos", "crop.png", "part", "query_part"),
+        ("crops", "photos/p1.png", "query_part", "part"),
+    ):
+        (photos.parent / "crops").mkdir(exist_ok=True)
+        shutil.copy("crop.png", "crops/a.png")
+        assert run(["index", "build", folder, "-o", "w.hix", "--windows", "-f"]) == 0
+        capsys.readouterr()
+        assert run(["search", "w.hix", query, "-k", "1", "--json"]) == 0
+        hit = answers(capsys)[0]["hits"][0]
+        found = photos / "p1.png" if folder == "photos" else photos.parent / "crops" / "a.png"
+        assert (hit["path"], hit["distance"] <= 4, hit[other]) == (str(found), True, None)
+        sides = (window.left, window.top, window.width, window.height)
+        assert hit[key] == [round(side, 4) for side in sides]
+    part = f"the query's {window.width:.0%} x {window.height:.0%} at {window.left:.0%}, {window.top:.0%}"
+    line = f"{hit['distance']:4d}  crops/a.png"
+    assert run(["search", "w.hix", "photos/p1.png", "-k", "1"]) == 0
+    assert capsys.readouterr().out == f"{line}\n"
+    assert run(["search", "w.hix", "photos/p1.png", "-k", "1", "--origin"]) == 0
+    assert capsys.readouterr().out == f"{line}  ({part})\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(["search", "w.hix", "photos/p1.png", "-k", "1"]) == 0
+    assert capsys.readouterr().out == f"{line}  ({part})\n"
+    whole.transpose(Image.Transpose.ROTATE_90).save("left.png")
+    assert run(["search", "w.hix", "left.png", "-k", "1", "--turned", "--origin"]) == 0
+    assert capsys.readouterr().out == f"{line}  ({part}, query turned right)\n"
 
 
 def test_engines_answer_alike(photos, capsys, monkeypatch):
@@ -169,6 +207,10 @@ def test_a_folder_whose_aec_files_carry_short_hashes_is_indexed_without_decoding
     assert index.codes[index.ids.tolist().index("a.aec")].tobytes() == bytes(4)
     assert run(["search", "a.hix", "photos/a.aec", "-k", "1"]) == 0
     assert capsys.readouterr().out.endswith("   0  photos/a.aec\n")
+    assert run(["search", "a.hix", "photos/a.aec", "-k", "1", "--origin"]) == 0
+    assert capsys.readouterr().out.endswith("   0  photos/a.aec  (code stored in the file)\n")
+    assert run(["search", "a.hix", "photos/a.aec", "--json"]) == 0
+    assert [hit["code"] for hit in answers(capsys)[0]["hits"]] == ["stored"] + 5 * ["pixels"]
     assert run(["dedup", "photos", "--against", "photos"]) == 0
     assert "of 32 bits" in capsys.readouterr().out
     assert run(["index", "build", "photos", "-o", "b.hix", "--bits", "64"]) == 1
