@@ -7,7 +7,8 @@ Protocol. Wrong members: the pictures of the largest class folders, 5,000 altoge
 group but its first counts as wrong. That is more than there are, because some collections hold copies. Left out of
 Caltech-101 are `Faces`, the very pictures of `Faces_easy`, and the folder that is no kind of thing. Copies found: the
 share of changed pictures, of the query folders, that are within the distance of their original, on average over the
-changes of `transformations.USUAL` of one kind.
+changes of `transformations.USUAL` of one kind. With ``--windows`` all pictures have codes of windows as well, and are
+compared by them, as `aecodec dedup --windows` does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from aecodec.data.files import make_folder, write_atomic
 from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
 from aecodec.index.hash_index import HashIndex
+from aecodec.index.windows import LAYOUT
 from aecodec.search.duplicates import groups
+from aecodec.search.pictures import CodeReader
+from aecodec.search.windows import distances, picture_codes
 
 #: Kind of change -> the changes that are none of the others.
 KINDS = {
@@ -56,44 +60,56 @@ def largest_classes(folder: Path, count: int, left_out: tuple[str, ...]) -> list
     return [path for _, paths in kept for path in paths][:count]
 
 
-def index_of(hasher: Hasher, paths: list[Path], codes: np.ndarray, bits: int) -> HashIndex:
-    """An index of the pictures with their sizes, as of `aecodec index build`."""
-    index = HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=bits, paths=True)
+def index_of(hasher: Hasher, paths: list[Path], sets: np.ndarray, layout: int) -> HashIndex:
+    """An index of the pictures with their sizes, as of `aecodec index build`. sets: (N, 1 + W, bytes) uint8."""
+    bits = 8 * sets.shape[2]
+    index = HashIndex(hasher=hasher.name, fingerprint=hasher.fingerprint, n_bits=bits, paths=True, layout=layout)
     stamps = np.array([(0, path.stat().st_size) for path in paths])
-    index.add([str(path.resolve()) for path in paths], np.ascontiguousarray(codes[:, : bits // 8]), stamps=stamps)
+    names = [str(path.resolve()) for path in paths]
+    index.add(names, np.ascontiguousarray(sets[:, 0]), windows=sets[:, 1:], stamps=stamps)
     return index
 
 
-def distances_to_copies(hasher: Hasher, originals: list[Path]) -> dict[str, np.ndarray]:
-    """Change -> (N, n_bits) bool, which bits of each picture it turns."""
-    images = [read(path) for path in originals]
-    codes = hasher.hash_pixels([np.asarray(image) for image in images])
-    turned = {}
-    for name in USUAL:
-        changed = [np.asarray(transform(image, name, number)) for number, image in enumerate(images)]
-        turned[name] = np.unpackbits(codes ^ hasher.hash_pixels(changed), axis=1).astype(bool)
-    return turned
-
-
-def table(hasher: Hasher, paths: list[Path], turned: dict[str, np.ndarray]) -> str:
-    """Markdown: a row for each length and distance."""
+def sets_of(hasher: Hasher, paths: list[Path], layout: int) -> np.ndarray:
+    """The codes of files, (N, 1 + W, bytes) uint8, read small as `aecodec index build` does."""
+    reader = CodeReader(hasher, layout=layout)
     starts = range(0, len(paths), _BATCH)
-    small = ([read_reduced(path, 3 * hasher.side).pixels for path in paths[start : start + _BATCH]] for start in starts)
-    codes = np.concatenate([hasher.hash_pixels(batch) for batch in small])
+    small = ([read_reduced(path, reader.least).pixels for path in paths[start : start + _BATCH]] for start in starts)
+    return np.concatenate([reader.sets(batch) for batch in small])
+
+
+def changed_sets(hasher: Hasher, originals: list[Path], layout: int) -> dict[str, np.ndarray]:
+    """Change -> the codes of all originals after it; those of the originals themselves under no name at all."""
+    images = [read(path) for path in originals]
+    found = {"": np.concatenate([picture_codes(hasher, [np.asarray(image)], layout) for image in images])}
+    for name in USUAL:
+        changed = (np.asarray(transform(image, name, number)) for number, image in enumerate(images))
+        found[name] = np.concatenate([picture_codes(hasher, [pixels], layout) for pixels in changed])
+    return found
+
+
+def distances_to_originals(changed: dict[str, np.ndarray], bits: int) -> dict[str, np.ndarray]:
+    """Change -> (N,) bits between each original and its changed copy, by the first bits of the codes."""
+    short = {name: np.ascontiguousarray(sets[..., : bits // 8]) for name, sets in changed.items()}
+    originals = short.pop("")
+    return {name: distances(sets, originals).diagonal() for name, sets in short.items()}
+
+
+def table(hasher: Hasher, paths: list[Path], originals: list[Path], layout: int) -> str:
+    """Markdown: a row for each length and distance."""
+    sets, changed = sets_of(hasher, paths, layout), changed_sets(hasher, originals, layout)
     lines = [
         "| bits | distance | wrong members | largest group | " + " | ".join(KINDS) + " |",
         "|---|---|---|---|---|---|---|",
     ]
     for bits in hasher.lengths:
-        index = index_of(hasher, paths, codes, bits)
+        index = index_of(hasher, paths, np.ascontiguousarray(sets[..., : bits // 8]), layout)
+        apart = distances_to_originals(changed, bits)
         for distance in sorted({int(step * bits / 64) for step in STEPS}):
-            found = groups(index, distance)
+            found = groups(index, distance, windows=layout > 0)
             wrong = sum(len(members) - 1 for members in found) / len(paths)
             largest = max(map(len, found), default=0)
-            recalls = [
-                np.mean([(turned[name][:, :bits].sum(1) <= distance).mean() for name in names])
-                for names in KINDS.values()
-            ]
+            recalls = [np.mean([(apart[name] <= distance).mean() for name in names]) for names in KINDS.values()]
             cells = [str(bits), str(distance), f"{wrong:.2%}".replace("%", " %"), str(largest)]
             lines.append("| " + " | ".join([*cells, *(f"{recall:.2f}" for recall in recalls)]) + " |")
     return "\n".join(lines) + "\n"
@@ -108,6 +124,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--pictures", type=click.IntRange(min=2), default=5000, show_default=True, help="How many are grouped.")
 @click.option("--queries", multiple=True, required=True, type=_FOLDER, help="Folder of originals; several add up.")
 @click.option("--hasher", "hasher_name", help="Hasher by name or path.")
+@click.option("--windows", is_flag=True, help="By windows as well; kept as group_distances_windows.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(
     classes: Path,
@@ -115,29 +132,32 @@ def main(
     pictures: int,
     queries: tuple[Path, ...],
     hasher_name: str | None,
+    windows: bool,
     out: Path | None,
 ) -> None:
     try:
         hasher = Hasher.from_pretrained(hasher_name)
         paths = largest_classes(classes, pictures, leave_out)
         originals = [path for folder in queries for path in list_photos(folder)]
-        text = table(hasher, paths, distances_to_copies(hasher, originals))
+        text = table(hasher, paths, originals, LAYOUT if windows else 0)
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     kinds = len({path.parent for path in paths})
     click.echo(f"{len(paths)} pictures of {kinds} kinds, {len(originals)} originals, hasher {hasher.name}\n\n{text}")
     if out:
         make_folder(out)
-        write_atomic(out / "group_distances.md", text.encode(), overwrite=True)
+        name = "group_distances_windows" if windows else "group_distances"
+        write_atomic(out / f"{name}.md", text.encode(), overwrite=True)
         content = provenance.collect(
             hasher=hasher.name,
             fingerprint=hasher.fingerprint.hex(),
             pictures=len(paths),
             kinds=kinds,
             originals=len(originals),
+            layout=LAYOUT if windows else 0,
         )
         record = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        write_atomic(out / "group_distances.json", record.encode(), overwrite=True)
+        write_atomic(out / f"{name}.json", record.encode(), overwrite=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from aecodec.bench.measurements import read_rgb
 from aecodec.contracts import AecodecError
 from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
+from aecodec.index.windows import LAYOUT
 from aecodec.search import building
 from aecodec.search.pictures import CodeReader
 from aecodec.search.windows import PictureHasher
@@ -82,7 +83,7 @@ def methods(hasher: PictureHasher, paths: list[Path], threads: int) -> dict[str,
     """What is timed, each over all files."""
     import imagehash
 
-    folder, reader = paths[0].parent, CodeReader(hasher)
+    folder, reader, windowed = paths[0].parent, CodeReader(hasher), CodeReader(hasher, layout=LAYOUT)
 
     def in_threads(work: Callable[[Path], object]) -> None:
         with ThreadPoolExecutor(threads) as pool:
@@ -92,12 +93,13 @@ def methods(hasher: PictureHasher, paths: list[Path], threads: int) -> dict[str,
         with Image.open(path) as image:
             return imagehash.phash(image)
 
-    def build() -> None:
+    def build(reader: CodeReader) -> None:
         with tempfile.TemporaryDirectory() as out:
             building.build(folder, Path(out, "a.hix"), reader, jobs=threads)
 
     return {
-        "index build": build,
+        "index build": lambda: build(reader),
+        "index build --windows": lambda: build(windowed),
         "reading alone": lambda: in_threads(lambda path: read_reduced(path, reader.least)),
         "imagehash pHash": lambda: in_threads(phash),
     }

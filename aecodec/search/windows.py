@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..index.windows import LAYOUT, LAYOUTS, WHOLE, Window, apart
+from ..index.codes import hamming_distances
+from ..index.windows import LAYOUT, LAYOUTS, WHOLE, Window
 
 
 class PictureHasher(Protocol):
@@ -59,9 +60,19 @@ def picture_codes(hasher: PictureHasher, pictures: Sequence[np.ndarray], layout:
     return hasher.hash_pixels(cuts).reshape(len(pictures), len(parts), -1)
 
 
+#: Sets that are compared with all others at a time.
+_TILE = 64
+
+
 def distances(queries: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """How far pictures are apart, by the rule of `index.windows`: (Q, 1 + W, B) and (N, 1 + W, B) uint8 -> (Q, N)
-    int32 in bits."""
-    wholes, windows = np.ascontiguousarray(sets[:, 0]), np.ascontiguousarray(sets[:, 1:])
-    found = [apart(np.ascontiguousarray(codes), wholes, windows).distances for codes in queries]
-    return np.stack(found) if found else np.empty((0, len(sets)), np.int32)
+    """How far pictures are apart, as `index.windows.apart` has it, for many at once: (Q, 1 + W, B) and (N, 1 + W, B)
+    uint8 -> (Q, N) int32 in bits."""
+    count, width = len(sets), sets.shape[2]
+    wholes, every = (np.ascontiguousarray(part).reshape(-1, width) for part in (sets[:, 0], sets))
+    found = np.empty((len(queries), count), np.int32)
+    for start in range(0, len(queries), _TILE):
+        asked = np.ascontiguousarray(queries[start : start + _TILE])
+        each = hamming_distances(np.ascontiguousarray(asked[:, 0]), every).reshape(len(asked), count, sets.shape[1])
+        back = hamming_distances(asked.reshape(-1, width), wholes).reshape(*asked.shape[:2], count)
+        found[start : start + _TILE] = np.minimum(each.min(2), back.min(1))
+    return found

@@ -15,6 +15,7 @@ from extras import is_here
 from PIL import Image
 from small_hasher import CONFIG, save_hasher
 
+from aecodec.index.windows import LAYOUT, LAYOUTS
 from aecodec.train.config import resolve
 from aecodec.train.state import build_model
 
@@ -219,7 +220,8 @@ def test_looks_alike_makes_its_table(module, monkeypatch, tmp_path):
     assert {"colour-histogram", "small-hash-64", "phash-64"} <= {row["method"] for row in rows}
 
 
-def test_group_distances_make_their_table(module, tmp_path):
+@pytest.mark.parametrize("windows", [False, True])
+def test_group_distances_make_their_table(module, tmp_path, windows):
     distances = module("group_distances")
     hasher = save_hasher(tmp_path / "small-hash.safetensors", CONFIG)
     classes = tmp_path / "classes"
@@ -231,15 +233,34 @@ def test_group_distances_make_their_table(module, tmp_path):
         (classes / "b" / f"{number}.png").write_bytes((classes / "b" / "5.png").read_bytes())
     originals = save(tmp_path / "originals", 2, 9)
     options = ("--leave-out", "twice", "--pictures", 8, "--queries", originals, "--out", tmp_path / "out")
+    options = (*options, "--windows") if windows else options
     done = run(distances.main, "--classes", classes, "--hasher", hasher, *options)
     assert done.exit_code == 0, done.output
-    rows = [line.split(" | ") for line in (tmp_path / "out" / "group_distances.md").read_text().splitlines()[2:]]
+    name = "group_distances_windows.md" if windows else "group_distances.md"
+    rows = [line.split(" | ") for line in (tmp_path / "out" / name).read_text().splitlines()[2:]]
     assert {row[0] for row in rows} == {"| 16", "| 64"}
     wrong = [float(row[2].removesuffix(" %")) for row in rows if row[0] == "| 64"]
     assert wrong == sorted(wrong)
     assert wrong[0] >= 50.0  # five of eight pictures are one, and four of them are not the first
     kinds = sorted(change for names in distances.KINDS.values() for change in names)
     assert kinds == sorted(distances.USUAL)
+
+
+def test_layouts_of_windows_are_compared_by_the_rule_of_indexes(module, tmp_path):
+    layouts = module("window_layouts")
+    assert LAYOUTS[LAYOUT] == tuple(window for name in ("5 at 80 %", "16 at 60 %") for window in layouts.PARTS[name])
+    hasher = save_hasher(tmp_path / "small-hash.safetensors", CONFIG)
+    pictures = save(tmp_path / "pictures", 6, 4)
+    done = run(layouts.main, pictures, "--queries", 2, "--hasher", hasher, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    rows = [line.split(" | ") for line in (tmp_path / "out" / "window_layouts.md").read_text().splitlines()[2:]]
+    assert len(rows) == 2 * len(layouts.LAYOUTS)
+    assert {row[2] for row in rows if row[1] == "5 at 80 % and 16 at 60 %"} == {"22"}
+    codes = {"": np.zeros((4, 3, 2), np.uint8), "a": np.full((1, 3, 2), 255, np.uint8)}
+    codes["a"][0, 2], codes[""][1:, :, 0] = 0, 255
+    limit, found = layouts.recalls(codes, lambda rows: rows)
+    assert (limit, found) == (-1 + 8, {"a": 1.0})
+    assert layouts.recalls(codes, lambda rows: rows[:, :1])[1] == {"a": 0.0}
 
 
 @pytest.mark.parametrize("recipe", sorted((BENCHMARKS / "recipes").glob("semantic-hash-*.yaml")), ids=lambda p: p.stem)
