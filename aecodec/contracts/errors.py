@@ -84,6 +84,12 @@ class UnsupportedIndexError(IndexFileError):
     exit_code = 4
 
 
+class LogError(AecodecError):
+    """A log or a list of dedup is missing, damaged, or none."""
+
+    exit_code = 3
+
+
 class UnknownName(AecodecError):
     """A family, model, metric, codec or index backend of that name does not exist."""
 

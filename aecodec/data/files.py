@@ -83,8 +83,8 @@ def atomic_file(path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) ->
         if overwrite:
             os.replace(temporary, target)
         else:
-            _rename_new(temporary, target)
-        _sync_folder(target.parent)
+            rename_new(temporary, target)
+        sync_folder(target.parent)
     except FileExistsError:
         raise OutputExistsError(f"{path}: exists ({FORCE})") from None
     except OSError as error:
@@ -126,7 +126,7 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror or error})") from error
 
 
-def _rename_new(temporary: Path, path: Path) -> None:
+def rename_new(temporary: Path, path: Path) -> None:
     """Rename without overwriting what another process may have put there meanwhile."""
     try:
         os.link(temporary, path)
@@ -139,7 +139,7 @@ def _rename_new(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the system lets a folder be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -1,10 +1,13 @@
-"""A wall of pictures as one HTML page that needs no network: thumbnails inside, links to the files."""
+"""A wall of pictures as one HTML page that needs no network: thumbnails inside, links to the files, and boxes to tick
+pictures whose list the page saves."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
 import os
 import re
 import urllib.parse
@@ -17,21 +20,28 @@ from PIL import Image
 
 from ..contracts import AecodecError
 from ..data.files import write_atomic
+from .choices import VERSION, WHAT, uri_of
+from .moving import Chosen
 from .pictures import Decode, read_any
 
 #: Height of a thumbnail in pixels, more than it is shown at so that it can be made larger; and the largest width.
 HEIGHT, WIDTH = 240, 720
 #: Pictures on a page at most: about 10 kB each.
 MOST = 5000
+_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _PAGE = Path(__file__).with_name("gallery.html")
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a wall. distance: in bits to the wall's first picture; None for that itself."""
+    """One picture of a wall. distance: in bits to the wall's first picture; None for that itself. remarks: what else
+    there is to say. choice: the file as it is told apart in a list, where there is a box; ticked: whether it is."""
 
     path: Path
     distance: int | None = None
+    remarks: tuple[str, ...] = ()
+    choice: Chosen | None = None
+    ticked: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +68,12 @@ def write_gallery(
     decode: Decode | None = None,
     jobs: int = 1,
     overwrite: bool = False,
+    roots: Sequence[Path] = (),
 ) -> int:
     """Write the page -> how many pictures were left out because there were more than `MOST`.
 
-    Whole walls are left out, from the end. A picture that cannot be read any more has an empty frame that says why.
+    roots: the folders that pictures with boxes lie below. Whole walls are left out, from the end. A picture that cannot
+    be read any more has an empty frame that says why.
     Nobody may read a new page who may not read all pictures on it. Raises OutputExistsError, also for
     a page that is one of its pictures, or OutputError.
     """
@@ -75,36 +87,65 @@ def write_gallery(
     left_out = sum(len(wall.tiles) for wall in walls[len(shown) :])
     if left_out:
         note = f"{note}; {left_out} pictures of later groups are not shown"
-    text = page(out, title, note, shown, decode, jobs)
+    text = page(out, title, note, shown, decode, jobs, roots)
     pictures = dict.fromkeys(tile.path for wall in shown for tile in wall.tiles)
     write_atomic(out, text.encode("utf-8", "replace"), overwrite=overwrite, sources=pictures)
     return left_out
 
 
-def page(out: Path, title: str, note: str, walls: Sequence[Wall], decode: Decode | None, jobs: int) -> str:
-    """The text of the page; ``out`` is where it will stand, for links relative to it."""
+def page(
+    out: Path,
+    title: str,
+    note: str,
+    walls: Sequence[Wall],
+    decode: Decode | None,
+    jobs: int,
+    roots: Sequence[Path] = (),
+) -> str:
+    """The text of the page; ``out`` is where it will stand, for links relative to it. Its scripts and styles are those
+    of the page alone, by their hashes, whatever else might get into it; nothing is loaded."""
     paths = list(dict.fromkeys(tile.path for wall in walls for tile in wall.tiles))
     with ThreadPoolExecutor(jobs, "thumbnail") as pool:
         thumbnails = dict(zip(paths, pool.map(lambda path: _thumbnail(path, decode), paths), strict=True))
     folder = Path(os.path.abspath(out)).parent
-    sections = "\n".join(_section(wall, thumbnails, folder) for wall in walls)
+    sections = "\n".join(_section(wall, thumbnails, folder, roots) for wall in walls)
+    boxes = any(tile.choice is not None for wall in walls for tile in wall.tiles)
+    begun = {"what": WHAT, "version": VERSION, "roots": [uri_of(Path(os.path.abspath(root))) for root in roots]}
+    template = _PAGE.read_text(encoding="utf-8")
+    script = _SCRIPT.search(template)
+    assert script is not None
     farthest = max((tile.distance or 0 for wall in walls for tile in wall.tiles), default=0)
     fields = {
         "TITLE": html.escape(title),
         "NOTE": html.escape(note),
         "FARTHEST": str(farthest),
+        "SCRIPT": base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode(),
+        "LIST": html.escape(json.dumps(begun)) if boxes else "",
+        "CHOOSING": "" if boxes else " hidden",
         "GROUPS": sections or '<p class="empty">Nothing was found.</p>',
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _PAGE.read_text(encoding="utf-8"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], template)
 
 
-def _section(wall: Wall, thumbnails: dict[Path, _Thumbnail | str], folder: Path) -> str:
-    figures = "\n".join(_figure(tile, thumbnails[tile.path], folder) for tile in wall.tiles)
+def _section(wall: Wall, thumbnails: dict[Path, _Thumbnail | str], folder: Path, roots: Sequence[Path]) -> str:
+    figures = "\n".join(_figure(tile, thumbnails[tile.path], folder, roots) for tile in wall.tiles)
     heading = f"<h2>{html.escape(wall.heading)} <span>{html.escape(wall.remark)}</span></h2>"
     return f'<section>\n{heading}\n<div class="wall">\n{figures}\n</div>\n</section>'
 
 
-def _figure(tile: Tile, thumbnail: _Thumbnail | str, folder: Path) -> str:
+def _box(tile: Tile, roots: Sequence[Path]) -> str:
+    """The box of a picture, with what the list tells of it: numbers as text, for nanoseconds are too many for a
+    script's numbers."""
+    one = tile.choice
+    if one is None:
+        return ""
+    entry = {"uri": uri_of(one.path), "size": str(one.size), "modified": str(one.modified)}
+    told = html.escape(json.dumps({**entry, "root": list(roots).index(one.root)}))
+    ticked = " checked" if tile.ticked else ""
+    return f'<label><input type="checkbox" data-one="{told}" autocomplete="off"{ticked}>move away</label>'
+
+
+def _figure(tile: Tile, thumbnail: _Thumbnail | str, folder: Path, roots: Sequence[Path]) -> str:
     link = urllib.parse.quote(os.fsencode(os.path.relpath(os.path.abspath(tile.path), folder)).replace(b"\\", b"/"))
     name, parent, whole = (html.escape(text) for text in (tile.path.name, tile.path.parent.name, str(tile.path)))
     if isinstance(thumbnail, str):
@@ -116,10 +157,10 @@ def _figure(tile: Tile, thumbnail: _Thumbnail | str, folder: Path) -> str:
     else:
         bits = "bit" if tile.distance == 1 else "bits"
         kind, apart, distance = "", f"<i>{tile.distance} {bits}</i>", tile.distance
-    remark = " · ".join(part for part in (apart, size) if part)
+    remark = " · ".join(part for part in (apart, size, *map(html.escape, tile.remarks)) if part)
     return (
         f'<figure{kind} data-distance="{distance}" title="{whole}"><a href="{link}">{inside}</a>'
-        f"<figcaption><b>{name}</b><span>{parent}</span>{remark}</figcaption></figure>"
+        f"<figcaption><b>{name}</b><span>{parent}</span>{remark}</figcaption>{_box(tile, roots)}</figure>"
     )
 
 

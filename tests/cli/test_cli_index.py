@@ -235,8 +235,8 @@ def test_dedup_groups_and_changes_nothing(photos, capsys):
     assert run(["dedup", "photos", "--max-distance", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "group 1"
-    assert lines[1].startswith("   0  photos/p2.png")
-    assert "photos/<copy> & co.jpg" in lines[2]
+    assert lines[1] == "keep  photos/p2.png  (96 x 64, 7.1 kB)"
+    assert re.fullmatch(r"   \d  photos/<copy> & co\.jpg  \(48 x 32, \d+ B\)", lines[2])
     assert lines[3] == "1 group of 2 pictures among 5, at most 4 of 64 bits from the first"
     assert run(["dedup", "photos", "--max-distance", "4", "--fail-on-found"]) == 1
     (photos / "<copy> & co.jpg").rename("elsewhere.jpg")

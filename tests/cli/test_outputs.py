@@ -89,6 +89,9 @@ WRITING = {
     "dedup INDEX --html": Writing(
         lambda out: f"dedup photos.hix --against photos --html {out}", "x.html", ("photos.hix", "photos/p3.png")
     ),
+    "dedup --log": Writing(
+        lambda out: f"dedup photos --max-distance 60 --trash --log {out}", "x.log", ("photos/p3.png",), force=False
+    ),
     "report": Writing(
         lambda out: f"report run -o {out} --format md",
         "x.md",

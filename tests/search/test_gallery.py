@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shutil
 import subprocess
+import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 from aecodec.cli import run
 from aecodec.search import gallery
+from aecodec.search.choices import read_choices
 from aecodec.search.gallery import Tile, Wall, write_gallery
 
 
@@ -57,7 +60,7 @@ def test_the_page_is_well_formed_asks_nobody_and_links_to_the_files(photos, tmp_
     assert all(source.startswith("data:") for source in page.sources)
     assert sum(source.startswith("data:image/jpeg") for source in page.sources) == 2
     assert page.links == ["../photos/p2.png", "../photos/%3Ccopy%3E%20%26%20co.jpg"]
-    assert "http" not in text
+    assert not any(scheme in text for scheme in ("http:", "https:", "url("))
     assert "&lt;copy&gt; &amp; co.jpg" in text
     assert "1 group of 2 pictures" in text
     assert "64 x 96" not in text
@@ -86,34 +89,103 @@ def test_pictures_that_vanished_have_a_frame_and_long_pages_are_cut(tmp_path, mo
     assert "4 pictures of later groups are not shown" in text
 
 
-def test_the_page_renders_without_console_errors(photos, tmp_path):
+POLICY = re.compile(r"<meta http-equiv=[^\n]*\n")
+
+
+def rendered(path: Path, profile: Path) -> tuple[str, list[str]]:
+    """What a browser makes of a page, and what it says of it."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium")
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={profile}",
+        "--dump-dom",
+        path.absolute().as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def acted(page: str, script: str) -> Path:
+    """A page on which a script acts as a person would; the page itself allows no script but its own."""
+    path = Path("acted.html")
+    path.write_text(POLICY.sub("", Path(page).read_text()).replace("</body>", f"<script>{script}</script></body>"))
+    return path
+
+
+def test_the_page_renders_without_console_errors_and_hides_what_is_far(photos, tmp_path):
     assert run(["dedup", "photos", "--max-distance", "64", "--html", "dup.html"]) == 0
-    move = '<script>far.value = 0; far.dispatchEvent(new Event("input"))</script></body>'
-    Path("moved.html").write_text(Path("dup.html").read_text().replace("</body>", move))
+    acted("dup.html", 'far.value = 0; far.dispatchEvent(new Event("input"))')
     shown = []
-    for name in ("dup.html", "moved.html"):
-        command = [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--dump-dom",
-            (tmp_path / name).as_uri(),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-        assert done.stdout.count("<figure") == 5
-        shown.append(done.stdout.count('class="gone"'))
+    for name in ("dup.html", "acted.html"):
+        text, said = rendered(Path(name), tmp_path / "profile")
+        assert said == []
+        assert text.count("<figure") == 5
+        shown.append(text.count('class="gone"') + text.count('class="gone '))
     assert shown == [0, 5]  # four figures beyond distance 0, and the section with one picture left
+
+
+def test_no_script_but_the_page_s_own_runs_on_it(photos, tmp_path):
+    assert run(["dedup", "photos", "--max-distance", "64", "--html", "dup.html"]) == 0
+    Path("dup.html").write_text(
+        Path("dup.html").read_text().replace("</body>", "<script>document.title = 'got in'</script>")
+    )
+    text, said = rendered(Path("dup.html"), tmp_path / "profile")
+    assert len(said) == 1
+    assert "Content Security Policy" in said[0]
+    assert "<title>Duplicates</title>" in text
+
+
+def saved(text: str) -> str | None:
+    """The list that the link of a rendered page saves."""
+    (link,) = re.findall(r'<a id="save"[^>]*>', text)
+    found = re.search(r' href="data:application/json,([^"]*)"', link)
+    return None if found is None else urllib.parse.unquote(found[1])
+
+
+def test_the_list_that_the_page_saves_is_what_is_ticked_and_shown(photos, tmp_path):
+    odd = photos / "-odd \n\"'&<b> \udcff.png"
+    shutil.copy(photos / "p2.png", odd)
+    assert run(["dedup", "photos", "--max-distance", "4", "--html", "dup.html"]) == 0
+    text, said = rendered(Path("dup.html"), tmp_path / "profile")
+    assert said == []
+    assert "2 pictures, 0.0 MB" in text
+    Path("list.json").write_text(saved(text))
+    roots, (choice,) = read_choices(Path("list.json"))
+    assert roots == [photos]
+    status = odd.stat()
+    assert sorted(one.path for one in choice.others + choice.kept) == sorted(
+        [odd, photos / "p2.png", photos / "<copy> & co.jpg"]
+    )
+    (one,) = (one for one in choice.others + choice.kept if one.path == odd)
+    assert (one.size, one.modified, one.root) == (status.st_size, status.st_mtime_ns, photos)
+    assert len(choice.kept) == 1
+    untick = 'const box = document.querySelector(":checked"); box.checked = false;'
+    text, _ = rendered(acted("dup.html", untick + 'box.dispatchEvent(new Event("change", {bubbles: true}))'), tmp_path)
+    Path("list.json").write_text(saved(text))
+    _, (choice,) = read_choices(Path("list.json"))
+    assert (len(choice.kept), len(choice.others)) == (2, 1)
+    all_of_it = 'for (const box of document.querySelectorAll("[data-one]")) box.checked = true; choose()'
+    text, _ = rendered(acted("dup.html", all_of_it), tmp_path)
+    assert saved(text) is None
+    assert '<section class="bare">' in text
+
+
+def test_a_page_of_hits_has_no_boxes(photos):
+    assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
+    assert run(["search", "photos.hix", "photos/p1.png", "--html", "found.html"]) == 0
+    text = Path("found.html").read_text()
+    assert "checkbox" not in text.partition("</style>")[2].partition("<script>")[0]
+    assert '<a id="save" download="dedup-list.json" hidden data-list="">' in text
 
 
 def test_thumbnails_are_small_jpegs(tmp_path):
