@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,18 @@ def test_every_recipe_makes_a_hasher(recipe):
     channels = 3 if "cifar10" in recipe.name else 1
     model = build_model(config, (channels, 28, 28))
     assert (*model.config.prefixes, model.n_bits) == (16, 32, 64)
+
+
+def test_kept_copies_are_counted(module, tmp_path):
+    kept = module("kept_copies")
+    photos = save(tmp_path / "photos", 2, 1)
+    Image.new("RGB", (40, 40), "red").save(photos / "flat.png")
+    done = run(kept.main, "--photos", photos, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "out" / "kept_copies.md").read_text().splitlines()
+    rows = {cells[1].strip(): [float(cell) for cell in cells[2:5]] for cells in (line.split("|") for line in lines[2:])}
+    assert list(rows) == list(kept.COPIES)
+    assert rows["half size"][0] == 1.0
+    assert rows["double size"][0] == 0.0
+    facts = json.loads((tmp_path / "out" / "kept_copies.json").read_text())
+    assert (facts["photographs"], facts["flat"], facts["flattest"][0]) == (3, 1, 0.0)

@@ -139,7 +139,8 @@ def test_codes_that_files_store_are_told_of(photos, small_codec, capsys):
     assert dedup("photos") == 0
     assert re.search(r"   \d  photos/a\.aec  \(\S+ k?B, code stored in the file\)", capsys.readouterr().out)
     assert dedup("photos", "--json", "--move-to", "moved") == 0
-    codes = {Path(one["path"]).name: one["code"] for group in records(capsys) for one in group.get("pictures", ())}
+    groups = [record["pictures"] for record in records(capsys) if record["event"] == "group"]
+    codes = {Path(one["path"]).name: one["code"] for pictures in groups for one in pictures}
     assert codes == dict.fromkeys(["p1.png", "p1 again.png", "p2.png", "<copy> & co.jpg"], "pixels") | {
         "a.aec": "stored"
     }
