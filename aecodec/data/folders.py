@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..contracts import ImageReadError
+from .plugins import lacking_in
 
 #: What files are counted as that were passed over, where it is not their suffix.
 HIDDEN = "hidden"
@@ -149,7 +150,7 @@ class Walk:
 
     @property
     def summary(self) -> str:
-        """The closing line, as in "12 files passed over (8 .heic, 4 hidden), 1 folder unreadable"; empty if there is
+        """The closing line, as in "12 files passed over (8 .raw, 4 hidden), 1 folder unreadable"; empty if there is
         nothing to say."""
         parts = []
         if self.passed_over:
@@ -157,7 +158,9 @@ class Walk:
             if rest := sum(count for _, count in ranked[_NAMED:]):
                 ranked[_NAMED:] = [(_OTHER, rest)]
             kinds = [f"{count} {_OF_ONE.get(kind, kind) if count == 1 else kind}" for kind, count in ranked]
-            parts.append(f"{_counted(self.passed_over.total(), 'file')} passed over ({', '.join(kinds)})")
+            more = lacking_in(self.suffixes, self.passed_over)
+            inside = ", ".join(kinds) + (f"; {more}" if more else "")
+            parts.append(f"{_counted(self.passed_over.total(), 'file')} passed over ({inside})")
         if self.hidden_folders:
             parts.append(f"{_counted(self.hidden_folders, 'hidden folder')} not entered")
         for name, folder in (("folder", True), ("file", False)):

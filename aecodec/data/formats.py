@@ -1,8 +1,10 @@
-"""Which formats and which endings of names are pictures: Pillow's own list, and what plug-ins have registered."""
+"""Which formats and which endings of names are pictures: Pillow's own list, and what plug-ins add to it."""
 
 from __future__ import annotations
 
 from PIL import Image
+
+from .plugins import FORMATS, plugin_suffixes, register_plugins
 
 #: Pillow's own formats that are opened, whatever a file is called. None of the others: EPS is a program for Ghostscript
 #: to run, IPTC opens whatever it holds, WMF is drawn by one system alone, and some are documents, films or fields of
@@ -29,12 +31,15 @@ def loaded_formats() -> tuple[str, ...]:
 
 
 def readable_formats() -> tuple[str, ...]:
-    """The same with every reader of Pillow loaded."""
+    """The same with every reader of Pillow loaded, and after them those of the extra ``formats`` that are installed."""
     Image.init()
+    register_plugins()
     return loaded_formats()
 
 
 def picture_suffixes() -> frozenset[str]:
     """Endings of names, in lower case with the dot, that are taken for pictures when a folder is walked."""
-    readable = {*readable_formats(), "MPO"}  # .mpo: opened as the JPEG that it begins as
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
+    Image.init()
+    readable = {*loaded_formats(), "MPO"} - FORMATS  # .mpo: opened as the JPEG that it begins as
+    known = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
+    return known | plugin_suffixes()

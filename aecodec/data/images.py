@@ -18,6 +18,7 @@ from .files import atomic_file, open_input, read_bytes
 from .metadata import INFO_KEYS, UPRIGHT, fit, normal, orientation_of, upright, writer_options
 from .opening import DECODER_FAULTS, Opened, open_image
 from .pixels import WindowedPixels, through_profile, turned
+from .plugins import FORMATS
 from .tiff import TiffHead, amend_tiff
 
 __all__ = [
@@ -114,8 +115,8 @@ def read_opened(opened: Opened, name: str, *, apply: bool = True, windowed: bool
     if opened.frames > 1:
         notices.append(f"only the first of {opened.frames} frames is used")
     image.load()
-    described = "16-bit samples"
-    if opened.sixteen and opened.stream is not None and (whole := deep_colour(image, opened.stream)):
+    described = f"{opened.bits}-bit samples"
+    if opened.bits > 8 and opened.stream is not None and (whole := deep_colour(image, opened.stream)):
         image, bits = whole
         described += f" with {2**bits - 1}, {bits} bits, for white"
     if turn != UPRIGHT and apply:
@@ -124,7 +125,7 @@ def read_opened(opened: Opened, name: str, *, apply: bool = True, windowed: bool
         image, metadata = converted, {kind: block for kind, block in metadata.items() if kind != "icc"}
         notices.append("CMYK was converted to sRGB through its profile")
     pixels = WindowedPixels(image, turn if apply else UPRIGHT)
-    if pixels.deep or opened.sixteen:
+    if pixels.deep or opened.bits > 8:
         notices.append(f"{pixels.described if pixels.deep else described} were reduced to 8 bits")
     elif image.mode in ("P", "PA"):
         notices.append("palette colours were converted to RGB")
@@ -193,7 +194,8 @@ def to_image(picture: Picture) -> Image.Image:
 def require_writer(suffix: str) -> str:
     """A file suffix (".png") -> Pillow's name of its format. Raises UsageError for one that cannot be written."""
     name = Image.registered_extensions().get(suffix.lower())
-    if name is None or name not in Image.SAVE:
+    # HEIC and JPEG XL are read only: whether they can be written must not depend on what was read before.
+    if name is None or name not in Image.SAVE or name in FORMATS:
         raise UsageError(f"{suffix or 'a file without suffix'}: no picture format that can be written")
     return name
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from PIL import Image, PngImagePlugin
 
 from ..contracts import MAX_METADATA
-from . import jpeg, png, tiff
+from . import jpeg, jxl, png, tiff
 from .blocks import Blocks, density
 from .exif import (
     ORIENTATION,
@@ -39,11 +39,14 @@ CAPACITY: dict[str, dict[str, int]] = {
     "AVIF": {"icc": MAX_METADATA, "exif": MAX_METADATA, "xmp": MAX_METADATA},
     "TIFF": {"icc": MAX_METADATA, "exif": MAX_METADATA, "xmp": MAX_METADATA},
 }
-_SCANS = {png.SIGNATURE: png.scan_png, jpeg.SIGNATURE: jpeg.scan_jpeg} | dict.fromkeys(tiff.SIGNATURES, tiff.scan_tiff)
+_SCANS = {png.SIGNATURE: png.scan_png, jpeg.SIGNATURE: jpeg.scan_jpeg, jxl.CONTAINER[:8]: jxl.scan_jxl} | dict.fromkeys(
+    tiff.SIGNATURES, tiff.scan_tiff
+)
 
 
 def scan(file: BinaryIO) -> Blocks | None:
-    """What a file says beside its pixels where we read its container ourselves, PNG, JPEG and TIFF; else None."""
+    """What a file says beside its pixels where we read its container ourselves, PNG, JPEG, JPEG XL and TIFF; else
+    None."""
     file.seek(0)
     head = file.read(8)
     for signature, scanner in _SCANS.items():
@@ -121,6 +124,17 @@ def upright(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
     if "xmp" in result:
         result["xmp"] = with_xmp_orientation(result["xmp"], UPRIGHT)
     return result
+
+
+def saying(metadata: Mapping[str, bytes], orientation: int) -> dict[str, bytes]:
+    """Metadata that say an orientation, whatever they said; those that say it already, and not 1, as they are."""
+    if orientation == UPRIGHT:
+        return upright(metadata)
+    if orientation_of(metadata) == orientation:
+        return dict(metadata)
+    found = exif_directories(metadata.get("exif", b""))
+    block = found.turned_to(orientation).block() if found else only_orientation(orientation)
+    return {**metadata, "exif": block}
 
 
 def tell_left_out(blocks: Blocks, metadata: Mapping[str, bytes]) -> Iterable[str]:

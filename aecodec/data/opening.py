@@ -21,9 +21,11 @@ from ..contracts import ImageReadError, PictureTooLargeError
 from ..parallel import Lock
 from .blocks import Blocks
 from .exif import ORIENTATION
-from .formats import loaded_formats, readable_formats
-from .metadata import NO_EXIF, UPRIGHT, normal, orientation_of, scan, scan_info, tell_left_out, upright
+from .formats import loaded_formats
+from .jxl import PACKED, Head, is_made_up, read_head
+from .metadata import NO_EXIF, UPRIGHT, normal, orientation_of, saying, scan, scan_info, tell_left_out
 from .pixels import over_limit
+from .plugins import PLUGINS, lacking, register_plugins
 
 #: What Pillow's readers raise on damaged files, besides its own errors.
 DECODER_FAULTS = (
@@ -57,8 +59,8 @@ class Opened:
     """A picture file, its pixels not yet decoded.
 
     metadata: in normal form, as the file says. orientation: what is still to be undone once the pixels are there, 1 to
-    8. frames: how many pictures the file holds. notices: for the user, without the file's name. sixteen:
-    whether Pillow reduces samples of 16 bits when it loads them. stream: the file, if it is at hand.
+    8. frames: how many pictures the file holds. notices: for the user, without the file's name. bits: of samples that
+    become 8 when they are loaded, or 8. stream: the file, if it is at hand.
     """
 
     image: Image.Image
@@ -66,22 +68,47 @@ class Opened:
     orientation: int
     frames: int
     notices: tuple[str, ...]
-    sixteen: bool = False
+    bits: int = 8
     stream: BinaryIO | None = None
 
     @classmethod
-    def of(cls, image: Image.Image, blocks: Blocks | None = None) -> Opened:
-        """blocks: what a scan of the file found, if there was one; else what Pillow says counts."""
+    def of(cls, image: Image.Image, blocks: Blocks | None = None, head: Head | None = None) -> Opened:
+        """blocks: what a scan of the file found, if there was one; else what Pillow says counts. head: of JPEG XL."""
+        if image.format == "JXL":
+            blocks = _completed(blocks or Blocks(), image, head)
         blocks = blocks or scan_info(image)
         metadata, notices = normal(blocks.raw)
         orientation = orientation_of(metadata)
         frames = max(blocks.frames, _frames(image))
         # After the frames: to count them Pillow forgets the first one's tags, and would warn of them again on loading.
-        if _turned_by_pillow(image):
-            metadata, orientation = upright(metadata), UPRIGHT
-        # Known before the pixels are loaded only.
-        sixteen = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
-        return cls(image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)), sixteen)
+        if (left := _left_to_turn(image, head)) is not None:
+            metadata, orientation = saying(metadata, left), left
+        return cls(
+            image, metadata, orientation, frames, (*notices, *tell_left_out(blocks, metadata)), _depth(image, head)
+        )
+
+
+def _completed(blocks: Blocks, image: Image.Image, head: Head | None) -> Blocks:
+    """What the boxes of a JPEG XL say, and then what the plug-in says."""
+    said = scan_info(image)
+    for kind, block in said.raw.items():
+        if kind != "icc" or not is_made_up(block):
+            blocks.add(kind, block)
+    blocks.left_out = [name for name in blocks.left_out if PACKED.get(name) not in blocks.raw] + said.left_out
+    if head and head.animated:
+        blocks.left_out.append("all frames but the last")
+    return blocks
+
+
+def _depth(image: Image.Image, head: Head | None) -> int:
+    """Bits of samples that a reader reduces to 8; 8 where it reduces none. Known before the pixels are loaded only."""
+    if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+        return 16
+    if image.format == "HEIF" and image.mode.startswith(("RGB", "L")):
+        return max(8, int(image.info.get("bit_depth", 8)))
+    if image.format == "JXL" and head and image.mode.startswith(("RGB", "L")):
+        return max(8, head.bits)
+    return 8
 
 
 def _frames(image: Image.Image) -> int:
@@ -94,19 +121,26 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _turned_by_pillow(image: Image.Image) -> bool:
-    """Whether loading turns the pixels, or has turned them: Pillow does so with TIFF, by what it reads itself."""
-    if image.format != "TIFF":
-        return False
-    try:
-        return image.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9)
-    except DECODER_FAULTS:
-        return False
+def _left_to_turn(image: Image.Image, head: Head | None) -> int | None:
+    """How pixels are still to be turned where a reader turns them when it loads them; None where Exif and XMP say it.
+
+    Pillow turns TIFF, by what it reads itself. HEIF and JPEG XL are turned by their decoders, and what Exif says of
+    their orientation counts for nothing by their standards; but of a JPEG that went into JPEG XL as it was, the plug-in
+    gives the pixels of the JPEG.
+    """
+    if image.format == "TIFF":
+        try:
+            return UPRIGHT if image.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9) else None
+        except DECODER_FAULTS:
+            return None
+    if image.format == "JXL" and getattr(image, "jpeg", False):
+        return head.orientation if head else None
+    return UPRIGHT if image.format in ("HEIF", "JXL") else None
 
 
 @contextlib.contextmanager
 def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
-    """A picture file of one of the `readable_formats`. What goes wrong here and in the block ends in ImageReadError."""
+    """A picture file of a format of `formats`. What goes wrong here and in the block ends in ImageReadError."""
     try:
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
@@ -118,26 +152,38 @@ def open_image(stream: BinaryIO, name: str) -> Iterator[Opened]:
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            excess = _excess_inside(stream)
+            head = read_head(stream)
+            # The plug-in of JPEG XL decodes a picture before its size can be asked for.
+            excess = over_limit(head.width, head.height) if head else _excess_inside(stream)
             if not excess:
                 image, notices = _open(blocks.pixels(stream) if blocks else stream)
                 excess = over_limit(*image.size)
             if excess:
                 raise PictureTooLargeError(f"{name}: {excess}")
-            opened = Opened.of(image, blocks)
+            opened = Opened.of(image, blocks, head)
         if image.format == "TIFF":
             _hush_libtiff()
         with image:
             yield replace(opened, notices=(*notices, *opened.notices), stream=stream)
     except UnidentifiedImageError:
-        raise ImageReadError(f"{name}: not a picture in a format that is read") from None
+        raise ImageReadError(f"{name}: {_why_unknown(stream)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # The limit that Pillow's own text names may be twice this one.
         count = re.search(r"\d+ pixels", str(error))
         found = count[0] if count else "its pixels"
         raise PictureTooLargeError(f"{name}: {found} exceed the limit of {Image.MAX_IMAGE_PIXELS}") from error
     except DECODER_FAULTS as error:
-        raise ImageReadError(f"{name}: {_what_is_wrong(error)} ({error})") from error
+        raise ImageReadError(f"{name}: {_what_is_wrong(error)} ({_told(error)})") from error
+
+
+def _why_unknown(stream: BinaryIO) -> str:
+    """Of a file that no reader knows: those that are missing are named."""
+    stream.seek(0)
+    start = stream.read(16)
+    known = [plugin for plugin in PLUGINS if plugin.accepts(start)]
+    if not known:
+        return "not a picture in a format that is read"
+    return "damaged or truncated picture" if known[0].format in loaded_formats() else lacking(known[0])
 
 
 def _what_is_wrong(error: Exception) -> str:
@@ -147,6 +193,11 @@ def _what_is_wrong(error: Exception) -> str:
     if isinstance(error, OSError) and str(error).startswith("decoder error"):
         return "damaged, or a kind of picture that is not supported"
     return "damaged or truncated picture"
+
+
+def _told(error: Exception) -> str:
+    """What a decoder says, in one line; without the advice that libjxl's bindings give to those who build them."""
+    return " ".join(str(error).partition(". Please build")[0].split())
 
 
 def _excess_inside(stream: BinaryIO) -> str | None:
@@ -194,4 +245,7 @@ def _open_known(stream: BinaryIO) -> Image.Image:
     try:
         return Image.open(stream, formats=loaded_formats())
     except UnidentifiedImageError:
-        return Image.open(stream, formats=readable_formats())
+        Image.init()
+        stream.seek(0)
+        register_plugins(stream.read(16))
+        return Image.open(stream, formats=loaded_formats())

@@ -37,11 +37,12 @@ def read_reduced(source: Path | bytes, least: int, name: str = "image") -> Reduc
         name, source = str(source), read_bytes(source)
     with open_image(io.BytesIO(source), name) as opened:
         image, size = opened.image, opened.image.size
-        if image.draft(None, (least, least)) is None:
+        # Other formats have thumbnails of their own, which may show anything.
+        if image.format not in ("JPEG", "MPO") or image.draft(None, (least, least)) is None:
             image.load()
             size = image.size
         image.load()
-        if image.mode in ("RGB", "L") and not opened.sixteen:
+        if image.mode in ("RGB", "L") and opened.bits == 8:
             pixels = np.ascontiguousarray(turned(np.asarray(reduce_image(image, least)), opened.orientation))
         else:
             pixels = reduce_pixels(read_opened(opened, name).pixels, least)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from aecodec.data.images import read_picture
+from aecodec.data.plugins import register_plugins
 
 from .law import INTERESTING, Law, changed
 
@@ -68,6 +69,9 @@ def _seeds() -> list[bytes]:
             ("IM", "L", {}),
         ),
     )
+    register_plugins()
+    optional = (("HEIF", "L", {}), ("HEIF", "RGBA", said), ("JXL", "L", {}), ("JXL", "RGBA", {"exif": exif.tobytes()}))
+    written += tuple(one for one in optional if one[0] in Image.SAVE)
     seeds = [b"P3 2 1 255 1 2 3 4 5 6\n", b"P2\n# text\n2 1\n65535\n1 2\n"]
     for name, mode, options in written:
         buffer = io.BytesIO()

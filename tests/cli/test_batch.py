@@ -254,7 +254,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_the_rest_is_done(here, mod
     for folder in ("in", "in/closed"):
         os.mkdir(folder)
         save(f"{folder}/a.png")
-    Path("in/b.heic").touch()
+    Path("in/b.raw").touch()
     real = os.scandir
 
     def scandir(path):
@@ -269,7 +269,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_the_rest_is_done(here, mod
         assert said.out.count("a.aec") == 1
         assert said.err.splitlines() == [
             "aecodec: error: in/closed: cannot be read (Permission denied)",
-            "aecodec: 1 file passed over (1 .heic), 1 folder unreadable",
+            "aecodec: 1 file passed over (1 .raw), 1 folder unreadable",
         ]
     assert os.listdir("out") == ["a.aec"]
     (here / "out" / "closed").mkdir()

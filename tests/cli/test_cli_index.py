@@ -367,9 +367,9 @@ def test_a_dry_sync_says_what_a_sync_does(photos, capsys):
 def test_no_command_waits_for_a_pipe(photos, capsys):
     os.mkfifo(photos / "pipe.png")
     (photos / "zero.png").symlink_to("/dev/zero")
-    (photos / "away.heic").touch()
+    (photos / "away.raw").touch()
     os.mkfifo("pipe.png")
-    passed_over = "3 files passed over (2 pipes or devices, 1 .heic)"
+    passed_over = "3 files passed over (2 pipes or devices, 1 .raw)"
     assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
     assert passed_over in capsys.readouterr().err
     for arguments in (["index", "add", "photos.hix", "photos"], ["index", "sync", "photos.hix"], ["dedup", "photos"]):

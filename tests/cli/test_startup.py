@@ -14,7 +14,18 @@ from PIL import Image
 from aecodec.cli import run
 
 #: Packages of extras, and what they bring: loading any of them takes longer than a small picture.
-HEAVY = ("torch", "scipy", "matplotlib", "pandas", "faiss", "sklearn", "numba", "compressai")
+HEAVY = (
+    "torch",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "faiss",
+    "sklearn",
+    "numba",
+    "compressai",
+    "pillow_heif",
+    "pillow_jxl",
+)
 #: Runs what follows it, then tells on the last line of stderr which heavy packages are loaded.
 TELL = f"""
 import sys
