@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..contracts import UsageError
+from ..contracts import IndexFileError, UsageError
 from .dedup_actions import act, action_of, apply_choices, put_back, tell_script
 from .dedup_groups import Opened, pairs_of, tell_found, write_page
 from .hashing import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
 MANY = 50_000
 #: Options of a run that finds groups, and of one that does something about them.
-_FINDING = ("source", "against", "max_distance", "turned", "page", "force", "fail_on_found", "hasher")
+_FINDING = ("source", "against", "max_distance", "turned", "windows", "page", "force", "fail_on_found", "hasher")
 _ACTING = ("move_to", "trash", "link", "log", "script")
 
 
@@ -50,6 +50,7 @@ _ACTING = ("move_to", "trash", "link", "log", "script")
     help="How far from the first of its group a picture may be; 1 of 64 bits, 4 of 128, 10 of 256 unless given.",
 )
 @click.option("--turned", is_flag=True, help="Find mirrored and turned copies as well; reads all pictures.")
+@click.option("--windows", is_flag=True, help="Find crops as well, by windows of the pictures.")
 @click.option(
     "--keep",
     type=click.Choice(["best", "largest", "oldest", "newest", "sharpest"]),
@@ -116,6 +117,7 @@ class _Run:
     against: Path | None
     max_distance: int | None
     turned: bool
+    windows: bool
     keep: str
     log: Path | None
     script: bool
@@ -145,11 +147,12 @@ def _find(run: _Run) -> int:
                 held.enter_context(alone(roots[:1]))
         opened = _open_both(run, given)
         first, other = opened.first, opened.other
-        radius = near(first.n_bits) if run.max_distance is None else run.max_distance
+        radius = near(first.n_bits, windows=run.windows) if run.max_distance is None else run.max_distance
         if run.backend == "auto" and len(first) >= MANY:
             first.use("multi-index")
         keeping = Keeping(run.keep, decoder(run.device), jobs=run.jobs)
-        found = groups(first, radius, other, rank=keeping.rank, turned=_turned(run, opened))
+        turned = _turned(run, opened)
+        found = groups(first, radius, other, rank=keeping.rank, turned=turned, windows=run.windows)
         if not run.script:
             summary = tell_found(opened, found, keeping, radius, as_json=run.as_json)
             if run.page is not None:
@@ -176,6 +179,9 @@ def _open_both(run: _Run, opened: dict[Path, HashIndex | None]) -> Opened:
     from ..search.building import fitted, folder_index
 
     given = [index for index in opened.values() if index is not None]
+    for path, index in opened.items() if run.windows else ():
+        if index is not None and not index.layout:
+            raise IndexFileError(f"{path}: has no windows; index build --windows makes an index that has")
     pages = [] if run.page is None else [(run.page, "the page")]
     roots = [index.root or None for index in given]
     check_outputs(pages, overwrite=run.force, inputs=[run.source, run.against, run.hasher, *roots])
@@ -183,7 +189,7 @@ def _open_both(run: _Run, opened: dict[Path, HashIndex | None]) -> Opened:
     made: dict[Path, HashIndex | None] = {}
     folders = [path for path, index in opened.items() if index is None]
     if folders:
-        reader = open_reader(run.hasher, run.device, run.jobs, index=pattern)
+        reader = open_reader(run.hasher, run.device, run.jobs, index=pattern, windows=run.windows)
         for folder in folders if pattern is None else ():
             reader = fitted(reader, folder)
     for path, index in opened.items():

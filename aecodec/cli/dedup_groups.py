@@ -37,31 +37,41 @@ class Opened:
         return [Path(index.root) for index in self.indexes]
 
 
+def _stored(member: Member, index: HashIndex) -> bool:
+    """Whether a picture's code is the one that its .aec file carries; where windows were hashed none is."""
+    from ..search.pictures import carries_code
+
+    return not index.layout and carries_code(member.path, index.hasher, index.fingerprint, index.n_bits)
+
+
 def _marks(member: Member, opened: Opened) -> list[str]:
     """What else there is to say of how a picture was found."""
-    from ..search.pictures import carries_code
+    from ..index.windows import WHOLE
     from ..search.turning import TURNS
+    from ..search.windows import part_text
 
-    index = opened.first
-    stored = carries_code(member.path, index.hasher, index.fingerprint, index.n_bits)
-    return [mark for mark in (TURNS[member.turn], "code stored in the file" if stored else "") if mark]
+    marks = [TURNS[member.turn], "code stored in the file" if _stored(member, opened.first) else ""]
+    marks += [f"its {part_text(member.part)}"] if member.part != WHOLE else []
+    marks += [f"the first one's {part_text(member.first_part)}"] if member.first_part != WHOLE else []
+    return [mark for mark in marks if mark]
 
 
 def _record(member: Member, opened: Opened, keeping: Keeping) -> dict[str, Any]:
     """A picture of a group for JSON."""
-    from ..search.pictures import carries_code
     from ..search.turning import TURNS
+    from ..search.windows import part_record
 
-    index, seen = opened.first, keeping.measured[member.path]
-    stored = carries_code(member.path, index.hasher, index.fingerprint, index.n_bits)
+    seen = keeping.measured[member.path]
     return {
         "path": str(member.path),
         "distance": member.distance,
         "bytes": member.size,
         "width": None if seen is None else seen.width,
         "height": None if seen is None else seen.height,
-        "code": "stored" if stored else "pixels",
+        "code": "stored" if _stored(member, opened.first) else "pixels",
         "turned": TURNS[member.turn] or None,
+        "part": part_record(member.part),
+        "first_part": part_record(member.first_part),
         **({"source": member.source} if opened.other is not None else {}),
     }
 
@@ -141,6 +151,7 @@ def write_page(
                 one.path,
                 one.distance if place else None,
                 remarks=tuple(_marks(one, opened)),
+                part=one.part,
                 choice=_chosen(one, opened) if keeping.measured[one.path] is not None else None,
                 ticked=one.path in movable,
             )

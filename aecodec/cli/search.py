@@ -113,7 +113,10 @@ def _write_page(page: Path, name: str, answers: list[Answer], decode: Any, jobs:
         Wall(
             found.query.name,
             f"{len(found.hits)} found",
-            [Tile(found.query), *(Tile(hit.path, hit.distance) for hit in found.hits)],
+            [
+                Tile(found.query),
+                *(Tile(hit.path, hit.distance, remarks=tuple(hit.marks), part=hit.part) for hit in found.hits),
+            ],
         )
         for found in answers
         if found.error is None

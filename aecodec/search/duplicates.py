@@ -18,14 +18,16 @@ from .pictures import path_of
 #: Codes of one range search.
 _BATCH = 1024
 #: Bits of a code -> how far apart two copies of a picture may be. Of 5,000 pictures of 35 kinds of things, fewer than
-#: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py).
+#: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py), and so by windows.
 NEAR = {64: 1, 128: 4, 256: 10}
+NEAR_BY_WINDOWS = {64: 0, 128: 2, 256: 6}
 
 
-def near(n_bits: int) -> int:
-    """The distance within which pictures are taken for copies, for codes of any length."""
-    known = max((length for length in NEAR if length <= n_bits), default=0)
-    return NEAR[known] * n_bits // known if known else 0
+def near(n_bits: int, *, windows: bool = False) -> int:
+    """The distance within which pictures are taken for copies, for codes of any length; by windows a smaller one."""
+    table = NEAR_BY_WINDOWS if windows else NEAR
+    known = max((length for length in table if length <= n_bits), default=0)
+    return table[known] * n_bits // known if known else 0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ..contracts import AecodecError
 from ..data.files import write_atomic
+from ..index.windows import WHOLE, Window
 from .choices import VERSION, WHAT, uri_of
 from .moving import Chosen
 from .pictures import Decode, read_any
@@ -35,11 +36,13 @@ _PAGE = Path(__file__).with_name("gallery.html")
 @dataclass(frozen=True)
 class Tile:
     """One picture of a wall. distance: in bits to the wall's first picture; None for that itself. remarks: what else
-    there is to say. choice: the file as it is told apart in a list, where there is a box; ticked: whether it is."""
+    there is to say. part: what of it is alike, which is framed unless it is the whole. choice: the file as it is told
+    apart in a list, where there is a box; ticked: whether it is."""
 
     path: Path
     distance: int | None = None
     remarks: tuple[str, ...] = ()
+    part: Window = WHOLE
     choice: Chosen | None = None
     ticked: bool = False
 
@@ -145,13 +148,22 @@ def _box(tile: Tile, roots: Sequence[Path]) -> str:
     return f'<label><input type="checkbox" data-one="{told}" autocomplete="off"{ticked}>move away</label>'
 
 
+def _frame(part: Window) -> str:
+    """A line around a part of a thumbnail; nothing around the whole."""
+    if part == WHOLE:
+        return ""
+    sides = {"left": part.left, "top": part.top, "width": part.width, "height": part.height}
+    style = "; ".join(f"{side}: {share:.2%}" for side, share in sides.items())
+    return f'<span class="part" style="{style}"></span>'
+
+
 def _figure(tile: Tile, thumbnail: _Thumbnail | str, folder: Path, roots: Sequence[Path]) -> str:
     link = urllib.parse.quote(os.fsencode(os.path.relpath(os.path.abspath(tile.path), folder)).replace(b"\\", b"/"))
     name, parent, whole = (html.escape(text) for text in (tile.path.name, tile.path.parent.name, str(tile.path)))
     if isinstance(thumbnail, str):
         inside, size = f'<div class="none">{html.escape(thumbnail)}</div>', ""
     else:
-        inside, size = f'<img src="{thumbnail.uri}" alt="{name}" loading="lazy">', thumbnail.size
+        inside, size = f'<img src="{thumbnail.uri}" alt="{name}" loading="lazy">{_frame(tile.part)}', thumbnail.size
     if tile.distance is None:
         kind, apart, distance = ' class="first"', "", 0
     else:

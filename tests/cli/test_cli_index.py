@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -154,6 +155,8 @@ def test_a_crop_and_its_original_meet_and_the_windows_are_told(photos, capsys, m
     whole.transpose(Image.Transpose.ROTATE_90).save("left.png")
     assert run(["search", "w.hix", "left.png", "-k", "1", "--turned", "--origin"]) == 0
     assert capsys.readouterr().out == f"{line}  ({part}, query turned right)\n"
+    assert run(["search", "w.hix", "left.png", "-k", "1", "--turned", "--html", "a.html"]) == 0
+    assert f"{html.escape(part)} · query turned right" in Path("a.html").read_text()
 
 
 def test_engines_answer_alike(photos, capsys, monkeypatch):

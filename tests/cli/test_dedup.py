@@ -19,6 +19,7 @@ from planted_pictures import state
 from aecodec.cli import run
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
+from aecodec.index.windows import LAYOUT, LAYOUTS
 from aecodec.search.choices import uri_of
 from aecodec.search.moving import alone
 from aecodec.search.turning import turned_way
@@ -98,6 +99,8 @@ def test_json_tells_of_the_same(photos, capsys):
         "height": 32,
         "code": "pixels",
         "turned": None,
+        "part": None,
+        "first_part": None,
     }
     assert {key: told[2][key] for key in ("groups", "in_groups", "flat", "keep")} == {
         "groups": 2,
@@ -257,3 +260,33 @@ def test_a_second_process_is_refused_before_any_work(photos, capsys):
         assert dedup("photos", "--trash") == 7
         assert "is being written by process" in capsys.readouterr().err
         assert dedup("photos") == 0
+
+
+def test_crops_are_grouped_by_windows(photos, capsys):
+    window = LAYOUTS[LAYOUT][0]
+    whole = Image.open(photos / "p3.png")
+    crop = whole.crop((0, 0, round(window.width * whole.width), round(window.height * whole.height)))
+    crop.save(photos / "crop.png")
+    part = [window.left, window.top, window.width, window.height]
+
+    def crops(*words: str) -> list[dict]:
+        assert dedup(*words, "--json") == 0
+        pictures = [group["pictures"] for group in records(capsys) if group["event"] == "group"]
+        return [one for group in pictures for one in group if Path(one["path"]).name == "crop.png"]
+
+    assert crops("photos") == []
+    found = crops("photos", "--windows")
+    assert [(one["part"], one["first_part"], one["code"]) for one in found] == [(None, part, "pixels")]
+    assert run(["index", "build", "photos", "-o", "w.hix", "--windows"]) == 0
+    capsys.readouterr()
+    assert crops("w.hix") == []
+    assert crops("w.hix", "--windows") == found
+    assert dedup("photos", "--windows", "--html", "a.html") == 0
+    assert "the first one's 80% x 80% at 0%, 0%)" in capsys.readouterr().out
+    assert "the first one&#x27;s 80% x 80% at 0%, 0%" in Path("a.html").read_text()
+    assert dedup("photos", "--windows", "--move-to", "moved", "--log", "a.log") == 0
+    assert "crop.png" in os.listdir("moved")
+    assert run(["index", "build", "photos", "-o", "plain.hix"]) == 0
+    capsys.readouterr()
+    assert dedup("plain.hix", "--windows") == 3
+    assert "plain.hix: has no windows" in capsys.readouterr().err

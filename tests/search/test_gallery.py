@@ -17,6 +17,7 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.cli import run
+from aecodec.index.windows import Window
 from aecodec.search import gallery
 from aecodec.search.choices import read_choices
 from aecodec.search.gallery import Tile, Wall, write_gallery
@@ -76,6 +77,16 @@ def test_names_cannot_become_markup_or_fields(tmp_path):
     assert text.count("<section>") == 1
     assert "<u>" not in text
     assert text.count("<script>") == 1
+
+
+def test_the_part_that_is_alike_is_framed(tmp_path):
+    Image.fromarray(natural_picture(16, 16)).save(tmp_path / "a.png")
+    tiles = [Tile(tmp_path / "a.png"), Tile(tmp_path / "a.png", 3, part=Window(0.2, 0.0, 0.8, 0.6))]
+    write_gallery(tmp_path / "a.html", "T", "N", [Wall("h", "r", tiles)])
+    text = (tmp_path / "a.html").read_text()
+    Page(text)
+    assert text.count('<span class="part" style="left: 20.00%; top: 0.00%; width: 80.00%; height: 60.00%"></span>') == 1
+    assert text.count('class="part"') == 1
 
 
 def test_pictures_that_vanished_have_a_frame_and_long_pages_are_cut(tmp_path, monkeypatch):
