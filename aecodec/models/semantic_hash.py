@@ -10,6 +10,7 @@ contrastive information bottleneck"). Each term has its weight in the configurat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,11 @@ from torch import nn
 
 from ..contracts import BatchSource, CheckpointError, Loss, MissingDependencyError
 from ..nn.backbone import PREFIX, Backbone
-from ..nn.binary import above_zero, bi_half, straight_through
-from ..nn.contrast import mutual_neighbours, nt_xent
-from ..nn.views import RECIPES, random_view
+from ..nn.binary import above_zero, bi_half, correlation, kl_to_fair_coin, straight_through
+from ..nn.contrast import mutual_neighbours, nt_xent, relation_loss
+from ..nn.taught import split
+from ..nn.trunk import STAGES, Trunk
+from ..nn.views import RECIPES, disjoint_halves, random_view
 
 #: Slope of the sigmoid on logits of unit variance.
 _SLOPE = 2.0
@@ -33,14 +36,20 @@ class SemanticHashConfig:
     n_bits: length of the code; prefixes: shorter codes trained beside it, each the beginning of the whole one.
     widths: channels of the encoder's stages; strides: by how much each shrinks the sides, 2 (a 3x3 convolution, the
     default) or more (one as wide as its stride); blocks: residual blocks in each.
-    features: width of the layer before the bits; decoder: channels of the decoder.
+    trunk_blocks: the first stages of EfficientNet-Lite0 with so many blocks each (nn.trunk), instead of widths;
+    trunk_weights: file of weights to begin with; frozen: so many of its stages are not trained.
+    features: width of the layer before the bits; decoder: channels of the decoder, 0 for none.
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
     noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
     straight_through: train on the bits themselves, not on their probabilities.
-    temperature: of the contrast. neighbours: so many of the nearest pictures of the batch count as the same, nearest
-    by neighbours_of ("codes" or "pixels"), once the share neighbours_from of the training is done.
-    contrast, reconstruction, kl, decorrelation: weights of the terms of the loss.
+    temperature, relation_temperature: of the contrast, and of the relations.
+    neighbours: so many of the nearest pictures of the batch count as the same, nearest by neighbours_of ("codes" or
+    "pixels"), once the share neighbours_from of the training is done.
+    halves: this share of the batch is made of halves of its pictures, which count as different pictures.
+    teacher: so many features of a teacher come with each picture (nn.taught).
+    contrast, relation, reconstruction, kl, decorrelation: weights of the terms of the loss; relation: that the whole
+    codes of two pictures are as similar as the teacher's features of them.
     """
 
     shape: tuple[int, ...] = (3, 64, 64)
@@ -49,6 +58,9 @@ class SemanticHashConfig:
     widths: tuple[int, ...] = (32, 64, 128)
     strides: tuple[int, ...] = ()
     blocks: tuple[int, ...] = (1, 1, 1)
+    trunk_blocks: tuple[int, ...] = ()
+    trunk_weights: str = ""
+    frozen: int = 0
     features: int = 256
     decoder: int = 32
     backbone: str = ""
@@ -59,10 +71,14 @@ class SemanticHashConfig:
     bi_half: bool = True
     straight_through: bool = True
     temperature: float = 0.3
+    relation_temperature: float = 0.1
     neighbours: int = 0
     neighbours_of: str = "codes"
     neighbours_from: float = 0.2
+    halves: float = 0.0
+    teacher: int = 0
     contrast: float = 1.0
+    relation: float = 0.0
     reconstruction: float = 1.0
     kl: float = 0.0
     decorrelation: float = 0.0
@@ -82,6 +98,15 @@ class SemanticHashConfig:
             raise ValueError(
                 f"widths {self.widths}, strides {self.strides} and blocks {self.blocks} must name the same stages"
             )
+        trunk = self.trunk_blocks
+        if trunk and (len(trunk) > len(STAGES) or min(trunk) < 1 or self.shape[0] != 3):
+            raise ValueError(f"a trunk has 1 to {len(STAGES)} stages of at least one block, and takes 3 channels")
+        if bool(self.relation) and not self.teacher:
+            raise ValueError("relations are a teacher's, whose features come with the pictures: teacher must be set")
+        if not 0 <= self.halves <= 1:
+            raise ValueError(f"halves is a share of the batch, got {self.halves}")
+        if not self.decoder and self.reconstruction:
+            raise ValueError("reconstruction needs a decoder")
         if self.backbone and not self.backbone.startswith(PREFIX):
             raise ValueError(f"a backbone is named {PREFIX}NAME, got {self.backbone!r}")
 
@@ -93,15 +118,17 @@ SIZES = {
     "objects": replace(_TINY, shape=(3, 32, 32), widths=(64, 128, 256)),
     "photos": replace(
         _TINY,
+        shape=(3, 96, 96),
         n_bits=256,
         prefixes=(64, 128),
-        widths=(64, 128, 160),
-        strides=(4, 2, 2),
-        blocks=(0, 1, 1),
-        decoder=8,
+        trunk_blocks=(1, 2, 2, 3, 3, 2),
+        features=384,
+        decoder=0,
         views="photos",
         first_views="originals",
         temperature=0.1,
+        halves=0.25,
+        reconstruction=0.0,
     ),
 }
 
@@ -166,7 +193,7 @@ class SemanticHash(nn.Module):
     def __init__(self, config: SemanticHashConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: Encoder | Backbone = _backbone(config) if config.backbone else Encoder(config)
+        self.encoder = _encoder(config)
         width = self.encoder.width
         self.head = nn.Sequential(
             nn.Linear(width, config.features, bias=False),
@@ -177,7 +204,7 @@ class SemanticHash(nn.Module):
             nn.BatchNorm1d(config.n_bits, affine=False),
         )
         # On top of a frozen extractor it is the features that are reconstructed.
-        self.decoder = nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
+        self.decoder = _decoder(config, width)
         self.train()
 
     @property
@@ -192,12 +219,18 @@ class SemanticHash(nn.Module):
         return self
 
     def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
-        """Load the backbone's weights where the configuration names any; no data is drawn. Raises CheckpointError."""
-        if isinstance(self.encoder, Backbone) and self.config.backbone_weights:
-            try:
-                self.encoder.load_weights(self.config.backbone_weights)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise CheckpointError(f"{self.config.backbone}: {error}") from error
+        """Load the weights of backbone or trunk where the configuration names any; no data is drawn.
+
+        Raises CheckpointError.
+        """
+        config = self.config
+        try:
+            if isinstance(self.encoder, Backbone) and config.backbone_weights:
+                self.encoder.load_weights(config.backbone_weights)
+            elif isinstance(self.encoder, Trunk) and config.trunk_weights:
+                self.encoder.load_published(Path(config.trunk_weights))
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{config.backbone or config.trunk_weights}: {error}") from error
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, *shape) float32 in [0, 1] -> (B, n_bits) float32, of mean 0 and variance 1 over training pictures."""
@@ -206,12 +239,17 @@ class SemanticHash(nn.Module):
     # -- training --------------------------------------------------------------------------------
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """batch: (B, C, H, W) float32 in [0, 1], at least 2 pictures; both views of each are made here.
+        """batch: (B, C, H, W) float32 in [0, 1], at least 2 pictures; both views of each are made here. With a teacher
+        they are joined with its features.
 
-        The parts of the loss: ``contrast``, mean over the code lengths; ``mse`` of the reconstruction, ``kl`` in nats
-        per bit, ``correlation``: mean squared correlation of two bits.
+        The parts of the loss: ``contrast``, mean over the code lengths; ``relation``, nats per picture; ``mse`` of the
+        reconstruction, ``kl`` in nats per bit, ``correlation``: mean squared correlation of two bits.
         """
         config = self.config
+        batch, taught = split(batch, config.teacher) if config.teacher else (batch, None)
+        halved = int(config.halves * len(batch)) // 2
+        if halved:
+            batch = torch.cat([disjoint_halves(batch[:halved], rng), batch[2 * halved :]])
         size = config.shape[1], config.shape[2]
         recipes = RECIPES[config.first_views or config.views], RECIPES[config.views]
         views = torch.cat([random_view(batch, size, recipe, rng) for recipe in recipes])
@@ -220,16 +258,20 @@ class SemanticHash(nn.Module):
         with torch.autocast(batch.device.type, enabled=False):
             codes, probabilities = self._codes(logits, rng)
             contrast = self._contrast(codes, self._alike(batch, logits, progress))
-            kl = _kl_to_fair_coin(probabilities)
-            correlation = _correlation(codes)
+            relation = self._relation(codes, taught, halved)
+            kl = kl_to_fair_coin(probabilities)
+            correlated = correlation(codes)
         mse = self._reconstruction_error(codes[: len(batch)], batch, features)
         total = (
             config.contrast * contrast
+            + config.relation * relation
             + config.reconstruction * mse
             + config.kl * kl
-            + config.decorrelation * correlation
+            + config.decorrelation * correlated
         )
-        parts = {"contrast": contrast, "mse": mse, "kl": kl, "correlation": correlation}
+        parts = {"contrast": contrast, "kl": kl, "correlation": correlated}
+        parts |= {"relation": relation} if taught is not None else {}
+        parts |= {"mse": mse} if self.decoder is not None else {}
         return Loss(total, {key: value.detach() for key, value in parts.items()})
 
     def _codes(self, logits: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -262,8 +304,22 @@ class SemanticHash(nn.Module):
         terms = [nt_xent(codes[:, :k] @ codes[:, :k].T / (k * config.temperature), alike) for k in lengths]
         return torch.stack(terms).mean()
 
+    def _relation(self, codes: torch.Tensor, taught: torch.Tensor | None, halved: int) -> torch.Tensor:
+        """Of the whole code, between all views of different pictures; halves have their picture's features, and what
+        they are to each other is left out."""
+        if taught is None or not self.config.relation:
+            return codes.new_zeros(())
+        pictures = torch.arange(len(taught), device=codes.device)
+        pictures[halved : 2 * halved] -= halved
+        pictures, features = pictures.repeat(2), taught[pictures].repeat(2, 1)
+        similarity = codes @ codes.T / codes.shape[1]
+        apart = pictures[:, None] == pictures[None, :]
+        return relation_loss(similarity, features @ features.T, self.config.relation_temperature, apart)
+
     def _reconstruction_error(self, codes: torch.Tensor, batch: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """Mean squared error of what the decoder makes of the first view: the whole picture, or its features."""
+        if self.decoder is None:
+            return codes.new_zeros(())
         decoded = self.decoder(codes).float()
         if self.config.backbone:
             return (decoded - features[: len(codes)].float()).square().mean()
@@ -277,6 +333,18 @@ class SemanticHash(nn.Module):
         return self.logits(x) >= 0
 
 
+def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | Backbone:
+    if config.backbone:
+        return _backbone(config)
+    return Trunk(config.trunk_blocks, frozen=config.frozen) if config.trunk_blocks else Encoder(config)
+
+
+def _decoder(config: SemanticHashConfig, width: int) -> nn.Module | None:
+    if not config.decoder:
+        return None
+    return nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
+
+
 def _backbone(config: SemanticHashConfig) -> Backbone:
     try:
         return Backbone(config.backbone.removeprefix(PREFIX), config.shape[0]).requires_grad_(False)
@@ -284,16 +352,3 @@ def _backbone(config: SemanticHashConfig) -> Backbone:
         raise MissingDependencyError(
             f"backbone {config.backbone} needs {error.name}: pip install 'aecodec[timm]'"
         ) from error
-
-
-def _kl_to_fair_coin(p: torch.Tensor) -> torch.Tensor:
-    """Mean of KL(Bernoulli(p) || Bernoulli(1/2)) in nats."""
-    p = p.clamp(1e-6, 1 - 1e-6)
-    return (p * (2 * p).log() + (1 - p) * (2 - 2 * p).log()).mean()
-
-
-def _correlation(codes: torch.Tensor) -> torch.Tensor:
-    """(B, K) in [-1, 1] -> mean over pairs of different bits of their squared mean product."""
-    products = codes.T @ codes / len(codes)
-    bits = len(products)
-    return (products.square().sum() - products.diagonal().square().sum()) / (bits * (bits - 1))

@@ -27,3 +27,16 @@ def straight_through(bits: torch.Tensor, probabilities: torch.Tensor) -> torch.T
     bits: (B, K) float32 in {0, 1}; probabilities: (B, K) float32 in [0, 1] -> (B, K) float32 in {0, 1}.
     """
     return bits + (probabilities - probabilities.detach())
+
+
+def kl_to_fair_coin(p: torch.Tensor) -> torch.Tensor:
+    """p: probabilities of a one, of any shape -> mean of KL(Bernoulli(p) || Bernoulli(1/2)) in nats, scalar."""
+    p = p.clamp(1e-6, 1 - 1e-6)
+    return (p * (2 * p).log() + (1 - p) * (2 - 2 * p).log()).mean()
+
+
+def correlation(codes: torch.Tensor) -> torch.Tensor:
+    """(B, K) in [-1, 1] -> mean over pairs of different bits of their squared mean product."""
+    products = codes.T @ codes / len(codes)
+    bits = len(products)
+    return (products.square().sum() - products.diagonal().square().sum()) / (bits * (bits - 1))

@@ -24,6 +24,22 @@ def nt_xent(similarity: torch.Tensor, alike: torch.Tensor | None = None) -> torc
     return -(log_share.masked_fill(~partners, 0.0).sum(1) / partners.sum(1)).mean()
 
 
+def relation_loss(
+    similarity: torch.Tensor, teacher: torch.Tensor, temperature: float, apart: torch.Tensor
+) -> torch.Tensor:
+    """How far the relations between pictures are from those that a teacher sees, in nats per picture, scalar.
+
+    Mean over rows of KL(softmax of the teacher's similarities || softmax of the student's) over all other pictures
+    (Fang et al. 2021, "SEED", eq. 3, with the batch for its queue). similarity, teacher: (N, N) float32 in [-1, 1];
+    apart: (N, N) bool, pairs that are left out besides the diagonal; every row must keep one.
+    """
+    apart = apart | torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+    student = (similarity / temperature).masked_fill(apart, float("-inf")).log_softmax(1).masked_fill(apart, 0.0)
+    wanted = (teacher / temperature).masked_fill(apart, float("-inf")).log_softmax(1)
+    share = wanted.exp()
+    return (share * (wanted.masked_fill(apart, 0.0) - student)).sum(1).mean()
+
+
 @torch.no_grad()
 def mutual_neighbours(vectors: torch.Tensor, count: int) -> torch.Tensor:
     """(B, D) float32 -> (B, B) bool, symmetric: each is among the ``count`` nearest of the other, by cosine."""

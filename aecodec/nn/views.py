@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .draws import Draws
 from .luma import luma
+from .overlays import beside, captioned, filtered, framed, stickered, tones
 
 #: The luminance table of JPEG (ITU-T T.81, table K.1), row by row.
 JPEG_LUMINANCE = (
@@ -35,7 +37,9 @@ class ViewRecipe:
     shear: tangent; zoom_out: largest factor by which a picture may shrink within the frame; elastic: standard
     deviation of a smooth warp, as a share of the side; thickness_p: strokes made bolder or finer; brightness,
     contrast, saturation: largest relative change; gamma: largest exponent or its inverse; noise: standard
-    deviation; erase: largest side of a rectangle painted over, as a share of the side.
+    deviation; erase: largest side of a rectangle painted over, as a share of the side; fill_p: what a turn brings in
+    from beyond the picture is of one tone instead of the padding; frame_p, caption_p, sticker_p, beside_p, filter_p: of
+    nn.overlays.
     """
 
     area: float = 1.0
@@ -60,6 +64,12 @@ class ViewRecipe:
     erase_p: float = 0.0
     erase: float = 0.3
     mark_p: float = 0.0
+    fill_p: float = 0.0
+    frame_p: float = 0.0
+    caption_p: float = 0.0
+    sticker_p: float = 0.0
+    beside_p: float = 0.0
+    filter_p: float = 0.0
     padding: str = "reflection"
 
 
@@ -95,58 +105,47 @@ RECIPES: dict[str, ViewRecipe] = {
         area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2
     ),
     "photos": ViewRecipe(
-        area=0.3,
-        aspect=1.2,
-        rotate=8,
+        area=0.25,
+        aspect=1.25,
+        rotate=15,
         brightness=0.4,
         contrast=0.4,
         saturation=0.4,
         hue=0.05,
         gamma=1.5,
-        grey_p=0.35,
+        grey_p=0.2,
         blur_p=0.15,
         blocks_p=0.1,
-        mark_p=0.2,
+        mark_p=0.15,
+        fill_p=0.4,
+        frame_p=0.2,
+        caption_p=0.12,
+        sticker_p=0.15,
+        beside_p=0.06,
+        filter_p=0.15,
     ),
     # What a copy is held against: nearly the whole picture, nearly as it was.
     "originals": ViewRecipe(area=0.8, aspect=1.1, rotate=3, brightness=0.1, contrast=0.1, colour_p=0.5),
 }
 
 
-class _Draws:
-    """Random numbers of one batch: uniform per picture, shaped to be broadcast over (B, C, H, W)."""
-
-    def __init__(self, count: int, rng: torch.Generator, device: torch.device) -> None:
-        self.count, self.rng, self.device = count, rng, device
-
-    def uniform(self, low: float, high: float) -> torch.Tensor:
-        """(B,) float32 in [low, high)."""
-        return low + (high - low) * torch.rand(self.count, generator=self.rng, device=self.device)
-
-    def ratio(self, largest: float) -> torch.Tensor:
-        """(B,) log-uniform in [1 / largest, largest]."""
-        return torch.exp(self.uniform(-1.0, 1.0) * math.log(largest))
-
-    def chance(self, share: float) -> torch.Tensor:
-        """(B, 1, 1, 1) bool."""
-        return (self.uniform(0.0, 1.0) < share)[:, None, None, None]
-
-    def normal(self, *shape: int) -> torch.Tensor:
-        return torch.randn(self.count, *shape, generator=self.rng, device=self.device)
-
-
-_Change = Callable[[torch.Tensor, _Draws], torch.Tensor]
+_Change = Callable[[torch.Tensor, Draws], torch.Tensor]
 
 
 def random_view(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, rng: torch.Generator) -> torch.Tensor:
     """batch: (B, C, H, W) float32 in [0, 1] -> (B, C, *size) float32 in [0, 1], each picture changed on its own."""
-    draws = _Draws(len(batch), rng, batch.device)
+    draws = Draws(len(batch), rng, batch.device)
     x = _warp(batch, size, recipe, draws)
     x = _sometimes(x, recipe.thickness_p, draws, _thickness)
+    x = _sometimes(x, recipe.sticker_p, draws, stickered)
+    x = _sometimes(x, recipe.caption_p, draws, captioned)
     x = _sometimes(x, recipe.colour_p, draws, lambda some, own: _colour(some, recipe, own))
     if x.shape[1] == 3:
         x = _sometimes(x, recipe.grey_p, draws, lambda some, _: luma(some).expand_as(some))
+    x = _sometimes(x, recipe.filter_p, draws, filtered)
     x = _sometimes(x, recipe.mark_p, draws, _marked)
+    x = _sometimes(x, recipe.beside_p, draws, beside)
+    x = _sometimes(x, recipe.frame_p, draws, framed)
     x = _sometimes(x, recipe.blur_p, draws, lambda some, own: blur(some, own.uniform(0.4, 1.6)))
     x = _sometimes(x, recipe.blocks_p, draws, lambda some, own: block_losses(some, own.uniform(8, 60)))
     if recipe.noise:
@@ -155,17 +154,17 @@ def random_view(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, 
     return x.clamp(0.0, 1.0)
 
 
-def _sometimes(x: torch.Tensor, share: float, draws: _Draws, change: _Change) -> torch.Tensor:
+def _sometimes(x: torch.Tensor, share: float, draws: Draws, change: _Change) -> torch.Tensor:
     """Apply a change to a random share of the pictures, computed for those alone."""
     if not share:
         return x
     chosen = torch.nonzero(draws.uniform(0.0, 1.0) < share)[:, 0]
     if not len(chosen):
         return x
-    return x.index_copy(0, chosen, change(x[chosen], _Draws(len(chosen), draws.rng, draws.device)).contiguous())
+    return x.index_copy(0, chosen, change(x[chosen], Draws(len(chosen), draws.rng, draws.device)).contiguous())
 
 
-def _warp(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
+def _warp(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, draws: Draws) -> torch.Tensor:
     """Crop, stretch, rotate, shear, flip and bend, in one resampling."""
     side = draws.uniform(recipe.area, 1.0).sqrt() * draws.uniform(1.0, recipe.zoom_out)
     stretch = draws.ratio(recipe.aspect).sqrt()
@@ -185,17 +184,42 @@ def _warp(batch: torch.Tensor, size: tuple[int, int], recipe: ViewRecipe, draws:
     if recipe.elastic:
         bends = 2 * recipe.elastic * draws.normal(2, 4, 4)
         grid = grid + F.interpolate(bends, size=size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode=recipe.padding, align_corners=False)
+    warped = F.grid_sample(batch, grid, mode="bilinear", padding_mode=recipe.padding, align_corners=False)
+    if not recipe.fill_p:
+        return warped
+    beyond = (grid.abs() > 1).any(-1)[:, None] & draws.chance(recipe.fill_p)
+    return torch.where(beyond, tones(batch, draws), warped)
 
 
-def _thickness(x: torch.Tensor, draws: _Draws) -> torch.Tensor:
+def disjoint_halves(batch: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """(n, C, H, W) -> (2 n, C, H, W): two windows of each picture that share no part of it, i and i + n of the same.
+
+    Either lies on its side of a cut, and keeps 50 to 100 % of the other axis; both are resampled to the whole size.
+    """
+    draws = Draws(len(batch), rng, batch.device)
+    cut, upright = draws.uniform(0.35, 0.65), draws.uniform(0.0, 1.0) < 0.5
+    halves = []
+    # In the coordinates of affine_grid: centre and half extent, of -1 to 1.
+    for begin, end in ((torch.zeros_like(cut), cut), (cut, torch.ones_like(cut))):
+        along, centre = end - begin, begin + end - 1
+        other = draws.uniform(0.5, 1.0)
+        beside_it = (1 - other) * draws.uniform(-1.0, 1.0)
+        zero = torch.zeros_like(cut)
+        first = torch.stack([torch.where(upright, other, along), zero, torch.where(upright, beside_it, centre)], 1)
+        second = torch.stack([zero, torch.where(upright, along, other), torch.where(upright, centre, beside_it)], 1)
+        grid = F.affine_grid(torch.stack([first, second], 1), list(batch.shape), align_corners=False)
+        halves.append(F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False))
+    return torch.cat(halves)
+
+
+def _thickness(x: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Bright strokes made bolder (maximum of 2x2) or finer (minimum of 2x2)."""
     padded = F.pad(x, (0, 1, 0, 1))
     bold, fine = F.max_pool2d(padded, 2, 1), -F.max_pool2d(-padded, 2, 1)
     return torch.where(draws.chance(0.5), bold, fine)
 
 
-def _colour(x: torch.Tensor, recipe: ViewRecipe, draws: _Draws) -> torch.Tensor:
+def _colour(x: torch.Tensor, recipe: ViewRecipe, draws: Draws) -> torch.Tensor:
     """Gamma, brightness, contrast about the mean, saturation and hue, in this order."""
 
     def factor(largest: float) -> torch.Tensor:
@@ -262,7 +286,7 @@ def block_losses(x: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     return restored.view(padded.shape)[:, :, :height, :width]
 
 
-def _rectangle(x: torch.Tensor, largest: float, draws: _Draws) -> torch.Tensor:
+def _rectangle(x: torch.Tensor, largest: float, draws: Draws) -> torch.Tensor:
     """(B, 1, H, W) bool: one rectangle in each picture."""
     inside = []
     for axis, count in enumerate(x.shape[2:]):
@@ -273,12 +297,12 @@ def _rectangle(x: torch.Tensor, largest: float, draws: _Draws) -> torch.Tensor:
     return inside[0] & inside[1]
 
 
-def _erased(x: torch.Tensor, largest: float, draws: _Draws) -> torch.Tensor:
+def _erased(x: torch.Tensor, largest: float, draws: Draws) -> torch.Tensor:
     """A rectangle painted over in one level of grey."""
     return torch.where(_rectangle(x, largest, draws), draws.uniform(0, 1)[:, None, None, None], x)
 
 
-def _marked(x: torch.Tensor, draws: _Draws) -> torch.Tensor:
+def _marked(x: torch.Tensor, draws: Draws) -> torch.Tensor:
     """A half-transparent band of light or dark strokes, as a watermark is."""
     band = _rectangle(x, 1.4, draws)
     period, slant = draws.uniform(0.03, 0.15)[:, None, None, None], draws.uniform(-0.5, 0.5)[:, None, None, None]

@@ -21,8 +21,9 @@ from aecodec.contracts import CheckpointError, MissingDependencyError
 from aecodec.data.arrays import ArraySet
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
 from aecodec.nn.binary import above_zero, bi_half, straight_through
-from aecodec.nn.contrast import mutual_neighbours, nt_xent
+from aecodec.nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from aecodec.nn.fold import fold_batch_norms
+from aecodec.nn.taught import join
 
 FAMILY = "semantic-hash"
 SMALL = SemanticHashConfig(
@@ -178,7 +179,9 @@ def test_named_sizes_hash_their_shape(name):
     bits = model.hash(torch.rand(2, *config.shape, generator=rng()))
     assert bits.dtype == torch.bool
     assert bits.shape == (2, model.n_bits) == (2, config.n_bits)
-    assert model.decoder(torch.ones(1, config.n_bits)).shape == (1, *config.shape)
+    assert (model.decoder is None) == (not config.decoder)
+    if config.decoder:
+        assert model.decoder(torch.ones(1, config.n_bits)).shape == (1, *config.shape)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +199,12 @@ def test_named_sizes_hash_their_shape(name):
         {"widths": (), "blocks": ()},
         {"strides": (2,)},
         {"backbone": "resnet18"},
+        {"trunk_blocks": (1, 0)},
+        {"trunk_blocks": (1,) * 9},
+        {"trunk_blocks": (1, 2), "shape": (1, 16, 16)},
+        {"relation": 1.0},
+        {"halves": 1.5},
+        {"decoder": 0},
     ],
 )
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
@@ -289,3 +298,74 @@ def test_the_command_trains_on_top_of_a_backbone(tmp_path):
     weights = timm.create_model("test_resnet", checkpoint_path=str(trained)).state_dict()
     kept = loaded.module.encoder.net.state_dict()
     assert all(torch.equal(value, weights[key]) for key, value in kept.items())
+
+
+# -- trunk, teacher, halves ----------------------------------------------------------------------
+
+TAUGHT = {"trunk_blocks": (1, 1), "frozen": 1, "decoder": 0, "reconstruction": 0.0, "teacher": 8, "relation": 1.0}
+
+
+def taught(count: int = 12, side: int = 24, seed: int = 0) -> torch.Tensor:
+    features = np.random.default_rng(seed).standard_normal((count, 8))
+    return torch.from_numpy(join((255 * pictures(count, side)).byte().numpy(), features)).float() / 255.0
+
+
+def test_relations_that_are_the_teachers_cost_nothing_and_others_do():
+    vectors = torch.nn.functional.normalize(torch.randn(10, 16, generator=rng()), dim=1)
+    other = torch.nn.functional.normalize(torch.randn(10, 16, generator=rng(1)), dim=1)
+    nobody = torch.zeros(10, 10, dtype=torch.bool)
+    same = vectors @ vectors.T
+    assert relation_loss(same, same, 0.1, nobody).abs() < 1e-6
+    # Only differences count: a softmax does not see what is added to a whole row.
+    assert relation_loss(same - 0.3, same, 0.1, nobody).abs() < 1e-6
+    assert relation_loss(other @ other.T, same, 0.1, nobody) > 0.1
+
+
+def test_relations_are_the_divergence_of_two_distributions_over_the_other_pictures():
+    student, teacher = (torch.rand(5, 5, generator=rng(seed)) for seed in (0, 1))
+    apart = torch.zeros(5, 5, dtype=torch.bool)
+    apart[0, 3] = apart[3, 0] = True
+    wanted = 0.0
+    for row in range(5):
+        others = [j for j in range(5) if j != row and not apart[row, j]]
+        p, q = ((m[row, others] / 0.2).softmax(0) for m in (teacher, student))
+        wanted += float((p * (p / q).log()).sum()) / 5
+    assert math.isclose(float(relation_loss(student, teacher, 0.2, apart)), wanted, rel_tol=1e-4)
+
+
+def test_pairs_that_are_left_out_of_the_relations_get_no_gradient():
+    student = torch.rand(5, 5, generator=rng()).requires_grad_()
+    apart = torch.zeros(5, 5, dtype=torch.bool)
+    apart[1, 2] = True
+    relation_loss(student, torch.rand(5, 5, generator=rng(1)), 0.1, apart).backward()
+    assert student.grad is not None
+    assert student.grad[1, 2] == 0
+    assert (student.grad.diagonal() == 0).all()
+    assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("halves", [0.0, 0.5, 1.0])
+def test_a_taught_model_trains_all_but_its_frozen_stages(halves):
+    model = small(**TAUGHT, halves=halves)
+    loss = model.loss(taught(), rng())
+    loss.total.backward()
+    assert {"contrast", "relation"} <= set(loss.parts)
+    assert "mse" not in loss.parts
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+
+
+def test_halves_keep_the_batch_and_make_it_harder():
+    whole, halved = (small(**TAUGHT, halves=share) for share in (0.0, 1.0))
+    assert whole.loss(taught(), rng()).parts.keys() == halved.loss(taught(), rng()).parts.keys()
+    codes = torch.where(torch.rand(24, 32, generator=rng()) < 0.5, -1.0, 1.0)
+    features = torch.nn.functional.normalize(torch.randn(12, 8, generator=rng()), dim=1)
+    # Halves i and i + 3 are one picture's: what the others' features are does not matter for them.
+    other = features.clone()
+    other[3:6] = torch.nn.functional.normalize(torch.randn(3, 8, generator=rng(1)), dim=1)
+    assert torch.equal(halved._relation(codes, features, 3), halved._relation(codes, other, 3))
+
+
+def test_a_trunk_begins_with_the_weights_named(tmp_path):
+    model = small(**TAUGHT, trunk_weights=str(tmp_path / "none.pth"))
+    with pytest.raises(CheckpointError, match=r"none\.pth"):
+        model.initialise(ArraySet(torch.zeros(1, 3, 16, 16)), rng())

@@ -13,7 +13,7 @@ from PIL import Image
 from small_models import as_batch
 
 from aecodec.nn.luma import luma
-from aecodec.nn.views import RECIPES, ViewRecipe, block_losses, blur, random_view
+from aecodec.nn.views import RECIPES, ViewRecipe, block_losses, blur, disjoint_halves, random_view
 
 NOTHING = ViewRecipe(colour_p=0.0)
 
@@ -63,6 +63,12 @@ SINGLE = [
     replace(NOTHING, noise=0.1),
     replace(NOTHING, erase_p=1.0),
     replace(NOTHING, mark_p=1.0),
+    replace(NOTHING, rotate=15.0, fill_p=1.0),
+    replace(NOTHING, frame_p=1.0),
+    replace(NOTHING, caption_p=1.0),
+    replace(NOTHING, sticker_p=1.0),
+    replace(NOTHING, beside_p=1.0),
+    replace(NOTHING, filter_p=1.0),
     replace(NOTHING, area=0.5, aspect=1.5),
 ]
 
@@ -125,3 +131,32 @@ def test_block_losses_resemble_those_of_jpeg():
 def test_luma_is_that_of_rec_601():
     pixels = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 1.0]]).T[None, :, None]
     assert torch.allclose(luma(pixels)[0, 0, 0], torch.tensor([0.299, 0.587, 0.114, 1.0]))
+
+
+def test_a_turn_brings_in_one_tone_where_it_is_asked_to():
+    x = torch.rand(20, 3, 32, 32, generator=rng())
+    filled = random_view(x, (32, 32), replace(NOTHING, rotate=30.0, fill_p=1.0), rng(3))
+    mirrored = random_view(x, (32, 32), replace(NOTHING, rotate=30.0, fill_p=1e-9), rng(3))
+    changed = (filled != mirrored).any(1)
+    assert changed.flatten(1).any(1).sum() > 10
+    for picture, where in zip(filled, changed, strict=True):
+        assert len(picture[:, where].T.unique(dim=0)) <= 1
+    middle = slice(12, 20)
+    assert not changed[:, middle, middle].any()
+
+
+def test_halves_of_a_picture_share_none_of_its_pixels():
+    height, width = 40, 48
+    # Each pixel tells where it is: red across, green down.
+    across = torch.linspace(0, 1, width).expand(height, width)
+    down = torch.linspace(0, 1, height)[:, None].expand(height, width)
+    x = torch.stack([across, down, torch.zeros(height, width)])[None].repeat(30, 1, 1, 1)
+    halves = disjoint_halves(x, rng())
+    assert halves.shape == (60, 3, height, width)
+    first, second = halves.chunk(2)
+    pixel = 1.5 / height
+    apart = (second.amin((2, 3)) - first.amax((2, 3)))[:, :2]
+    assert (apart.amax(1) > -pixel).all()
+    # Cut both ways, somewhere in the middle, and never thinner than a third.
+    assert 5 < (apart[:, 0] > apart[:, 1]).sum() < 25
+    assert ((halves.amax((2, 3)) - halves.amin((2, 3)))[:, :2] > 0.3).all()
