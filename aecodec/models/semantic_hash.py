@@ -9,8 +9,10 @@ contrastive information bottleneck"). Each term has its weight in the configurat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,8 @@ class SemanticHashConfig:
     "pixels"), once the share neighbours_from of the training is done.
     halves: this share of the batch is made of halves of its pictures, which count as different pictures.
     teacher: so many features of a teacher come with each picture (nn.taught).
+    stored_views: items are no pictures, but so many views of each, the first of them by first_views, as the frozen
+    stages leave them, and the teacher's features (scripts/store_views.py).
     contrast, relation, reconstruction, kl, decorrelation: weights of the terms of the loss; relation: that the whole
     codes of two pictures are as similar as the teacher's features of them.
     """
@@ -77,6 +81,7 @@ class SemanticHashConfig:
     neighbours_from: float = 0.2
     halves: float = 0.0
     teacher: int = 0
+    stored_views: int = 0
     contrast: float = 1.0
     relation: float = 0.0
     reconstruction: float = 1.0
@@ -101,6 +106,10 @@ class SemanticHashConfig:
         trunk = self.trunk_blocks
         if trunk and (len(trunk) > len(STAGES) or min(trunk) < 1 or self.shape[0] != 3):
             raise ValueError(f"a trunk has 1 to {len(STAGES)} stages of at least one block, and takes 3 channels")
+        if trunk and not 0 <= self.frozen < len(trunk):
+            raise ValueError(f"at most {len(trunk) - 1} of {len(trunk)} stages are frozen, got {self.frozen}")
+        if self.stored_views and (self.stored_views < 2 or not self.frozen or self.halves or self.decoder):
+            raise ValueError("stored views are at least 2, of frozen stages, and have neither halves nor a decoder")
         if bool(self.relation) and not self.teacher:
             raise ValueError("relations are a teacher's, whose features come with the pictures: teacher must be set")
         if not 0 <= self.halves <= 1:
@@ -246,14 +255,17 @@ class SemanticHash(nn.Module):
         reconstruction, ``kl`` in nats per bit, ``correlation``: mean squared correlation of two bits.
         """
         config = self.config
-        batch, taught = split(batch, config.teacher) if config.teacher else (batch, None)
         halved = int(config.halves * len(batch)) // 2
-        if halved:
-            batch = torch.cat([disjoint_halves(batch[:halved], rng), batch[2 * halved :]])
-        size = config.shape[1], config.shape[2]
-        recipes = RECIPES[config.first_views or config.views], RECIPES[config.views]
-        views = torch.cat([random_view(batch, size, recipe, rng) for recipe in recipes])
-        features = self.encoder(views.contiguous(memory_format=torch.channels_last))
+        if config.stored_views:
+            features, taught = self._of_stored_views(batch, rng)
+        else:
+            batch, taught = split(batch, config.teacher) if config.teacher else (batch, None)
+            if halved:
+                batch = torch.cat([disjoint_halves(batch[:halved], rng), batch[2 * halved :]])
+            size = config.shape[1], config.shape[2]
+            recipes = RECIPES[config.first_views or config.views], RECIPES[config.views]
+            views = torch.cat([random_view(batch, size, recipe, rng) for recipe in recipes])
+            features = self.encoder(views.contiguous(memory_format=torch.channels_last))
         logits = self.head(features).float()
         with torch.autocast(batch.device.type, enabled=False):
             codes, probabilities = self._codes(logits, rng)
@@ -273,6 +285,18 @@ class SemanticHash(nn.Module):
         parts |= {"relation": relation} if taught is not None else {}
         parts |= {"mse": mse} if self.decoder is not None else {}
         return Loss(total, {key: value.detach() for key, value in parts.items()})
+
+    def _of_stored_views(self, batch: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, D) as scripts/store_views.py writes them -> features of the first view of each and of another one
+        (2 B, width), and the teacher's."""
+        config, trunk = self.config, cast(Trunk, self.encoder)
+        shape = trunk.map_shape(*config.shape[1:])
+        length = math.prod(shape)
+        views = batch[:, : config.stored_views * length].view(len(batch), config.stored_views, *shape)
+        other = torch.randint(1, config.stored_views, (len(batch),), generator=rng, device=batch.device)
+        pair = torch.cat([views[:, 0], views[torch.arange(len(batch), device=batch.device), other]])
+        taught = F.normalize(batch[:, config.stored_views * length :], dim=1) if config.teacher else None
+        return trunk.late(pair.contiguous(memory_format=torch.channels_last)), taught
 
     def _codes(self, logits: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """(2 B, K) -> codes in {-1, 1} with a gradient, and the probabilities of a one."""

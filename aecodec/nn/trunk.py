@@ -65,8 +65,8 @@ class Trunk(nn.Module):
     """x (B, 3, H, W) float32 in [0, 1] -> features (B, width).
 
     blocks: how many of each stage, from the first; later stages are left out. What the last two stages give is pooled
-    to 2 x 2. top: the whole network's last 1x1 convolution instead, pooled to one. frozen: so many stages, and what
-    precedes them, are not trained.
+    to 2 x 2. top: the whole network's last 1x1 convolution instead, pooled to one. frozen: so many stages, not all, and
+    what precedes them, are not trained.
     """
 
     def __init__(self, blocks: Sequence[int], *, frozen: int = 0, top: bool = False) -> None:
@@ -87,17 +87,33 @@ class Trunk(nn.Module):
                 part.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.late(self.early(x))
+
+    def early(self, x: torch.Tensor) -> torch.Tensor:
+        """x as of `forward` -> maps (B, *map_shape(H, W)): what the frozen stages give."""
         # Published weights take (byte - 127) / 128. A shift by a pixel aside, padding alike on both sides gives what
         # they were trained with.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x = F.relu6(self.stem((255.0 * x - 127.0) / 128.0))
+            for stage in self.stages[: self.frozen]:
+                x = stage(x)
+        return x
+
+    def late(self, x: torch.Tensor) -> torch.Tensor:
+        """The maps of `early` -> features (B, width)."""
         before = x
-        for number, stage in enumerate(self.stages):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen):
-                before, x = x, stage(x)
+        for stage in self.stages[self.frozen :]:
+            before, x = x, stage(x)
         if self.top is not None:
             return F.relu6(self.top(x)).mean((2, 3))
         return torch.cat([_quarters(before), _quarters(x)], 1)
+
+    def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, H, W) of the maps of pictures of a size."""
+        strides = [2, *(stage[1] for stage in STAGES[: self.frozen])]
+        for stride in strides:
+            height, width = -(-height // stride), -(-width // stride)
+        return (STAGES[self.frozen - 1][3] if self.frozen else STEM), height, width
 
     @torch.no_grad()
     def load_published(self, path: Path) -> None:

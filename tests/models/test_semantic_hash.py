@@ -13,6 +13,7 @@ import torch
 from conftest import natural_picture
 from safetensors.torch import save_file
 from small_models import as_batch
+from store_views import stored
 from torch import nn
 
 from aecodec import checkpoint
@@ -23,7 +24,9 @@ from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
 from aecodec.nn.binary import above_zero, bi_half, straight_through
 from aecodec.nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from aecodec.nn.fold import fold_batch_norms
-from aecodec.nn.taught import join
+from aecodec.nn.taught import join, split
+from aecodec.nn.trunk import Trunk
+from aecodec.nn.views import RECIPES, random_view
 
 FAMILY = "semantic-hash"
 SMALL = SemanticHashConfig(
@@ -205,6 +208,9 @@ def test_named_sizes_hash_their_shape(name):
         {"relation": 1.0},
         {"halves": 1.5},
         {"decoder": 0},
+        {"trunk_blocks": (1, 1), "frozen": 2},
+        {"stored_views": 2, "decoder": 0, "reconstruction": 0.0},
+        {"trunk_blocks": (1, 1), "frozen": 1, "stored_views": 1, "decoder": 0, "reconstruction": 0.0},
     ],
 )
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
@@ -369,3 +375,36 @@ def test_a_trunk_begins_with_the_weights_named(tmp_path):
     model = small(**TAUGHT, trunk_weights=str(tmp_path / "none.pth"))
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         model.initialise(ArraySet(torch.zeros(1, 3, 16, 16)), rng())
+
+
+def test_stored_views_are_those_that_are_drawn_where_none_are_stored(tmp_path):
+    model = small(**TAUGHT, stored_views=3, views="clothes", first_views="digits").eval()
+    items = torch.from_numpy(stored(model, (255 * taught()).round().byte().numpy(), rng())).float()
+    maps = model.encoder.map_shape(16, 16)
+    assert items.shape == (12, 3 * math.prod(maps) + 8)
+    features, teacher = model._of_stored_views(items, rng())
+    pictures_, wanted = split(taught(), 8)
+    assert torch.allclose(teacher, wanted, atol=0.01)
+    draws = rng()
+    with torch.autocast("cpu", torch.bfloat16):
+        first = random_view(pictures_, (16, 16), RECIPES["digits"], draws)
+        others = [random_view(pictures_, (16, 16), RECIPES["clothes"], draws) for _ in range(2)]
+    choice = torch.randint(1, 3, (12,), generator=rng())
+    second = torch.stack([others[int(number) - 1][row] for row, number in enumerate(choice)])
+    drawn = model.encoder(torch.cat([first, second]))
+    assert torch.allclose(features, drawn, atol=0.03 * float(drawn.detach().abs().max()))
+
+
+def test_a_model_learns_from_stored_views_what_comes_after_the_frozen_stages():
+    model = small(**TAUGHT, stored_views=3)
+    items = torch.from_numpy(stored(model, (255 * taught()).round().byte().numpy(), rng())).float()
+    loss = model.loss(items, rng())
+    loss.total.backward()
+    assert {"contrast", "relation"} <= set(loss.parts)
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_maps_have_the_shape_that_is_told(frozen):
+    trunk = Trunk((1, 1), frozen=frozen)
+    assert trunk.early(torch.rand(2, 3, 17, 30)).shape == (2, *trunk.map_shape(17, 30))

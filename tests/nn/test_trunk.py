@@ -109,6 +109,6 @@ def test_weights_that_are_no_trunks_are_refused(tmp_path):
     torch.save(weights, tmp_path / "other.pth")
     with pytest.raises(RuntimeError):
         Trunk(BLOCKS).load_published(tmp_path / "other.pth")
+    torch.save({}, tmp_path / "empty.pth")
     with pytest.raises(KeyError):
-        torch.save({}, tmp_path / "empty.pth")
         Trunk(BLOCKS).load_published(tmp_path / "empty.pth")
