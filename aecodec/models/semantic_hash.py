@@ -106,6 +106,8 @@ class SemanticHashConfig:
         trunk = self.trunk_blocks
         if trunk and (len(trunk) > len(STAGES) or min(trunk) < 1 or self.shape[0] != 3):
             raise ValueError(f"a trunk has 1 to {len(STAGES)} stages of at least one block, and takes 3 channels")
+        if trunk and min(self.shape[1:]) <= 2 * math.prod(stage[1] for stage in STAGES[: len(trunk)]):
+            raise ValueError(f"pictures of shape {self.shape} are too small for a trunk of {len(trunk)} stages")
         if trunk and not 0 <= self.frozen < len(trunk):
             raise ValueError(f"at most {len(trunk) - 1} of {len(trunk)} stages are frozen, got {self.frozen}")
         if self.stored_views and (self.stored_views < 2 or not self.frozen or self.halves or self.decoder):

@@ -209,6 +209,7 @@ def test_named_sizes_hash_their_shape(name):
         {"halves": 1.5},
         {"decoder": 0},
         {"trunk_blocks": (1, 1), "frozen": 2},
+        {"trunk_blocks": (1, 1, 1, 1), "shape": (3, 16, 16)},
         {"stored_views": 2, "decoder": 0, "reconstruction": 0.0},
         {"trunk_blocks": (1, 1), "frozen": 1, "stored_views": 1, "decoder": 0, "reconstruction": 0.0},
     ],

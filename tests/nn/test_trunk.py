@@ -5,36 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from published_trunk import published
 
 from aecodec.contracts import CheckpointError
-from aecodec.nn.trunk import STAGES, STEM, Trunk
+from aecodec.nn.trunk import STAGES, Trunk
 
 BLOCKS = (1, 2, 2)
-
-
-def published(seed: int = 0, top: bool = True) -> dict[str, torch.Tensor]:
-    """Random weights of the whole network, with the names and norms of the package."""
-    rng = torch.Generator().manual_seed(seed)
-    weights: dict[str, torch.Tensor] = {}
-
-    def add(name: str, norm: str, leaving: int, entering: int, kernel: int) -> None:
-        weights[f"{name}.weight"] = torch.randn(leaving, entering, kernel, kernel, generator=rng) / entering**0.5
-        for part in ("weight", "running_var"):
-            weights[f"{norm}.{part}"] = 0.5 + torch.rand(leaving, generator=rng)
-        for part in ("bias", "running_mean"):
-            weights[f"{norm}.{part}"] = torch.randn(leaving, generator=rng)
-
-    add("_conv_stem", "_bn0", STEM, 3, 3)
-    entering, number = STEM, 0
-    for kernel, _, expansion, leaving, count in STAGES[: len(BLOCKS)]:
-        for _ in range(count):
-            block, inner = f"_blocks.{number}", entering * expansion
-            if expansion > 1:
-                add(f"{block}._expand_conv", f"{block}._bn0", inner, entering, 1)
-            add(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel)
-            add(f"{block}._project_conv", f"{block}._bn2", leaving, inner, 1)
-            entering, number = leaving, number + 1
-    return weights
 
 
 def by_the_book(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -62,11 +38,11 @@ def by_the_book(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> list[torch
 
 
 def test_folded_weights_give_what_the_published_ones_give(tmp_path):
-    torch.save(published(), tmp_path / "weights.pth")
+    torch.save(published(BLOCKS), tmp_path / "weights.pth")
     trunk = Trunk(BLOCKS).eval()
     trunk.load_published(tmp_path / "weights.pth")
     x = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
-    before, last = by_the_book(x, published())[-2:]
+    before, last = by_the_book(x, published(BLOCKS))[-2:]
     wanted = torch.cat([F.adaptive_avg_pool2d(stage, 2).flatten(1) for stage in (before, last)], 1)
     found = trunk(x)
     assert found.shape == (2, trunk.width)
@@ -104,7 +80,7 @@ def test_weights_that_are_no_trunks_are_refused(tmp_path):
     (tmp_path / "noise.pth").write_bytes(b"noise")
     with pytest.raises(CheckpointError):
         Trunk(BLOCKS).load_published(tmp_path / "noise.pth")
-    weights = published()
+    weights = published(BLOCKS)
     weights["_conv_stem.weight"] = weights["_conv_stem.weight"][:8]
     torch.save(weights, tmp_path / "other.pth")
     with pytest.raises(RuntimeError):
