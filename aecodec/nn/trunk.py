@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,15 +124,15 @@ class Trunk(nn.Module):
         Raises CheckpointError for a file that cannot be read, KeyError or RuntimeError for one of another network.
         """
         published = read_pickled(path, CheckpointError)
-        places = [(number, place) for number, stage in enumerate(self.stages) for place in range(len(stage))]
-        firsts = [sum(stage[4] for stage in STAGES[:number]) for number in range(len(STAGES))]
         self._fold(self.stem, published, "_conv_stem", "_bn0")
-        for number, place in places:
-            block = f"_blocks.{firsts[number] + place}"
-            for ours, (theirs, norm) in _CONVOLUTIONS.items():
-                convolution = getattr(self.stages[number][place], ours)
-                if isinstance(convolution, nn.Conv2d):
-                    self._fold(convolution, published, f"{block}.{theirs}", f"{block}.{norm}")
+        firsts = [sum(stage[4] for stage in STAGES[:number]) for number in range(len(STAGES))]
+        for first, stage in zip(firsts, self.stages, strict=False):
+            for number, block in enumerate(cast(nn.Sequential, stage), first):
+                for ours, (theirs, norm) in _CONVOLUTIONS.items():
+                    convolution = getattr(block, ours)
+                    if isinstance(convolution, nn.Conv2d):
+                        name = f"_blocks.{number}"
+                        self._fold(convolution, published, f"{name}.{theirs}", f"{name}.{norm}")
         if self.top is not None:
             self._fold(self.top, published, "_conv_head", "_bn1")
 
