@@ -7,13 +7,17 @@ Protocol. Wrong members: the pictures of the largest class folders, 5,000 altoge
 group but its first counts as wrong. That is more than there are, because some collections hold copies. Left out of
 Caltech-101 are `Faces`, the very pictures of `Faces_easy`, and the folder that is no kind of thing. Copies found: the
 share of changed pictures, of the query folders, that are within the distance of their original, on average over the
-changes of `transformations.USUAL` of one kind. With ``--windows`` all pictures have codes of windows as well, and are
-compared by them, as `aecodec dedup --windows` does.
+changes of `transformations.USUAL` of one kind.
+
+With ``--windows`` all pictures have codes of windows as well, and are compared by them, as `aecodec dedup --windows`
+does. Two more columns are then of pairs of pictures of different classes, how many in a million are within the
+distance, and of the crops, those of `CROPS`, how many are.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -46,6 +50,8 @@ KINDS = {
         "crop-80-jpeg-30-brighter",
     ),
 }
+#: Changes that leave a part of a picture, from the largest to the smallest.
+CROPS = ("crop-80", "crop-60", "crop-60-sides", "crop-30")
 #: Distances as shares of 64 bits of code, up to an eighth.
 STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8)
 _BATCH = 16
@@ -82,7 +88,7 @@ def changed_sets(hasher: Hasher, originals: list[Path], layout: int) -> dict[str
     """Change -> the codes of all originals after it; those of the originals themselves under no name at all."""
     images = [read(path) for path in originals]
     found = {"": np.concatenate([picture_codes(hasher, [np.asarray(image)], layout) for image in images])}
-    for name in USUAL:
+    for name in dict.fromkeys((*USUAL, *(CROPS if layout else ()))):
         changed = (np.asarray(transform(image, name, number)) for number, image in enumerate(images))
         found[name] = np.concatenate([picture_codes(hasher, [pixels], layout) for pixels in changed])
     return found
@@ -95,23 +101,43 @@ def distances_to_originals(changed: dict[str, np.ndarray], bits: int) -> dict[st
     return {name: distances(sets, originals).diagonal() for name, sets in short.items()}
 
 
+def pairs_of_kinds(index: HashIndex, sets: np.ndarray, paths: list[Path], limit: int) -> np.ndarray:
+    """Of ordered pairs of pictures of different classes, the share at most so far apart, for 0 ... limit bits."""
+    kinds = {str(path.resolve()): path.parent for path in paths}
+    counts, pairs = np.zeros(limit + 1), 0
+    sizes = Counter(kinds.values())
+    for path, codes in zip(paths, sets, strict=True):
+        found = index.search_windows(np.ascontiguousarray(codes), radius=limit)
+        others = [kinds[name] != path.parent for name in found.ids.tolist()]
+        counts += np.bincount(found.distances[others], minlength=limit + 1)
+        pairs += len(paths) - sizes[path.parent]
+    return np.cumsum(counts) / max(pairs, 1)
+
+
 def table(hasher: Hasher, paths: list[Path], originals: list[Path], layout: int) -> str:
     """Markdown: a row for each length and distance."""
     sets, changed = sets_of(hasher, paths, layout), changed_sets(hasher, originals, layout)
-    lines = [
-        "| bits | distance | wrong members | largest group | " + " | ".join(KINDS) + " |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    more = ("wrong pairs in a million", *CROPS) if layout else ()
+    names = ("bits", "distance", "wrong members", "largest group", *KINDS, *more)
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for bits in hasher.lengths:
-        index = index_of(hasher, paths, np.ascontiguousarray(sets[..., : bits // 8]), layout)
-        apart = distances_to_originals(changed, bits)
-        for distance in sorted({int(step * bits / 64) for step in STEPS}):
+        short = np.ascontiguousarray(sets[..., : bits // 8])
+        index = index_of(hasher, paths, short, layout)
+        apart, limits = distances_to_originals(changed, bits), sorted({int(step * bits / 64) for step in STEPS})
+        pairs = pairs_of_kinds(index, short, paths, limits[-1]) if layout else None
+        for distance in limits:
             found = groups(index, distance, windows=layout > 0)
             wrong = sum(len(members) - 1 for members in found) / len(paths)
             largest = max(map(len, found), default=0)
             recalls = [np.mean([(apart[name] <= distance).mean() for name in names]) for names in KINDS.values()]
             cells = [str(bits), str(distance), f"{wrong:.2%}".replace("%", " %"), str(largest)]
-            lines.append("| " + " | ".join([*cells, *(f"{recall:.2f}" for recall in recalls)]) + " |")
+            cells += [f"{recall:.2f}" for recall in recalls]
+            if pairs is not None:
+                cells += [
+                    f"{1e6 * pairs[distance]:.2f}",
+                    *(f"{(apart[name] <= distance).mean():.2f}" for name in CROPS),
+                ]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from aecodec.index.cuda import CudaScanner
 from aecodec.index.oracle import NumpyScanner
+from aecodec.index.windows import nearest_rows, rows_within
 
 #: Name -> count, width in bytes, queries, k, kind of codes, options.
 CASES: dict[str, tuple] = {
@@ -66,6 +67,19 @@ def case(count: int, width: int, queries: int, k: int, kind: str, options: dict,
     return all(mine.dtype == right.dtype and np.array_equal(mine, right) for mine, right in pairs)
 
 
+def windows(device: str = "cpu") -> bool:
+    """Whether pictures are found by their windows as with the oracle, by number and by radius."""
+    sets = make_codes(40 * 22, 8, "clustered", 2).reshape(40, 22, 8)
+    wholes, shown = np.ascontiguousarray(sets[:, 0]), np.ascontiguousarray(sets[:, 1:]).reshape(-1, 8)
+    ours = [CudaScanner(codes, device=device) for codes in (wholes, shown)]
+    oracle = [NumpyScanner(codes) for codes in (wholes, shown)]
+    found = [
+        (nearest_rows(sets[7], *scanners, 21, 3), rows_within(sets[7], *scanners, 21, 3)) for scanners in (ours, oracle)
+    ]
+    return all(np.array_equal(mine, right) for mine, right in zip(*found, strict=True)) and 7 in found[0][1]
+
+
 if __name__ == "__main__":
     for name, values in CASES.items():
         print(json.dumps([name, case(*values)]), flush=True)
+    print(json.dumps(["windows", windows()]), flush=True)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from interpreted_hamming import CASES, case
+from interpreted_hamming import CASES, case, windows
 from places import ROOT, TESTS
 
 from aecodec.contracts import UsageError
@@ -27,7 +27,7 @@ def interpreted() -> dict[str, bool]:
     return dict(json.loads(line) for line in done.stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, "windows"])
 def test_interpreted_kernels_equal_the_oracle(interpreted, name):
     assert interpreted[name]
 
@@ -74,6 +74,11 @@ def test_without_a_device_it_says_so():
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_oracle_on_a_device(name):
     assert case(*CASES[name], device="cuda")
+
+
+@pytest.mark.gpu
+def test_windows_are_found_on_a_device():
+    assert windows("cuda")
 
 
 @pytest.mark.gpu
