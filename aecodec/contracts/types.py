@@ -205,6 +205,33 @@ class TileCodec(Protocol):
 
 
 @runtime_checkable
+class HyperCodec(TileCodec, Protocol):
+    """A codec with hyper-latents that encoder effort can move."""
+
+    def hyper_latents(self, y: torch.Tensor) -> torch.Tensor:
+        """Scaled y (1, N, H, W) float32 -> z (1, Z, h, w) float32, not rounded."""
+        ...
+
+    def hyper_cost(
+        self,
+        z: torch.Tensor,
+        y: torch.Tensor,
+        quality: int,
+        rounding: Callable[[torch.Tensor], torch.Tensor],
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """Estimated bits of a tile given its hyper-latents, plus what its silent latents cost: a scalar.
+
+        z, y: as above; rounding: what stands for the rounding of z; weight: (1, N, 1, 1), bits per squared error of y.
+        """
+        ...
+
+    def with_hyper_latents(self, z: torch.Tensor, y: torch.Tensor, quality: int) -> LatentCode:
+        """z, y as above -> the integers that they are rounded to."""
+        ...
+
+
+@runtime_checkable
 class Autoencoder(Protocol):
     """What anomaly detection, generation and transfer need of a family with one code per item."""
 

@@ -227,11 +227,48 @@ class ExactHyperprior(Coded):
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""
         y = self.scaled(y, quality)
-        z = round_half_up(self.hyper_analysis(y).float()).clamp(-self.config.z_max, self.config.z_max)
+        return self.with_hyper_latents(self.hyper_latents(y), y, quality)
+
+    def hyper_latents(self, y: torch.Tensor) -> torch.Tensor:
+        """See `HyperCodec.hyper_latents`."""
+        return self.hyper_analysis(y).float()
+
+    def with_hyper_latents(self, z: torch.Tensor, y: torch.Tensor, quality: int) -> LatentCode:
+        """See `HyperCodec.with_hyper_latents`."""
+        z = round_half_up(z).clamp(-self.config.z_max, self.config.z_max)
         z_int = z[0].to(torch.int32).cpu().numpy()
         index = self.coder.scale_indices(z_int, quality)
         residual = self.quantiser(z_int, index, quality)(y, round_half_up)[1]
         return LatentCode(residual[0].to(torch.int32).cpu().numpy(), z_int, quality, index)
+
+    def hyper_cost(
+        self,
+        z: torch.Tensor,
+        y: torch.Tensor,
+        quality: int,
+        rounding: Callable[[torch.Tensor], torch.Tensor],
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `HyperCodec.hyper_cost`. Bits of z are those of its prior, linear between integers; of y, the mixture's
+        at residuals that are not rounded. Latents of scale index 0 are not coded: they miss their residual."""
+        position = self._position(quality)
+        knot = (position + 0.5).long()
+        z_hat = rounding(z).clamp(-self.config.z_max, self.config.z_max)
+        low = torch.floor(z_hat.detach())
+        below, above = (self.hyper_prior.log2_likelihood(value, knot) for value in (low, low + 1.0))
+        bits = -torch.lerp(below, above, z_hat - low).sum()
+        index = group_by_step(self.scale_net_float(z_hat, position, quantised=False))
+        wanted, weights = group_by_step(y), group_by_step(weight.expand_as(y))
+        index = [of_step.clamp(0, LEVELS - 1) for of_step in index]
+
+        def known(step: int, mean: torch.Tensor) -> torch.Tensor:
+            return mean + torch.where(index[step] < 0.5, 0.0, round_ste(wanted[step] - mean))
+
+        y_hat, mean = self.mean_context.walk(self.hyper_features(z_hat), known)
+        for step, target in enumerate(wanted):
+            bits = bits - self.mixture.log2_likelihood(target - mean[step], index[step]).sum()
+            bits = bits + (weights[step] * (target - y_hat[step]).square()).sum()
+        return bits
 
     def quantiser(self, z: np.ndarray | None, indices: np.ndarray, quality: int) -> Quantiser:
         """See `TileCodec.quantiser`: rounds to what the tables can express, and to 0 where the scale index is 0."""

@@ -61,14 +61,33 @@ def test_more_steps_do_not_cost_more(codec, picture, monkeypatch):
     assert costs[0] > costs[1] > costs[2]
 
 
-def test_hyper_latents_and_header_stay_as_they_are(codec, picture, quick):
+def test_both_planes_of_integers_move_and_the_header_stays(codec, picture, quick):
     before, after = (
         container.parse(codec.encode_picture(Picture(picture), quality=50, effort=level).data) for level in (1, 5)
     )
     assert before.header == after.header
     codes = [codec.engine.decode_tile(parsed.tiles[0], parsed.header.quality, 8, 12) for parsed in (before, after)]
-    assert np.array_equal(codes[0].z, codes[1].z)
+    assert not np.array_equal(codes[0].z, codes[1].z)
     assert not np.array_equal(codes[0].y, codes[1].y)
+
+
+@pytest.mark.parametrize("quality", [150, 750, 1000])
+def test_the_cost_that_hyper_latents_descend_is_near_that_of_the_file(picture, quality):
+    """At integers, without a weight for the error, it is the estimate of the bits; and it has a gradient in z."""
+    engine = Codec.from_pretrained(precision="float32", engine="torch").engine
+    model = engine.module
+    with torch.no_grad():
+        y = model.scaled(model.analyse(engine.to_tensor(picture)), quality)
+        code = model.with_hyper_latents(model.hyper_latents(y), y, quality)
+    real = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in model.symbol_planes(code))
+    z = torch.from_numpy(code.z)[None].float().requires_grad_()
+    weight = torch.zeros(1, y.shape[1], 1, 1)
+    cost = model.hyper_cost(z, y, quality, round_half_up, weight)
+    assert cost.item() == pytest.approx(real, rel=0.15)
+    assert model.hyper_cost(z, y, quality, round_half_up, weight + 1.0).item() > cost.item()
+    (gradient,) = torch.autograd.grad(model.hyper_cost(z, y, quality, lambda value: value, weight), z)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("grey", [False, True])
