@@ -52,16 +52,21 @@ def act(
         pairs = exact
     log, sizes = log or _new_log(), {other.path: other.size for _, other in pairs}
     code, done, freed = 0, 0, 0
-    for outcome in perform(pairs, action, log, roots, verify):
-        if outcome.error is not None:
-            fail(outcome.error, {"event": "left", "path": str(outcome.path)} if as_json else None)
-            code = 1
-            continue
-        done, freed = done + 1, freed + sizes[outcome.path]
-        if as_json:
-            emit_json({"event": "done", "action": action.name, "path": str(outcome.path), "to": str(outcome.to)})
-        elif action.name != "trash":
-            say(f"{shown(outcome.path)} -> {shown(outcome.to or '')}")
+    try:
+        for outcome in perform(pairs, action, log, roots, verify):
+            if outcome.error is not None:
+                fail(outcome.error, {"event": "left", "path": str(outcome.path)} if as_json else None)
+                code = 1
+                continue
+            done, freed = done + 1, freed + sizes[outcome.path]
+            if as_json:
+                emit_json({"event": "done", "action": action.name, "path": str(outcome.path), "to": str(outcome.to)})
+            elif action.name != "trash":
+                say(f"{shown(outcome.path)} -> {shown(outcome.to or '')}")
+    except BaseException:  # interrupted, or the log cannot be written: what was done is not forgotten
+        if done:
+            notice(f"{done} pictures were {_DONE[action.name]}; aecodec dedup --undo {shown(log)} puts them back")
+        raise
     if as_json:
         name = str(log) if done else None
         emit_json({"event": "acted", "action": action.name, "done": done, "bytes": freed, "log": name})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..contracts import ImageReadError
+from .locks import is_lock_name
 from .plugins import lacking_in
 
 #: What files are counted as that were passed over, where it is not their suffix.
@@ -114,6 +115,8 @@ class Walk:
                 self.hidden_folders += hidden and self.recursive
                 if self.recursive and not hidden:
                     waiting.append(path)
+            elif is_lock_name(entry.name):
+                pass  # no file of the user's, and perhaps our own
             elif hidden:
                 self.passed_over[HIDDEN] += 1
             elif entry.is_symlink():

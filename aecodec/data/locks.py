@@ -49,6 +49,11 @@ def lock_path(path: Path) -> Path:
     return Path(folder, f".{name}.lock")
 
 
+def is_lock_name(name: str) -> bool:
+    """Whether a file of a folder is called as locks are."""
+    return name.startswith(".") and name.endswith(".lock")
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, wait: float = WAIT, say: Say = lambda message: None) -> Iterator[None]:
     """Be the only writer of a file, which need not exist, among all that ask.

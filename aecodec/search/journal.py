@@ -19,6 +19,7 @@ from ..contracts import LogError, OutputError, OutputExistsError
 from ..data.files import is_special, sync_folder
 from ..data.formats import picture_suffixes
 from ..data.moves import is_temporary
+from ..data.plugins import PLUGINS
 from ..data.records import Kind, hexadecimal, integer, listing, misfit, one_of, parse_object, text
 from .trash import is_info_of
 
@@ -28,7 +29,7 @@ ACTIONS = ("move", "trash", "link")
 #: Characters of a path, bytes of a line and of a log at most.
 _PATH, _LINE, _LOG = 4096, 1 << 18, 1 << 30
 #: Kinds of pictures beside those that Pillow reads here.
-_PICTURES = {SUFFIX, ".avif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"}
+_PICTURES = {SUFFIX, ".avif", *(suffix for plugin in PLUGINS for suffix in plugin.suffixes)}
 _TIME = integer(-(1 << 63), (1 << 63) - 1)
 
 

@@ -20,6 +20,7 @@ from aecodec.cli import run
 from aecodec.coding.container import SemanticHash
 from aecodec.data.images import Picture
 from aecodec.index.windows import LAYOUT, LAYOUTS
+from aecodec.search import moving
 from aecodec.search.choices import uri_of
 from aecodec.search.moving import alone
 from aecodec.search.turning import turned_way
@@ -290,3 +291,19 @@ def test_crops_are_grouped_by_windows(photos, capsys):
     capsys.readouterr()
     assert dedup("plain.hix", "--windows") == 3
     assert "plain.hix: has no windows" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_undo_it(photos, capsys, monkeypatch):
+    before, real = state(photos), moving.move_new
+
+    def interrupted(source: Path, *others: object) -> None:
+        if source.name == "<copy> & co.jpg":
+            raise KeyboardInterrupt
+        real(source, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "move_new", interrupted)
+        assert dedup("photos", "--trash", "--log", "a.log") == 130
+    assert "1 pictures were moved to the trash; aecodec dedup --undo a.log puts them back" in capsys.readouterr().err
+    assert run(["dedup", "--undo", "a.log"]) == 0
+    assert state(photos) == before

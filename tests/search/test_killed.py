@@ -138,33 +138,34 @@ from aecodec.search.moving import alone, perform
 from aecodec.search.undoing import undo
 job = json.loads(sys.argv[1])
 root, log = Path(job["root"]), Path(job["log"])
-print("ready", flush=True)
 if job["undo"]:
     for step in undo(log): print(step.error or "back", flush=True)
 else:
     kept = chosen(root / "keep.png", root)
     others = [chosen(path, root) for path in sorted(root.rglob("*.png")) if path.name != "keep.png"]
     with alone([root]):
-        list(perform([(kept, other) for other in others], ACTIONS[job["kind"]](root.parent), log, [root]))
+        for step in perform([(kept, other) for other in others], ACTIONS[job["kind"]](root.parent), log, [root]):
+            print(step.error or "done", flush=True)
 """
 
 
-def shot(job: dict, after: float) -> bool:
-    """Run it and kill it so many seconds after it is ready -> whether it had not ended by itself."""
+def shot(job: dict, steps: int, after: float) -> bool:
+    """Run it and kill it so many seconds after it has told of some steps -> whether it had not ended by itself."""
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         [sys.executable, "-c", WORK, json.dumps(job)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
     )
     assert process.stdout is not None
-    process.stdout.readline()
+    for _ in range(steps):
+        process.stdout.readline()
     time.sleep(after)
     process.kill()
     process.communicate()
     return process.returncode == -signal.SIGKILL
 
 
-def survives(folder: Path, kind: str, seed: int, count: int = 60) -> tuple[int, int]:
+def survives(folder: Path, kind: str, seed: int, count: int = 40) -> tuple[int, int]:
     """Move or link many pictures, kill at a random moment; put back, kill, until that ends by itself. Raises
     AssertionError if a picture is lost, else -> how often moving and putting back were killed."""
     rng, root, log = random.Random(seed), folder / "photos", folder / "a.log"
@@ -175,10 +176,14 @@ def survives(folder: Path, kind: str, seed: int, count: int = 60) -> tuple[int, 
         os.utime(root / name, ns=(10**18 + number, 10**18 + number))
     before, contents = state(root), Counter(held(root).values())
     job = {"root": str(root), "log": str(log), "kind": kind, "undo": False}
-    moving = shot(job, rng.uniform(0, 0.1))
+    moving = shot(job, rng.randint(1, count), rng.uniform(0, 0.01))
     assert contents.keys() <= set(held(folder).values())
     putting = 0
-    while log.exists() and log.read_bytes().count(b"\n") and shot({**job, "undo": True}, rng.uniform(0, 0.1)):
+    while (
+        log.exists()
+        and log.read_bytes().count(b"\n")
+        and shot({**job, "undo": True}, rng.randint(1, count), rng.uniform(0, 0.01))
+    ):
         putting += 1
         assert contents.keys() <= set(held(folder).values())
         if putting == 5:
