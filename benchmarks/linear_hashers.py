@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aecodec.engine.rotation import principal_axes, rotate_to_bits
+
 
 @dataclass(frozen=True)
 class LinearHasher:
@@ -48,38 +50,10 @@ def fit_lsh(x: np.ndarray, n_bits: int, seed: int = 0) -> LinearHasher:
     return LinearHasher(mean, rng.standard_normal((len(mean), n_bits)).astype(np.float32))
 
 
-def principal_axes(centred: np.ndarray, count: int) -> np.ndarray:
-    """(N, D) of zero mean -> (D, count) float32, orthonormal, by falling variance. Raises ValueError if count > D."""
-    if count > centred.shape[1]:
-        raise ValueError(f"{count} axes were asked of vectors of {centred.shape[1]} numbers")
-    covariance = (centred.T @ centred).astype(np.float64) / len(centred)
-    _, vectors = np.linalg.eigh(covariance)
-    return np.ascontiguousarray(vectors[:, ::-1][:, :count]).astype(np.float32)
-
-
 def fit_pca_sign(x: np.ndarray, n_bits: int, seed: int = 0) -> LinearHasher:
     """The signs of the first principal components. ``seed`` has no effect."""
     mean, centred = _centred(x)
     return LinearHasher(mean, principal_axes(centred, n_bits))
-
-
-def rotate_to_bits(v: np.ndarray, rng: np.random.Generator, iterations: int = 50) -> tuple[np.ndarray, list[float]]:
-    """The rotation R that brings V R near its signs, by alternating minimisation of ||B - V R||_F^2 over B and R.
-
-    v: (N, K) of zero mean -> R (K, K) orthogonal, and the loss per vector once B was chosen, in each iteration
-    (Gong and Lazebnik 2011, "Iterative quantization", sec. 3.2: B = sgn(V R), then R from the SVD of B^T V).
-    Each half-step is the exact minimum over one of the two, so the losses never rise.
-    """
-    v = v.astype(np.float64)
-    rotation = np.linalg.qr(rng.standard_normal((v.shape[1], v.shape[1])))[0]
-    losses = []
-    for _ in range(iterations):
-        turned = v @ rotation
-        bits = np.where(turned >= 0, 1.0, -1.0)
-        losses.append(float(np.square(bits - turned).sum() / len(v)))
-        left, _, right = np.linalg.svd(bits.T @ v)
-        rotation = (left @ right).T
-    return rotation, losses
 
 
 def fit_itq(x: np.ndarray, n_bits: int, seed: int = 0, iterations: int = 50) -> LinearHasher:

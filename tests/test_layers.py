@@ -190,6 +190,10 @@ def test_a_model_file_imports_no_other_model_file():
         "engine.networks",
         "engine.onnx_engine",
         "engine.hashing",
+        "engine.extractor",
+        "engine.fitting",
+        "engine.onnx_file",
+        "engine.rotation",
     ],
 )
 def test_rooms_without_torch(name):

@@ -48,8 +48,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Turn the picture upright as its Exif or XMP says, or keep pixels and metadata as they are.",
 )
+@click.option(
+    "--hasher", "hasher_name", metavar="NAME|PATH", help="Hasher of the zoo, the cache, or a checkpoint file."
+)
 @click.option("--hash/--no-hash", "with_hash", default=True, help="Carry a semantic hash, about 40 bytes, for search.")
-def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, with_hash: bool, **batch: Any) -> int:
+def compress(
+    options: EncodeOptions,
+    strip: tuple[str, ...],
+    orientation: str,
+    hasher_name: str | None,
+    with_hash: bool,
+    **batch: Any,
+) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
     limit_pixels(batch)
     walk = Walk(picture_suffixes() if batch["recursive"] else (), once=False)
@@ -61,7 +71,7 @@ def compress(options: EncodeOptions, strip: tuple[str, ...], orientation: str, w
     from ..hasher import Hasher
 
     codec = _codecs(batch, len(jobs)).named()
-    hasher = Hasher.from_pretrained(device=batch["device"], engine=batch["engine"]) if with_hash else None
+    hasher = Hasher.from_pretrained(hasher_name, device=batch["device"], engine=batch["engine"]) if with_hash else None
     kinds = set(METADATA) if "all" in strip else set(strip)
 
     def work(job: Job) -> dict[str, Any]:

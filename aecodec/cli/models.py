@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..contracts import CheckpointError
 from ..data.locks import WAIT
-from .output import emit_json, fail, notice, say, size_text, wait_option
+from .output import bar, emit_json, fail, notice, say, size_text, wait_option
 from .writing import check_outputs
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.group()
@@ -90,6 +95,117 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
     check_outputs([(output, source.name)], overwrite=force, inputs=[source])
     names = add_graphs(source, output)
     say(f"{output}: {', '.join(names) or 'a family without graphs'}")
+
+
+def _levels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """ "0.485,0.456,0.406" -> numbers."""
+    if value is None:
+        return None
+    try:
+        found = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 3) or not all(0 <= level <= 1e6 for level in found):
+        raise click.BadParameter("one number, or three with commas between them")
+    return found
+
+
+@models.command("hasher")
+@click.argument("file", metavar="ONNX", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--fit", "photos", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Photographs."
+)
+@click.option("--bits", type=click.IntRange(8, 1024), default=256, show_default=True, help="Of the longest code.")
+@click.option(
+    "--rotation",
+    type=click.Choice(["itq", "random"]),
+    default="itq",
+    show_default=True,
+    help="Fitted to the photographs, or drawn.",
+)
+@click.option("--seed", type=click.IntRange(0, 65535), default=0, show_default=True, help="Of what is drawn.")
+@click.option("--side", type=click.IntRange(8, 1024), help="Side of pictures where the model leaves it open; 224.")
+@click.option("--mean", callback=_levels, help="Taken from the levels, per channel; ImageNet's.")
+@click.option("--std", "deviation", callback=_levels, help="Levels are then divided by it; ImageNet's.")
+@click.option("--range", "range_", type=click.Choice(["1", "255"]), default="1", show_default=True, help="White.")
+@click.option("--bgr", is_flag=True, help="Blue before red.")
+@click.option("--features", help="The output that is taken, by name; the first unless given.")
+@click.option("--limit", type=click.IntRange(min=2), default=5000, show_default=True, help="Photographs at most.")
+@click.option("--name", help="Name of the hasher; the file's own by default.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; the cache by default.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def hasher_command(
+    file: Path,
+    photos: Path,
+    bits: int,
+    rotation: str,
+    seed: int,
+    side: int | None,
+    mean: tuple[float, ...] | None,
+    deviation: tuple[float, ...] | None,
+    range_: str,
+    bgr: bool,
+    features: str | None,
+    limit: int,
+    name: str | None,
+    output: Path | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Make a hasher of a feature extractor in ONNX: its features centred and turned, the signs taken.
+
+    What it writes is one file that holds the model as well, for --hasher everywhere. Without -o it goes into the cache,
+    where --hasher NAME finds it.
+    """
+    from ..coding.header import is_model_name
+    from ..contracts import UsageError
+    from ..data.files import make_folder
+    from ..data.folders import list_photos
+    from ..data.outputs import output_in
+    from ..data.private import make_private
+    from ..engine.fitting import IMAGENET, Taking, make_hasher
+    from ..zoo.registry import SUFFIX, cache_folder
+
+    name = name or file.stem
+    if not is_model_name(name):
+        raise UsageError(f"{name!r} is no name for a model; give one by --name")
+    if bits % 8:
+        raise UsageError(f"codes are of whole bytes, not of {bits} bits")
+    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
+    if target.suffix != SUFFIX:
+        raise UsageError(f"{target}: hashers are kept in files that end in {SUFFIX}")
+    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
+    paths = list_photos(photos)[:limit]
+    taking = Taking(side, mean or IMAGENET[0], deviation or IMAGENET[1], int(range_), bgr, features)
+    with bar("fitting", len(paths), quiet=quiet) as update:
+        squares = _squares(paths, lambda count: update(advance=count))
+        if output is None:
+            make_private(target.parent)
+        make_folder(target.parent)
+        made = make_hasher(file, squares, target, taking=taking, name=name, bits=bits, rotation=rotation, seed=seed)
+    shape = " x ".join(map(str, made.config["shape"]))
+    say(f"{target}: {name}, {bits} bits of {shape} {made.config['layout']}, fingerprint {made.fingerprint.hex()}")
+
+
+def _squares(paths: list[Path], advance: Callable[[int], None]) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Pictures as an extractor takes them; those that cannot be read are told and left out."""
+
+    def squares(side: int, channels: int) -> Iterator[np.ndarray]:
+        import numpy as np
+
+        from ..contracts import ImageReadError
+        from ..data.reduced import read_reduced
+        from ..data.thumbnails import square_thumbnail
+
+        for path in paths:
+            try:
+                yield square_thumbnail(read_reduced(path, 3 * side).pixels, side, channels)[np.newaxis]
+            except ImageReadError as error:
+                notice(f"left out: {error}")
+            advance(1)
+
+    return squares
 
 
 @models.command("import")

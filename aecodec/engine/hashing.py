@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..contracts import CheckpointError
+from ..contracts import CheckpointError, UsageError
 from ..models import family
 from ..zoo import stored
 from ..zoo.stored import Stored
+from .extractor import FAMILY as EXTRACTOR
+from .extractor import ExtractorNetwork
 from .networks import OnnxNetworks
 from .opening import asking, chosen, torch_frozen
 
@@ -45,6 +47,10 @@ def open_hash_network(path: Path, *, device: str = "cpu", engine: str = "auto") 
     Raises CheckpointError for a model that is no hasher, and as `open_engine` does.
     """
     kept = stored.read(path)
+    if kept.family == EXTRACTOR:
+        if engine == "torch":
+            raise UsageError(f"{path}: a feature extractor in ONNX is run by the engine onnx alone")
+        return ExtractorNetwork(kept, path)
     if family(kept.family).role != "hasher":
         raise CheckpointError(f"model {kept.name} ({kept.family}) is no hasher")
     if chosen(kept, path, device, engine) == "onnx":

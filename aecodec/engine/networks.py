@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,25 @@ class OnnxNetworks:
 
     def __call__(self, name: str, /, **inputs: np.ndarray) -> np.ndarray:
         """Run a network. Raises CheckpointError if its graph is missing or no graph, or cannot take the inputs."""
+        return self.run(name, inputs)
+
+    def run(self, name: str, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
+        """The same with inputs of any names. output: by name, the first unless given."""
         session = self._session(name)
         taken = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
         try:
-            result = session.run(None, taken)[0]
+            result = session.run(None if output is None else [output], taken)[0]
         except Exception as error:  # whatever onnxruntime raises of its own
             fails = CheckpointError(f"{self._path}: its network {name} fails ({_reason(error)})")
             raise OutOfMemoryError.below(error) or fails from error
         if not isinstance(result, np.ndarray):
             raise CheckpointError(f"{self._path}: its network {name} gives no array")
         return result
+
+    def ends(self, name: str) -> tuple[list[Any], list[Any]]:
+        """What a network takes and gives, as ONNX Runtime tells it: name, type and shape of each. Raises as `run`."""
+        session = self._session(name)
+        return list(session.get_inputs()), list(session.get_outputs())
 
     def _session(self, name: str) -> Any:
         with self._lock:

@@ -119,7 +119,8 @@ class SemanticHashConfig:
         if not self.decoder and self.reconstruction:
             raise ValueError("reconstruction needs a decoder")
         if self.backbone and not self.backbone.startswith(PREFIX):
-            raise ValueError(f"a backbone is named {PREFIX}NAME, got {self.backbone!r}")
+            other = "; `aecodec models hasher` takes extractors in ONNX" if self.backbone.startswith("onnx:") else ""
+            raise ValueError(f"a backbone is named {PREFIX}NAME, got {self.backbone!r}{other}")
 
 
 _TINY = SemanticHashConfig()
