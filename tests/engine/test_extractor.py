@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_writer import FLOAT, FLOAT16, PATCH, UINT8, extractor, message, model, node, tensor, value_info, weights
 from PIL import Image
+from places import TESTS
 
 from aecodec.cli import run
 from aecodec.codec.info import info
@@ -25,6 +26,7 @@ from aecodec.hasher import Hasher
 from aecodec.zoo import stored
 from aecodec.zoo.registry import model_paths
 
+GOLDEN = TESTS / "golden" / "v2"
 #: Levels as they are, whatever the type.
 BYTES = Taking(mean=(0.0,), deviation=(1.0,), range=255)
 
@@ -132,6 +134,13 @@ def test_the_fingerprint_is_of_the_model_of_how_it_is_fed_and_of_the_fit(tmp_pat
     prints = [stored.read(path).fingerprint for path in variants]
     assert len(set(prints)) == 4
     assert stored.read(made(tmp_path, name="e")).fingerprint == prints[0]
+
+
+def test_a_file_of_before_gives_the_codes_of_then():
+    hasher = Hasher.from_pretrained(GOLDEN / "onnx-hash.safetensors")
+    assert hasher.fingerprint.hex() == "c2d6342dd91c0cd4"
+    codes = hasher.hash_pixels([natural_picture(40, 50, seed) for seed in range(3)])
+    assert [code.tobytes().hex() for code in codes] == ["07f1", "2a0e", "cdb0"]
 
 
 REFUSED = {
