@@ -13,6 +13,7 @@ from planted_pictures import NAMES, chosen, furnish, held, state
 from search_actions import ACTIONS
 
 from aecodec.contracts import AecodecError, BusyError, LogError, OutputError, OutputExistsError, UsageError
+from aecodec.search import trash
 from aecodec.search.moving import Action, ToFolder, ToLink, ToTrash, alone, perform
 from aecodec.search.scripting import quoted, script
 from aecodec.search.undoing import undo
@@ -302,3 +303,35 @@ def test_every_action_has_the_name_of_its_log():
 def test_errors_are_of_the_tree():
     assert issubclass(LogError, AecodecError)
     assert LogError.exit_code == 3
+
+
+def test_the_trash_of_another_file_system_is_on_that(root, monkeypatch):
+    pairs, log = furnish(root), root.parent / "a.log"
+    monkeypatch.setattr(trash, "_device", lambda path: int(str(path).startswith(str(root))))
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(root))
+    before = state(root)
+    list(perform(pairs, ToTrash(), log, [root]))
+    place = root / f".Trash-{os.getuid()}"
+    assert len(list((place / "files").iterdir())) == len(pairs)
+    assert "\nPath=sub/deep.png\n" in (place / "info/deep.png.trashinfo").read_text()
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert all(one.back for one in undo(log))
+    assert state(root) == before
+    assert not list(place.rglob("*.trashinfo"))
+    (root / ".Trash").mkdir(mode=0o1777)
+    os.chmod(root / ".Trash", 0o1777)
+    (other,) = perform(pairs[-1:], ToTrash(), root.parent / "b.log", [root])
+    assert other.to == root / ".Trash" / str(os.getuid()) / "files/a.png"
+    assert "\nPath=a.png\n" in (other.to.parent.parent / "info/a.png.trashinfo").read_text()
+    assert all(one.back for one in undo(root.parent / "b.log"))
+
+
+def test_a_trash_of_somebody_else_is_not_used(root, monkeypatch):
+    pairs = furnish(root)
+    elsewhere = root.parent / "data/Trash/files"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    before = state(root)
+    told = [str(one.error) for one in perform(pairs, ToTrash(), root.parent / "a.log", [root])]
+    assert all("is not this user's trash" in one for one in told)
+    assert state(root) == before
