@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting; model.KEY for the family's.")
 @click.option("--resume", metavar="auto|PATH", help="Go on from the run's own state (if any), or from a state file.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Model to begin with, of the same configuration.")
 @click.option("--max-seconds", type=Real(0, SECONDS_LIMIT, open_low=True), help="End cleanly after this long.")
 @wait_option(0.0)
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
@@ -42,6 +43,7 @@ def train(
     config_file: Path | None,
     settings: tuple[str, ...],
     resume: str | None,
+    weights: Path | None,
     max_seconds: float | None,
     wait: float,
     device: str | None,
@@ -71,7 +73,7 @@ def train(
     from ..train.loop import fit, state_of
 
     state = state_of(out, resume)
-    _check_folder(out, state, [data, eval_data, config_file, state, backbone_weights])
+    _check_folder(out, state, [data, eval_data, config_file, state, weights, backbone_weights])
     with bar("training", 1.0) as update:
         outcome = fit(
             config,
@@ -79,6 +81,7 @@ def train(
             out,
             evaluation=eval_data,
             resume=resume,
+            weights=weights,
             max_seconds=max_seconds,
             wait=wait,
             report=partial(_shown, update, watched()),

@@ -18,9 +18,11 @@ from teach import main as teach
 from teach import principal
 
 from aecodec import Hasher
+from aecodec.cli import run
 from aecodec.nn.trunk import STAGES
 from aecodec.train.config import resolve
 from aecodec.train.loop import fit
+from aecodec.zoo.stored import read
 
 RECIPE = Path(__file__).parents[2] / "scripts" / "zoo" / "photo-hash.yaml"
 ALL_BLOCKS = [stage[-1] for stage in STAGES]
@@ -72,7 +74,18 @@ def test_the_recipe_makes_a_hasher(folder):
     outcome = fit(config, folder / "views.npz", folder / "run")
     hasher = Hasher.from_pretrained(outcome.checkpoint)
     assert (hasher.lengths, hasher.side) == ((64, 128, 256), 48)
-    assert hasher.hash_pixels([natural_picture(48, 64, 0)]).shape == (1, 32)
+    picture = [natural_picture(48, 64, 0)]
+    assert hasher.hash_pixels(picture).shape == (1, 32)
+    finer = [
+        "train", "semantic-hash", "--config", str(folder / "recipe.yaml"), "--data", str(folder / "views.npz"),
+        "--set", "steps=1", "--set", "batch=6", "--set", "learning_rate=1e-9", "--set", "hold_out=3",
+        "--weights", str(outcome.checkpoint), "--out",
+    ]  # fmt: skip
+    assert run([*finer, str(folder / "finer")]) == 0
+    # Running averages of the norms moved on; the weights hardly did.
+    begun, gone_on = (read(folder / name / "model.safetensors").tensors for name in ("run", "finer"))
+    np.testing.assert_allclose(gone_on["head.0.weight"], begun["head.0.weight"], atol=1e-3)
+    assert run([*finer, str(folder / "other"), "--set", "model.features=32"]) == 4
 
 
 def test_principal_axes_keep_similarities_and_come_in_order():
