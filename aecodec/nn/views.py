@@ -105,6 +105,21 @@ RECIPES: dict[str, ViewRecipe] = {
         area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2
     ),
     "photos": ViewRecipe(
+        area=0.3,
+        aspect=1.2,
+        rotate=8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.05,
+        gamma=1.5,
+        grey_p=0.35,
+        blur_p=0.15,
+        blocks_p=0.1,
+        mark_p=0.2,
+    ),
+    # Photographs again, cut further and with something over, around or beside them.
+    "copies": ViewRecipe(
         area=0.25,
         aspect=1.25,
         rotate=15,

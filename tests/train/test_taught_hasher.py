@@ -24,7 +24,7 @@ from aecodec.train.config import resolve
 from aecodec.train.loop import fit
 from aecodec.zoo.stored import read
 
-RECIPE = Path(__file__).parents[2] / "scripts" / "zoo" / "photo-hash.yaml"
+RECIPE = Path(__file__).parents[2] / "scripts" / "zoo" / "photo-hash-trunk-head.yaml"
 ALL_BLOCKS = [stage[-1] for stage in STAGES]
 
 
