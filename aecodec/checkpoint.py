@@ -123,7 +123,8 @@ def save(
 
     Returns the fingerprint and leaves the model in eval mode.
 
-    calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a codec refits its frozen tables.
+    calibration: training pictures, (1, 3, H, W) float32 in [0, 1] each, to which a codec refits what it
+    froze.
     half: store (and first round to) float16 the floating tensors of the transforms. Raises CheckpointError if the
     name does not fit a file's header, a weight is not finite, or the exact part could exceed its bound.
     """
@@ -139,8 +140,8 @@ def save(
     model.eval()
     if isinstance(model, TileCodec):
         model.freeze()
-        model.prove_exact()
         model.calibrate(calibration)
+        model.prove_exact()
     config = asdict(model.config)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if half:

@@ -1,13 +1,15 @@
 """Write the golden files of the current format version: a small checkpoint and .aec files of every family and kind.
 
 Run it once per format version. Files that exist are never written again: the script refuses to.
-``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already.
+``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already. ``--adapting`` writes
+those of a flagship whose scale indices adapt, and of no other family.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,17 @@ from aecodec.codec.codec import Codec
 from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
+from aecodec.coding.golden import golden_digest
+from aecodec.contracts import QUALITY_KNOTS
 from aecodec.data.images import Picture
 from aecodec.engine.protocol import Engine
+from aecodec.latents import coder_of
+from aecodec.latents.adaptation import ESTIMATES, PREFIX, Adaptation
+from aecodec.latents.context import STEPS
+from aecodec.latents.exact import LEVELS
+from aecodec.latents.protocol import Parts
 from aecodec.models import FAMILIES
+from aecodec.zoo import stored
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +58,11 @@ def golden_picture(height: int = 70, width: int = 150) -> np.ndarray:
     return np.stack([waves, 255 - waves, (rows * 3 + waves) % 256], axis=2).astype(np.uint8)
 
 
-def make_model(family: str) -> torch.nn.Module:
-    """A small model of a family with seeded weights that use the whole range of their tables."""
+def make_model(family: str, scales: float = 3.0) -> torch.nn.Module:
+    """A small model of a family with seeded weights that use the whole range of their tables.
+
+    scales: how far apart those of low and high qualities lie, against those that training would start from.
+    """
     import torch
 
     from aecodec import checkpoint
@@ -58,8 +71,10 @@ def make_model(family: str) -> torch.nn.Module:
     model = checkpoint.build(family, SMALL[family]).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "analysis" in name or "g_a" in name or "scale_net.offset" in name:
+            if "analysis" in name or "g_a" in name:
                 parameter.mul_(3.0)
+            if "scale_net.offset" in name:
+                parameter.mul_(scales)
             if family == "mean-scale-hyperprior" and name.startswith("g_a.6"):
                 parameter.mul_(40.0)
     return model
@@ -122,10 +137,40 @@ def write_kinds(folder: Path) -> None:
     (folder / "kinds.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
+def made_adaptation(seed: int, strength: int = 300) -> Adaptation:
+    """An adaptation of scale indices that nobody fitted: what residuals tell falls with the index, as it does in fitted
+    ones; weights are of either sign and up to a strength."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    levels = np.arange(LEVELS)
+    coded = levels > 0
+    return Adaptation(
+        gain=(9000 // (1 + levels) * coded).astype(np.int32),
+        mean=(rng.integers(1, 900, LEVELS) * coded).astype(np.int32),
+        information=(rng.integers(1, 2000, LEVELS) * coded).astype(np.int32),
+        prior=rng.integers(1, 1 << 17, ESTIMATES).astype(np.int32),
+        weights=rng.integers(-strength, strength + 1, (QUALITY_KNOTS, STEPS - 1, 1 + ESTIMATES)).astype(np.int32),
+    )
+
+
+def tensors_of(adaptation: Adaptation) -> dict[str, np.ndarray]:
+    """An adaptation as a checkpoint names its parts."""
+    return {f"{PREFIX}{field.name}_q": getattr(adaptation, field.name) for field in fields(adaptation)}
+
+
+def adapting(source: Path, out: Path, adaptation: Adaptation) -> Path:
+    """A checkpoint of the flagship, written with another adaptation."""
+    kept = stored.read(source)
+    tensors = {**kept.tensors, **tensors_of(adaptation)}
+    digest = golden_digest(coder_of(kept.family, Parts(kept.config, tensors, kept.tables), out))
+    stored.write(replace(kept, tensors=tensors, card={**kept.card, "golden": digest}), out)
+    return out
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--kinds", "only_kinds", is_flag=True, help="Add the files of every kind beside the checkpoints.")
-def main(folder: Path, only_kinds: bool) -> None:
+@click.option("--adapting", "of_adapting", is_flag=True, help="Of a flagship whose scale indices adapt.")
+def main(folder: Path, only_kinds: bool, of_adapting: bool) -> None:
     """Write into FOLDER, e.g. tests/golden/v1."""
     if only_kinds:
         write_kinds(folder)
@@ -136,9 +181,13 @@ def main(folder: Path, only_kinds: bool) -> None:
 
     folder.mkdir(parents=True)
     record = {}
-    for family in sorted(name for name, family in FAMILIES.items() if family.role == "codec"):
+    codecs = sorted(name for name, family in FAMILIES.items() if family.role == "codec")
+    for family in ["exact-hyperprior"] if of_adapting else codecs:
         path = folder / f"{family}.safetensors"
-        checkpoint.save(make_model(family), path, name="golden", family_name=family, card={})
+        model = make_model(family, 1.0) if of_adapting else make_model(family)
+        checkpoint.save(model, path, name="golden", family_name=family, card={})
+        if of_adapting:
+            adapting(path, path, made_adaptation(20))
         codec = Codec.from_pretrained(path)
         for quality in QUALITIES if codec.variable_rate else (50,):
             encoded = codec.encode_picture(Picture(golden_picture()), quality=quality)

@@ -136,6 +136,15 @@ def small_codec(model_file: Path) -> Codec:
 
 
 @pytest.fixture(scope="session")
+def adapting_codec(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """As `small_codec`, with scale indices that adapt, if to nothing in particular."""
+    from make_golden import adapting, made_adaptation
+
+    path = tmp_path_factory.mktemp("model") / "adapting.safetensors"
+    return Codec.from_pretrained(adapting(model_file, path, made_adaptation(0)), engine="onnx")
+
+
+@pytest.fixture(scope="session")
 def frozen(model_file: Path) -> FrozenModel:
     """The small flagship, loaded by torch. Laws that change it must load their own."""
     pytest.importorskip("torch", reason=WITHOUT_TORCH)

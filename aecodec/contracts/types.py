@@ -139,7 +139,7 @@ class TileCodec(Protocol):
         ...
 
     def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
-        """Fit the frozen tables to the integers of pictures, (1, 3, H, W) float32 in [0, 1] each.
+        """Fit the frozen tables, and what adapts their choice, to pictures, (1, 3, H, W) float32 in [0, 1] each.
 
         Without pictures, or in a family that has nothing to fit, the tables stay as they are.
         """

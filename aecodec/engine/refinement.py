@@ -13,7 +13,8 @@ that is linear near the picture and choices that are independent this is exact, 
 the variance, latents settle between them, and rounding loses half of the gain.
 
 Where a family has hyper-latents that can be moved (`HyperCodec`), they go first, for the bits alone: neither synthesis
-nor pixels are needed, so a step takes a quarter of the time. Then they stay, and with them the table of each latent.
+nor pixels are needed, so a step takes a quarter of the time. Then they stay, and with them the table of each latent;
+where tables adapt to what was decoded before, gradients are those of the tables without it, real bits those with it.
 Only integers change: any decoder reads them, in the same time.
 
 The bits of real integers and the error of real pixels are compared as it goes on, and the best is kept.

@@ -20,3 +20,21 @@ def step_map(channels: int, height: int, width: int) -> np.ndarray:
     placed = phase[np.arange(height) % 2][:, np.arange(width) % 2]
     group = (np.arange(channels) % STEPS)[:, None, None]
     return ((placed - group) % STEPS).astype(np.uint8)
+
+
+def cells_of_step(plane: np.ndarray, step: int) -> np.ndarray:
+    """(channels, height, width), sides even -> the latents of a step, (channels, height / 2, width / 2): of each 2x2
+    cell and channel one."""
+    channels, height, width = plane.shape
+    cells = np.empty((channels, height // 2, width // 2), plane.dtype)
+    for group in range(STEPS):
+        row, column = PHASES[(group + step) % STEPS]
+        cells[group::STEPS] = plane[group::STEPS, row::2, column::2]
+    return cells
+
+
+def put_step(plane: np.ndarray, step: int, cells: np.ndarray) -> None:
+    """Write into a plane what `cells_of_step` would take out of it."""
+    for group in range(STEPS):
+        row, column = PHASES[(group + step) % STEPS]
+        plane[group::STEPS, row::2, column::2] = cells[group::STEPS]

@@ -1,4 +1,7 @@
-"""The flagship's latents: hyper-latents z, whose integers alone choose the tables of y, and means in four steps.
+"""The flagship's latents: hyper-latents z, whose integers choose the tables of y, and means in four steps.
+
+A model may adapt: then z chooses the tables of the first step, and z and the integers of the steps before those of
+every other (adaptation.py).
 
 Networks: "analysis" x -> y. "hyper_analysis" y -> z, y in units of the quantisation step. "quantiser" y, z, steps,
 reach -> residual: the pass over the four steps, rounding half up within +-reach. "dequantiser" z, residual, steps ->
@@ -8,7 +11,7 @@ y_hat, in those units. "synthesis" y_hat, gain -> x_hat. steps: the step of each
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +20,8 @@ import numpy as np
 from ..coding.rans import ESCAPE_LIMIT, Part, PlaneDecoder, encode_planes
 from ..coding.tables import TableSet
 from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, CheckpointError, LatentCode, SymbolPlane
-from .context import step_map
+from .adaptation import SUM_BOUND, Walk, read_adaptation
+from .context import STEPS, cells_of_step, put_step, step_map
 from .exact import EXACT_BOUND, INDEX_LIMIT, LEVELS, ExactConv, ScaleIndices
 from .protocol import Networks, Parts, checked, expect, part_of_code
 
@@ -95,6 +99,7 @@ class ExactHyperpriorCoder:
         if int(z.offsets.min()) < -self._z_max or int((z.offsets + z.lengths).max()) - 1 > self._z_max:
             raise ValueError(f"a table of z goes beyond {self._z_max}")
         self._tables = {"y": y, "z": z}
+        self._adaptation = read_adaptation(parts.tensors)
 
     @staticmethod
     def context_of(config: Mapping[str, Any]) -> int:
@@ -106,6 +111,8 @@ class ExactHyperpriorCoder:
         bound = self.scale_indices.bound()
         if bound >= EXACT_BOUND:
             raise CheckpointError(f"the scale net can reach {bound}; its sums are exact below {EXACT_BOUND} only")
+        if self._adaptation and (bound := self._adaptation.bound()) >= SUM_BOUND:
+            raise CheckpointError(f"the adaptation can reach {bound}; its sums are exact below {SUM_BOUND} only")
 
     # -- integers --------------------------------------------------------------------------------
 
@@ -114,24 +121,39 @@ class ExactHyperpriorCoder:
         return (self.latents, height, width), (self._hyper_latents, height // HYPER_STRIDE, width // HYPER_STRIDE)
 
     def table_indices(self, code: LatentCode) -> np.ndarray:
-        """Scale indices of a tile, (N, H, W) uint8."""
+        """Scale indices of a tile, (N, H, W) uint8, as z alone gives them."""
         return self.scale_indices(code.hyper_latents(), code.quality) if code.indices is None else code.indices
 
     def reach(self, indices: np.ndarray) -> np.ndarray:
-        """The largest residual that each table can express, int32 like indices; 0 where the scale index is 0."""
+        """The largest residual that each table can express, int32 like indices; 0 where the scale index is 0.
+
+        Of a model that adapts, what any table can express, since it is not known yet which one will be taken.
+        """
         table = self._tables["y"]
-        reach = -table.offsets[indices] + ESCAPE_LIMIT * np.int32(table.escape)
+        narrowest = table.offsets.max() if self._adaptation else table.offsets[indices]
+        reach = -narrowest + ESCAPE_LIMIT * np.int32(table.escape)
         return np.where(indices == 0, np.int32(0), reach)
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
         z = code.hyper_latents()
         index = self.table_indices(code)
-        coded = index > 0
-        return [
-            (SymbolPlane(z.ravel(), hyper_table_indices(code.quality, *z.shape)), self._tables["z"]),
-            (SymbolPlane(code.y[coded], index[coded]), self._tables["y"]),
-        ]
+        planes = [(SymbolPlane(z.ravel(), hyper_table_indices(code.quality, *z.shape)), self._tables["z"])]
+        for symbols, which in self._coded_of(code.y, index, code.quality):
+            coded = which > 0
+            planes.append((SymbolPlane(symbols[coded], which[coded]), self._tables["y"]))
+        return planes
+
+    def _coded_of(self, y: np.ndarray, index: np.ndarray, quality: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Residuals and the indices that they are coded under: of all steps at once, or of each if indices adapt."""
+        if self._adaptation is None:
+            yield y, index
+            return
+        walk = Walk(self._adaptation, index, quality)
+        for step in range(STEPS):
+            symbols = cells_of_step(y, step)
+            yield symbols, walk.indices()
+            walk.learn(symbols)
 
     def encode_tile(self, code: LatentCode) -> bytes:
         """Integers of a tile -> entropy-coded bytes."""
@@ -143,9 +165,23 @@ class ExactHyperpriorCoder:
         shape = self._hyper_latents, height // HYPER_STRIDE, width // HYPER_STRIDE
         z = decoder.pop(hyper_table_indices(quality, *shape), self._tables["z"]).reshape(shape)
         index = self.scale_indices(z, quality)
-        y = decoder.pop_plane(index, self._tables["y"], part, silent=True)
+        if self._adaptation:
+            walk = Walk(self._adaptation, index, quality)
+            y = self._pop_steps(decoder, walk, part or (slice(0, height), slice(0, width)))
+        else:
+            y = decoder.pop_plane(index, self._tables["y"], part, silent=True)
         decoder.finish()
         return part_of_code(y, z, quality, index, part, HYPER_STRIDE)
+
+    def _pop_steps(self, decoder: PlaneDecoder, walk: Walk, part: Part) -> np.ndarray:
+        """Residuals of a part of a tile, all of which is popped, step by step."""
+        rows, columns = (slice(side.start // 2, side.stop // 2) for side in part)
+        y = np.zeros((self.latents, *(side.stop - side.start for side in part)), np.int32)
+        for step in range(STEPS):
+            symbols = decoder.pop_plane(walk.indices(), self._tables["y"], silent=True)
+            walk.learn(symbols)
+            put_step(y, step, symbols[:, rows, columns])
+        return y
 
     # -- networks --------------------------------------------------------------------------------
 

@@ -107,7 +107,7 @@ class LatentCoder(Protocol):
         ...
 
     def table_indices(self, code: LatentCode) -> np.ndarray:
-        """(N, H, W) integers: which of the tables of y codes each latent."""
+        """(N, H, W) integers: which of the tables of y codes each latent, before any adaptation to other latents."""
         ...
 
     def symbol_planes(self, code: LatentCode) -> list[tuple[SymbolPlane, TableSet]]:

@@ -2,7 +2,8 @@
 
 Transforms: cheap residual blocks beside a linear block transform (nn/transforms.py). Entropy: hyper-latent
 z, scale indices from z and the quality step by exact integers (entropy/scale_net.py), means by a four-step
-context model (entropy/context.py). Quality is continuous: per-channel log-gains at eleven knots.
+context model (entropy/context.py). Once frozen, the indices adapt to a tile while it is decoded
+(entropy/scale_adaptation.py). Quality is continuous: per-channel log-gains at eleven knots.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from ..contracts import QUALITY_KNOT, QUALITY_KNOTS, QUALITY_STEPS, BatchSource,
 from ..entropy.coded import Coded
 from ..entropy.context import STEPS, HyperFeatures, MeanContext, group_by_step, ungroup
 from ..entropy.hyper_prior import HyperAnalysis, HyperPrior
+from ..entropy.scale_adaptation import ScaleAdaptation, fit
 from ..entropy.scale_mixture import LOG_STEP, ScaleMixture, index_of_scale
 from ..entropy.scale_net import ScaleNet
+from ..latents.adaptation import Adaptation
 from ..latents.exact import LEVELS
 from ..latents.exact_hyperprior import ExactHyperpriorCoder
 from ..nn.quantise import round_half_up, round_ste, uniform_noise
@@ -56,6 +59,9 @@ STEP_ROOT_LAMBDA = 5.1
 #: Crops whose blocks the linear transform starts from: so many draws of so many.
 INITIAL_DRAWS, INITIAL_CROPS = 16, 48
 
+#: Latents at each knot to which the adaptation of scales is fitted, in whole tiles.
+ADAPTED_LATENTS = 1 << 23
+
 #: Named sizes of the flagship.
 SIZES = {
     "tiny": ExactHyperpriorConfig(),
@@ -84,6 +90,7 @@ class ExactHyperprior(Coded):
         self.hyper_features = HyperFeatures(c.hyper_latents, c.features)
         self.mean_context = MeanContext(c.latents, c.features)
         self.scale_net = ScaleNet(c.hyper_latents, c.latents, c.scale_hidden, c.z_max, QUALITY_KNOTS)
+        self.adaptation = ScaleAdaptation()
         self.mixture = ScaleMixture()
         self.hyper_prior = HyperPrior(c.hyper_latents, QUALITY_KNOTS, c.z_max)
         # Log-gains at the knots: steps in proportion to 1/sqrt(lambda).
@@ -185,29 +192,41 @@ class ExactHyperprior(Coded):
     # -- coding ----------------------------------------------------------------------------------
 
     def freeze(self) -> None:
-        """Make the integer forms that files depend on: scale net, offsets, probability tables."""
+        """Make the integer forms that files depend on: scale net, offsets, probability tables. No adaptation."""
         self.scale_net.freeze()
+        self._adapt(None)
         self.tables = {"y": self.mixture.freeze(), "z": self.hyper_prior.freeze()}
 
     @torch.no_grad()
     def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
-        """Fit the frozen tables to the integers that pictures really give, at every knot.
+        """Fit the frozen tables, and the adaptation of their choice, to the integers of pictures at every knot.
 
         Training sees noise in place of rounding, so the densities it learns are not quite those of the
         rounded latents. pictures: (1, 3, H, W) float32 in [0, 1] each, sides multiples of ``alignment``; without any,
-        the tables stay as they are.
+        the tables stay as they are and nothing adapts. The adaptation is fitted to whole tiles, the first
+        ADAPTED_LATENTS of them at each knot: it learns most from pictures as large as those it is for.
         """
-        pictures = list(pictures)
-        if not pictures:
-            return
+        self._adapt(None)
         counts = {name: TableCounts(tables) for name, tables in self.tables.items()}
+        tiles: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        kept = 0
         for picture in pictures:
             y = self.analyse(picture)
             for quality in range(0, QUALITY_STEPS + 1, QUALITY_KNOT):
-                planes = self.symbol_planes(self.quantise(y, quality))
-                for name, (plane, _) in zip(("z", "y"), planes, strict=True):
+                code = self.quantise(y, quality)
+                for name, (plane, _) in zip(("z", "y"), self.symbol_planes(code), strict=True):
                     counts[name].add(plane.symbols, plane.tables)
-        self.tables = {"y": counts["y"].refit(symmetric=True), "z": counts["z"].refit(symmetric=False)}
+                if kept < ADAPTED_LATENTS:
+                    magnitude = np.minimum(np.abs(code.y), np.iinfo(np.int16).max).astype(np.int16)
+                    tiles.setdefault(quality, []).append((magnitude, self.table_indices(code)))
+            kept += y.numel()
+        if kept:
+            self.tables = {"y": counts["y"].refit(symmetric=True), "z": counts["z"].refit(symmetric=False)}
+            self._adapt(fit(self.tables["y"], self.mixture.freeze(), tiles))
+
+    def _adapt(self, adaptation: Adaptation | None) -> None:
+        self.adaptation.set(adaptation)
+        self._coder = None
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """x (1, 3, H, W) float32 in [0, 1] -> y (1, N, H/16, W/16) float32, the same for every quality."""

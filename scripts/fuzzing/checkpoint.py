@@ -24,6 +24,7 @@ TESTS = Path(__file__).parents[2] / "tests"
 SEEDS = (
     *(TESTS / "golden" / "v1" / f"{name}.safetensors" for name in ("exact-hyperprior", "factorized-prior")),
     TESTS / "golden" / "v1" / "mean-scale-hyperprior.safetensors",
+    TESTS / "golden" / "adapting" / "exact-hyperprior.safetensors",
     TESTS / "engine" / "small-hash.safetensors",
 )
 #: Share of those that are read which are also made a model of torch.

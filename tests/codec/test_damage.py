@@ -90,6 +90,15 @@ def test_a_damaged_tile_loses_itself_alone(codec, whole, number):
     assert_rest_is_untouched(codec, bytes(damaged), {number}, pixels)
 
 
+def test_a_damaged_tile_loses_itself_alone_where_scales_adapt(adapting_codec):
+    """What a tile adapts to is in itself."""
+    codec = Codec(adapting_codec.engine, tile=SIDE)
+    data = codec.encode_picture(Picture(natural_picture(700, 900)), quality=60).data
+    damaged = bytearray(data)
+    damaged[tile_chunks(container.parse(data))[5][0] + 40] ^= 1
+    assert_rest_is_untouched(codec, bytes(damaged), {5}, codec.decode_picture(data).pixels)
+
+
 @pytest.mark.parametrize("what", ["cut out", "cut short", "zeros", "foreign", "doubled", "exchanged"])
 def test_gaps_splices_and_exchanges_lose_what_they_hit(codec, whole, what):
     data, parsed, pixels = whole

@@ -25,9 +25,9 @@ from aecodec.zoo.stored import Stored
 KINDS = [
     (record.parent, name) for record in sorted(GOLDEN.glob("v*/kinds.json")) for name in json.loads(record.read_text())
 ]
-FILES = sorted(GOLDEN.glob("v*/*.aec"))
+FILES = sorted(GOLDEN.glob("*/*.aec"))
 CASES = [
-    (record.parent, name) for record in sorted(GOLDEN.glob("v*/record.json")) for name in json.loads(record.read_text())
+    (record.parent, name) for record in sorted(GOLDEN.glob("*/record.json")) for name in json.loads(record.read_text())
 ]
 
 
@@ -96,7 +96,7 @@ def test_every_kind_is_there_and_none_can_be_written_again():
     assert {path: path.read_bytes() for path in newest.iterdir()} == before
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_a_reader_written_from_the_text_alone_finds_the_same(path):
     data = path.read_bytes()
     parsed, other = container.parse(data), independent_reader.read(data)
@@ -128,7 +128,7 @@ def test_every_family_that_codes_pictures_has_golden_files():
     assert {path.stem for path in newest.glob("*.safetensors")} == codecs
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v*/*.safetensors")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/*.safetensors")), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_checkpoints_pass_their_own_golden_vector(path):
     kept = stored.read(path)
     assert golden_digest(coder(kept, path)) == kept.card["golden"]

@@ -24,10 +24,10 @@ from aecodec.zoo import stored
 GOLDEN = TESTS / "golden" / "v1"
 
 
-@pytest.fixture(scope="module")
-def large(small_codec):
+@pytest.fixture(scope="module", params=["plain", "adapting"])
+def large(request, small_codec, adapting_codec):
     """A file of one tile of 512 pixels, the codec of it, and its engine."""
-    codec = Codec(small_codec.engine, tile=512)
+    codec = Codec({"plain": small_codec, "adapting": adapting_codec}[request.param].engine, tile=512)
     return codec, codec.encode(Image.fromarray(natural_picture(500, 391, seed=4)), quality=80)
 
 
@@ -133,11 +133,13 @@ def test_a_lost_large_tile_is_grey_and_named_once(large, monkeypatch):
     assert (picture.pixels == decoders.LOST_LEVEL).all()
 
 
-def test_a_tile_of_sixteen_megapixels_takes_memory_for_its_symbols_and_no_floats(monkeypatch):
-    """A crop of a forged file whose one tile is silent: the integers of a block, and one byte for each symbol."""
+@pytest.mark.parametrize("folder", ["v1", "adapting"])
+def test_a_tile_of_sixteen_megapixels_takes_memory_for_its_symbols_and_no_floats(folder, monkeypatch):
+    """A crop of a forged file whose one tile is silent: the integers of a block, and one byte for each symbol, or about
+    four if they adapt."""
     import tracemalloc
 
-    codec = Codec.from_pretrained(GOLDEN / "exact-hyperprior.safetensors", engine="torch")
+    codec = Codec.from_pretrained(GOLDEN.parent / folder / "exact-hyperprior.safetensors", engine="torch")
     side = 4096
     head = container.Header(side, side, 3, 0, codec.name, codec.fingerprint, tile=side)
     small = codec.encode(Image.new("RGB", (64, 64), (90, 90, 90)), quality=0)
