@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from ..contracts import UsageError
 from .hashing import shown
 from .output import emit_json, fail, notice, say, size_text
@@ -86,11 +84,11 @@ def _new_log() -> Path:
 
 
 def tell_script(pairs: Sequence[tuple[Chosen, Chosen]], action: Action) -> None:
-    """The commands on stdout: ASCII or printable text, whatever the pictures are called."""
+    """The commands on stdout, which `say` leaves as they are: they are printable whatever the pictures are called."""
     from ..search.scripting import script
 
     for line in script(pairs, action):
-        click.echo(line)
+        say(line)
 
 
 def apply_choices(path: Path, action: Action | None, log: Path | None, *, script: bool, as_json: bool) -> int:

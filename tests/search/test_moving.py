@@ -12,6 +12,7 @@ import pytest
 from planted_pictures import NAMES, chosen, furnish, held, state
 from search_actions import ACTIONS
 
+from aecodec.cli.output import printable
 from aecodec.contracts import AecodecError, BusyError, LogError, OutputError, OutputExistsError, UsageError
 from aecodec.search import trash
 from aecodec.search.moving import Action, ToFolder, ToLink, ToTrash, alone, perform
@@ -290,7 +291,7 @@ def test_the_script_does_what_the_action_does(kind, root, tmp_path):
 def test_a_quoted_name_is_one_word_of_one_line(name):
     word = quoted(Path("/", name))
     assert "\n" not in word
-    assert word.isprintable()
+    assert printable(word) == word
     done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
     assert done.stdout == os.fsencode(Path("/", name))
 
