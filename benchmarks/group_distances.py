@@ -53,7 +53,7 @@ KINDS = {
 #: Changes that leave a part of a picture, from the largest to the smallest.
 CROPS = ("crop-80", "crop-60", "crop-60-sides", "crop-30")
 #: Distances as shares of 64 bits of code, up to an eighth.
-STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8)
+STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 8)
 _BATCH = 16
 
 
