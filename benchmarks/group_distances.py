@@ -9,15 +9,15 @@ Caltech-101 are `Faces`, the very pictures of `Faces_easy`, and the folder that 
 share of changed pictures, of the query folders, that are within the distance of their original, on average over the
 changes of `transformations.USUAL` of one kind.
 
-With ``--windows`` all pictures have codes of windows as well, and are compared by them, as `aecodec dedup --windows`
-does. Two more columns are then of pairs of pictures of different classes, how many in a million are within the
-distance, and of the crops, those of `CROPS`, how many are.
+With ``--windows`` all pictures have codes of windows as well. Wholes are then at most `duplicates.near` apart, as
+`aecodec dedup --windows` has it, and the distances of the table are those of a whole and a window. More columns are
+of pairs of pictures of different classes, how many in a million are near each other, and of the changes of `CROPS`, how
+many are near their originals.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -32,10 +32,10 @@ from aecodec.data.files import make_folder, write_atomic
 from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
 from aecodec.index.hash_index import HashIndex
-from aecodec.index.windows import LAYOUT
-from aecodec.search.duplicates import groups
+from aecodec.index.windows import LAYOUT, apart
+from aecodec.search.duplicates import groups, near
 from aecodec.search.pictures import CodeReader
-from aecodec.search.windows import distances, picture_codes
+from aecodec.search.windows import picture_codes
 
 #: Kind of change -> the changes that are none of the others.
 KINDS = {
@@ -94,24 +94,33 @@ def changed_sets(hasher: Hasher, originals: list[Path], layout: int) -> dict[str
     return found
 
 
-def distances_to_originals(changed: dict[str, np.ndarray], bits: int) -> dict[str, np.ndarray]:
-    """Change -> (N,) bits between each original and its changed copy, by the first bits of the codes."""
+def distances_to_originals(changed: dict[str, np.ndarray], bits: int, within: int | None) -> dict[str, np.ndarray]:
+    """Change -> (N,) bits between each original and its changed copy, by the first bits of the codes. within: as of
+    `index.windows.apart`."""
     short = {name: np.ascontiguousarray(sets[..., : bits // 8]) for name, sets in changed.items()}
     originals = short.pop("")
-    return {name: distances(sets, originals).diagonal() for name, sets in short.items()}
+    found = {}
+    for name, sets in short.items():
+        pairs = zip(sets, originals, strict=True)
+        far = [apart(copy, one[:1], one[None, 1:], within).distances[0] for copy, one in pairs]
+        found[name] = np.array(far)
+    return found
 
 
-def pairs_of_kinds(index: HashIndex, sets: np.ndarray, paths: list[Path], limit: int) -> np.ndarray:
-    """Of ordered pairs of pictures of different classes, the share at most so far apart, for 0 ... limit bits."""
-    kinds = {str(path.resolve()): path.parent for path in paths}
-    counts, pairs = np.zeros(limit + 1), 0
-    sizes = Counter(kinds.values())
-    for path, codes in zip(paths, sets, strict=True):
-        found = index.search_windows(np.ascontiguousarray(codes), radius=limit)
-        others = [kinds[name] != path.parent for name in found.ids.tolist()]
-        counts += np.bincount(found.distances[others], minlength=limit + 1)
-        pairs += len(paths) - sizes[path.parent]
-    return np.cumsum(counts) / max(pairs, 1)
+def pairs_of_kinds(index: HashIndex, within: int, limit: int) -> np.ndarray:
+    """Of pairs of pictures of different classes, the share that is near by windows so far apart, for 0 ... limit bits;
+    or by wholes, which are at most ``within`` apart."""
+    kinds = np.unique([str(Path(name).parent) for name in index.ids.tolist()], return_inverse=True)[1]
+    count, shown, width = index.windows.shape
+    nearest = np.full((count, count), limit + 1, np.int32)
+    windows = index.scanner_of(index.windows.reshape(-1, width))
+    for scanner, radius, apiece in ((windows, limit, shown), (index.scanner, within, 1)):
+        limits, rows, found = scanner.range_search(index.codes, radius)
+        pairs = np.repeat(np.arange(count), np.diff(limits)), rows // apiece
+        np.minimum.at(nearest, pairs, found if apiece > 1 else 0)
+    differ = np.triu(kinds[:, None] != kinds[None, :])
+    found = np.minimum(nearest, nearest.T)[differ]
+    return np.cumsum(np.bincount(found, minlength=limit + 1)[: limit + 1]) / max(len(found), 1)
 
 
 def table(hasher: Hasher, paths: list[Path], originals: list[Path], layout: int) -> str:
@@ -121,22 +130,20 @@ def table(hasher: Hasher, paths: list[Path], originals: list[Path], layout: int)
     names = ("bits", "distance", "wrong members", "largest group", *KINDS, *more)
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for bits in hasher.lengths:
-        short = np.ascontiguousarray(sets[..., : bits // 8])
-        index = index_of(hasher, paths, short, layout)
-        apart, limits = distances_to_originals(changed, bits), sorted({int(step * bits / 64) for step in STEPS})
-        pairs = pairs_of_kinds(index, short, paths, limits[-1]) if layout else None
+        index = index_of(hasher, paths, np.ascontiguousarray(sets[..., : bits // 8]), layout)
+        within = near(bits) if layout else None
+        limits = sorted({int(step * bits / 64) for step in STEPS if within is None or step * bits / 64 >= within})
+        far = distances_to_originals(changed, bits, within)
+        pairs = None if within is None else pairs_of_kinds(index, within, limits[-1])
         for distance in limits:
-            found = groups(index, distance, windows=layout > 0)
+            found = groups(index, distance) if within is None else groups(index, within, windows=distance)
             wrong = sum(len(members) - 1 for members in found) / len(paths)
             largest = max(map(len, found), default=0)
-            recalls = [np.mean([(apart[name] <= distance).mean() for name in names]) for names in KINDS.values()]
+            recalls = [np.mean([(far[name] <= distance).mean() for name in names]) for names in KINDS.values()]
             cells = [str(bits), str(distance), f"{wrong:.2%}".replace("%", " %"), str(largest)]
             cells += [f"{recall:.2f}" for recall in recalls]
             if pairs is not None:
-                cells += [
-                    f"{1e6 * pairs[distance]:.2f}",
-                    *(f"{(apart[name] <= distance).mean():.2f}" for name in CROPS),
-                ]
+                cells += [f"{1e6 * pairs[distance]:.2f}", *(f"{(far[name] <= distance).mean():.2f}" for name in CROPS)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -147,14 +147,17 @@ def _find(run: _Run) -> int:
                 held.enter_context(alone(roots[:1]))
         opened = _open_both(run, given)
         first, other = opened.first, opened.other
-        radius = near(first.n_bits, windows=run.windows) if run.max_distance is None else run.max_distance
+        radius = near(first.n_bits) if run.max_distance is None else run.max_distance
+        windows = None
+        if run.windows:
+            windows = near(first.n_bits, windows=True) if run.max_distance is None else run.max_distance
         if run.backend == "auto" and len(first) >= MANY:
             first.use("multi-index")
         keeping = Keeping(run.keep, decoder(run.device), jobs=run.jobs)
         turned = _turned(run, opened)
-        found = groups(first, radius, other, rank=keeping.rank, turned=turned, windows=run.windows)
+        found = groups(first, radius, other, rank=keeping.rank, turned=turned, windows=windows)
         if not run.script:
-            summary = tell_found(opened, found, keeping, radius, as_json=run.as_json)
+            summary = tell_found(opened, found, keeping, radius, windows, as_json=run.as_json)
             if run.page is not None:
                 write = partial(write_page, device=run.device, jobs=run.jobs, force=run.force)
                 write(run.page, summary, opened, found, keeping)

@@ -86,8 +86,10 @@ def _line(member: Member, first: bool, opened: Opened, keeping: Keeping) -> str:
     return f"{'keep' if first else f'{member.distance:4d}'}  {side}{shown(member.path)}  ({remarks})"
 
 
-def tell_found(opened: Opened, found: list[list[Member]], keeping: Keeping, radius: int, *, as_json: bool) -> str:
-    """All groups, what was too flat, and how many there are -> that last line."""
+def tell_found(
+    opened: Opened, found: list[list[Member]], keeping: Keeping, radius: int, windows: int | None, *, as_json: bool
+) -> str:
+    """All groups, what was too flat, and how many there are -> that last line. radius, windows: as of `groups`."""
     for number, members in enumerate(found, 1):
         if as_json:
             keep, *others = (str(member.path) for member in members)
@@ -98,11 +100,13 @@ def tell_found(opened: Opened, found: list[list[Member]], keeping: Keeping, radi
     count, pictures = sum(map(len, found)), sum(map(len, opened.indexes))
     groups_text, bits = f"{len(found)} group{'s' * (len(found) != 1)}", opened.first.n_bits
     summary = f"{groups_text} of {count} pictures among {pictures}, at most {radius} of {bits} bits from the first"
+    summary += f", {windows} by windows" if windows is not None else ""
     if as_json:
         if keeping.flat:
             emit_json({"event": "flat", "pictures": [{"path": str(o.path), "bytes": o.size} for o in keeping.flat]})
         counts = {"groups": len(found), "in_groups": count, "flat": len(keeping.flat), "pictures": pictures}
-        emit_json({"event": "summary", **counts, "keep": keeping.rule, "max_distance": radius, "bits": bits})
+        distances = {"max_distance": radius, "max_window_distance": windows}
+        emit_json({"event": "summary", **counts, "keep": keeping.rule, **distances, "bits": bits})
     else:
         if keeping.flat:
             say("too flat to tell", *(f"      {shown(one.path)}  ({size_text(one.size)})" for one in keeping.flat))

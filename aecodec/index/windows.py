@@ -65,14 +65,18 @@ class Apart:
     theirs: np.ndarray
 
 
-def apart(codes: np.ndarray, wholes: np.ndarray, windows: np.ndarray) -> Apart:
+def apart(codes: np.ndarray, wholes: np.ndarray, windows: np.ndarray, wholes_within: int | None = None) -> Apart:
     """How far a picture is from others.
 
     codes: (1 + W, B) uint8, its set; W may be 0. wholes: (N, B) uint8 and windows: (N, V, B) uint8, the others' sets.
+    wholes_within: two wholes count only if they are at most so far apart; where nothing counts, the distance is one
+    that no codes have.
     """
     count, shown = windows.shape[:2]
     theirs = np.concatenate([wholes[:, None], windows], axis=1).reshape(-1, wholes.shape[1])
     to_all = hamming_distances(codes[:1], np.ascontiguousarray(theirs)).reshape(count, 1 + shown)
+    if wholes_within is not None:
+        to_all[to_all[:, 0] > wholes_within, 0] = 8 * wholes.shape[1] + 1
     to_wholes = hamming_distances(codes[1:], wholes).T if len(codes) > 1 else np.empty((count, 0), to_all.dtype)
     every = np.concatenate([to_all, to_wholes], axis=1)
     first = every.argmin(axis=1)

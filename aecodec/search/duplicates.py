@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import IndexFileError, Scanner
+from ..contracts import IndexFileError, Scanner, UsageError
 from ..index.hash_index import HashIndex
 from ..index.windows import WHOLE, Apart, Window, apart, window_of
 from .looks import Looks
@@ -18,13 +18,15 @@ from .pictures import path_of
 #: Codes of one range search.
 _BATCH = 1024
 #: Bits of a code -> how far apart two copies of a picture may be. Of 5,000 pictures of 35 kinds of things, fewer than
-#: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py), and so by windows.
+#: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py).
 NEAR = {64: 1, 128: 4, 256: 10}
-NEAR_BY_WINDOWS = {64: 0, 128: 2, 256: 6}
+#: The same of a whole and a window. Of pairs of pictures of different kinds fewer than one in a million is within it.
+NEAR_BY_WINDOWS = {64: 2, 128: 9, 256: 24}
 
 
 def near(n_bits: int, *, windows: bool = False) -> int:
-    """The distance within which pictures are taken for copies, for codes of any length; by windows a smaller one."""
+    """The distance within which pictures, or a picture and a window of another, are taken for copies, for codes of any
+    length."""
     table = NEAR_BY_WINDOWS if windows else NEAR
     known = max((length for length in table if length <= n_bits), default=0)
     return table[known] * n_bits // known if known else 0
@@ -62,7 +64,7 @@ def groups(
     *,
     rank: Rank | None = None,
     turned: Sequence[np.ndarray] | None = None,
-    windows: bool = False,
+    windows: int | None = None,
 ) -> list[list[Member]]:
     """Groups of at least two pictures of an index of paths, all within ``radius`` bits of the group's first.
 
@@ -74,28 +76,30 @@ def groups(
 
     rank: is asked once, for all pictures that are near another one and in no order. turned: for each index, the codes
     of its pictures in all `turning.TURNS`, (N, 8, n_bits / 8) uint8; a first one then gathers what is near it in any.
-    windows: pictures are as far apart as `index.windows.apart` says, by their windows as well; those of a turned
-    picture do not count.
+    windows: a whole and a window of the other may be so many bits apart, at least ``radius``; unless given they are not
+    compared. Those of a turned picture do not count.
 
     The first is followed by the others by distance to it, then by path; the groups are in the order of their first
-    member's path. Raises UsageError for a negative radius, IndexFileError if the other index is of another hasher or
-    length, or windows are asked for that one of them does not have.
+    member's path. Raises UsageError for a negative radius, or one of windows that is smaller than it, IndexFileError if
+    the other index is of another hasher or length, or windows are asked for that one of them does not have.
     """
     indexes = [index] if other is None else [index, other]
     if other is not None:
         other.check_hasher(index.hasher, index.fingerprint)
         if other.n_bits != index.n_bits:
             raise IndexFileError(f"the indexes have codes of {index.n_bits} and {other.n_bits} bits")
-    layout = index.layout if windows else 0
-    if windows and (not layout or {one.layout for one in indexes} != {layout}):
+    layout = 0 if windows is None else index.layout
+    if windows is not None and (not layout or {one.layout for one in indexes} != {layout}):
         raise IndexFileError("there are no windows in the index, or not the same in both: build it with --windows")
-    rows = _Rows(indexes, turned, layout)
+    if windows is not None and windows < radius:
+        raise UsageError(f"windows may be at least as far apart as wholes, {radius} bits; got {windows}")
+    rows = _Rows(indexes, turned, layout, radius, radius if windows is None else windows)
     scanners = rows.scanners(index)
     looks = Looks() if looks is None else looks
     free = np.ones(len(rows.paths), bool)
-    order = np.arange(len(free)) if rank is None else _ranked(rows, radius, scanners, rank, free)
+    order = np.arange(len(free)) if rank is None else _ranked(rows, scanners, rank, free)
     found = []
-    for first, near_it in _neighbours(rows, radius, scanners, free, order):
+    for first, near_it in _neighbours(rows, scanners, free, order):
         free[first] = False
         near = np.array(near_it, int)
         turns = rows.apart(first, near_it)[1].tolist()
@@ -114,8 +118,16 @@ def groups(
 class _Rows:
     """The rows of one or two indexes, from the largest file to the smallest, then by id."""
 
-    def __init__(self, indexes: list[HashIndex], turned: Sequence[np.ndarray] | None = None, layout: int = 0) -> None:
-        self.layout, listed = layout, []
+    def __init__(
+        self,
+        indexes: list[HashIndex],
+        turned: Sequence[np.ndarray] | None,
+        layout: int,
+        radius: int,
+        window_radius: int,
+    ) -> None:
+        self.layout, self.radius, self.window_radius = layout, radius, window_radius
+        listed = []
         for source, index in enumerate(indexes):
             stamps = [(0, 0)] * len(index) if index.stamps is None else index.stamps.tolist()
             listed += [
@@ -156,7 +168,7 @@ class _Rows:
         asked, own = self.asked[self.query[first]], self.windows[first]
         # only the first of the turns has windows
         sets = [np.concatenate([whole[None], own if not turn else own[:0]]) for turn, whole in enumerate(asked)]
-        each = [apart(codes, wholes, windows) for codes in sets]
+        each = [apart(codes, wholes, windows, self.radius) for codes in sets]
         turns = np.stack([one.distances for one in each]).argmin(0)
         columns = (np.stack([getattr(one, name) for one in each]) for name in ("distances", "own", "theirs"))
         return Apart(*(column[turns, np.arange(len(others))] for column in columns)), turns
@@ -181,16 +193,16 @@ class _Rows:
             None if windows is None else index.scanner_of(windows),
         )
 
-    def search(self, scanners: _Scanners, rows: np.ndarray, radius: int) -> dict[int, np.ndarray]:
+    def search(self, scanners: _Scanners, rows: np.ndarray) -> dict[int, np.ndarray]:
         """Of the first rows, as many as are searched at a time: what they ask for -> the rows near it."""
         ways, shown = self.asked.shape[1], self.windows.shape[1]
         queries = self.query[rows[: 4 * _BATCH]]
         wanted = queries[np.sort(np.unique(queries, return_index=True)[1])][: max(1, _BATCH // (ways + shown))]
         asked = self.asked[wanted]
-        found = [self._kinds(_ranges(scanners.wholes, asked, radius))]
+        found = [self._kinds(_ranges(scanners.wholes, asked, self.radius))]
         if scanners.windows is not None:
-            found.append(self._kinds(_ranges(scanners.wholes, self.windows[wanted], radius)))
-            found.append([hits // shown for hits in _ranges(scanners.windows, asked, radius)])
+            found.append(self._kinds(_ranges(scanners.wholes, self.windows[wanted], self.window_radius)))
+            found.append([hits // shown for hits in _ranges(scanners.windows, asked, self.window_radius)])
         near = (np.unique(np.concatenate(parts)) for parts in zip(*found, strict=True))
         return dict(zip(wanted.tolist(), near, strict=True))
 
@@ -215,10 +227,10 @@ def _ranges(scanner: Scanner, sets: np.ndarray, radius: int) -> list[np.ndarray]
     return np.split(hits, limits[::count][1:-1])
 
 
-def _ranked(rows: _Rows, radius: int, scanners: _Scanners, rank: Rank, free: np.ndarray) -> np.ndarray:
+def _ranked(rows: _Rows, scanners: _Scanners, rank: Rank, free: np.ndarray) -> np.ndarray:
     """The rows that are near another one, as they are ranked. What is to be in no group is free no more."""
     near = np.zeros(len(free), bool)
-    for row, near_it in _neighbours(rows, radius, scanners, free, np.arange(len(free))):
+    for row, near_it in _neighbours(rows, scanners, free, np.arange(len(free))):
         near[near_it] = True
         near[row] |= bool(near_it)
     candidates = np.flatnonzero(near).tolist()
@@ -230,7 +242,7 @@ def _ranked(rows: _Rows, radius: int, scanners: _Scanners, rank: Rank, free: np.
 
 
 def _neighbours(
-    rows: _Rows, radius: int, scanners: _Scanners, free: np.ndarray, order: np.ndarray
+    rows: _Rows, scanners: _Scanners, free: np.ndarray, order: np.ndarray
 ) -> Iterator[tuple[int, list[int]]]:
     """Each row that is free when its turn comes, and the other free rows at most a radius away, ascending.
 
@@ -243,6 +255,6 @@ def _neighbours(
         query = int(rows.query[row])
         if query not in held:
             ahead = order[turn:]
-            held = rows.search(scanners, ahead[free[ahead]], radius)
+            held = rows.search(scanners, ahead[free[ahead]])
         near_it = held[query]
         yield row, near_it[free[near_it] & (near_it != row)].tolist()

@@ -287,6 +287,9 @@ def test_crops_are_grouped_by_windows(photos, capsys):
     assert "the first one&#x27;s 80% x 80% at 0%, 0%" in Path("a.html").read_text()
     assert dedup("photos", "--windows", "--move-to", "moved", "--log", "a.log") == 0
     assert "crop.png" in os.listdir("moved")
+    capsys.readouterr()
+    assert run(["dedup", "w.hix", "--windows"]) == 0
+    assert "at most 1 of 64 bits from the first, 2 by windows" in capsys.readouterr().out
     assert run(["index", "build", "photos", "-o", "plain.hix"]) == 0
     capsys.readouterr()
     assert dedup("plain.hix", "--windows") == 3
