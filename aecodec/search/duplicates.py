@@ -21,7 +21,7 @@ _BATCH = 1024
 #: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py).
 NEAR = {64: 1, 128: 4, 256: 10}
 #: The same of a whole and a window. Of pairs of pictures of different kinds fewer than one in a million is within it.
-NEAR_BY_WINDOWS = {64: 2, 128: 9, 256: 24}
+NEAR_BY_WINDOWS = {64: 2, 128: 10, 256: 22}
 
 
 def near(n_bits: int, *, windows: bool = False) -> int:
