@@ -22,6 +22,7 @@ from ..contracts import BatchSource, CheckpointError, Loss, MissingDependencyErr
 from ..nn.backbone import PREFIX, Backbone
 from ..nn.binary import above_zero, bi_half, correlation, kl_to_fair_coin, straight_through
 from ..nn.contrast import mutual_neighbours, nt_xent, relation_loss
+from ..nn.hashing import Decoder, Encoder
 from ..nn.taught import split
 from ..nn.trunk import STAGES, Trunk
 from ..nn.views import RECIPES, disjoint_halves, random_view
@@ -155,60 +156,6 @@ SIZES = {
         reconstruction=0.0,
     ),
 }
-
-
-class ResidualBlock(nn.Module):
-    """ReLU(x + (3x3, norm, ReLU, 3x3, norm)) (He et al. 2016). (B, C, H, W) -> the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*_convolution(channels, channels, 1), *_convolution(channels, channels, 1)[:-1])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(x + self.body(x))
-
-
-def _convolution(entering: int, leaving: int, stride: int) -> list[nn.Module]:
-    kernel, padding = (stride, 0) if stride > 2 else (3, 1)
-    layer = nn.Conv2d(entering, leaving, kernel, stride=stride, padding=padding, bias=False)
-    return [layer, nn.BatchNorm2d(leaving), nn.ReLU()]
-
-
-class Encoder(nn.Module):
-    """x (B, C, H, W) float32 in [0, 1] -> features (B, width): stages at falling resolution, pooled to 2 x 2."""
-
-    def __init__(self, config: SemanticHashConfig) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        entering = config.shape[0]
-        strides = config.strides or (2,) * len(config.widths)
-        for width, stride, blocks in zip(config.widths, strides, config.blocks, strict=True):
-            layers += [*_convolution(entering, width, stride), *[ResidualBlock(width) for _ in range(blocks)]]
-            entering = width
-        self.stages = nn.Sequential(*layers)
-        self.width = 4 * entering
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.adaptive_avg_pool2d(self.stages(x - 0.5), 2).flatten(1)
-
-
-class Decoder(nn.Module):
-    """(B, n_bits) float32 in [-1, 1] -> x_hat (B, C, H, W), about [0, 1]: from 1/8 of the sides in three steps."""
-
-    def __init__(self, config: SemanticHashConfig) -> None:
-        super().__init__()
-        channels, self.height, self.width = config.shape
-        self.small = -(-self.height // 8), -(-self.width // 8)
-        inner = config.decoder
-        self.enter = nn.Linear(config.n_bits, inner * self.small[0] * self.small[1])
-        steps: list[nn.Module] = []
-        for leaving in (inner, inner, channels):
-            steps += [nn.ReLU(), nn.Conv2d(inner, 4 * leaving, 3, padding=1), nn.PixelShuffle(2)]
-        self.steps = nn.Sequential(*steps)
-
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        h = self.enter(codes).view(len(codes), -1, *self.small)
-        return self.steps(h)[:, :, : self.height, : self.width] + 0.5
 
 
 class SemanticHash(nn.Module):
@@ -375,13 +322,15 @@ class SemanticHash(nn.Module):
 def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | Backbone:
     if config.backbone:
         return _backbone(config)
-    return Trunk(config.trunk_blocks, frozen=config.frozen) if config.trunk_blocks else Encoder(config)
+    if config.trunk_blocks:
+        return Trunk(config.trunk_blocks, frozen=config.frozen)
+    return Encoder(config.shape[0], config.widths, config.strides or (2,) * len(config.widths), config.blocks)
 
 
 def _decoder(config: SemanticHashConfig, width: int) -> nn.Module | None:
     if not config.decoder:
         return None
-    return nn.Linear(config.n_bits, width) if config.backbone else Decoder(config)
+    return nn.Linear(config.n_bits, width) if config.backbone else Decoder(config.n_bits, config.decoder, config.shape)
 
 
 def _backbone(config: SemanticHashConfig) -> Backbone:
