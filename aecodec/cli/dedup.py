@@ -39,7 +39,7 @@ _ACTING = ("move_to", "trash", "link", "log", "script")
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER|INDEX", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[FOLDER|INDEX]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--against", metavar="FOLDER|INDEX", type=click.Path(path_type=Path), help="Only groups with pictures of both."
 )
