@@ -29,7 +29,8 @@ from aecodec.bench.measurements import pictures_in, read_rgb, write_records
 from aecodec.contracts import AecodecError
 
 SAMPLES = Path(__file__).resolve().parents[1] / "scripts" / "samples"
-OURS = ("onnx", "torch")
+#: The lowest level that refines anything.
+LOWEST_EFFORT = 2
 STEPS = ("encode", "decode")
 COLUMNS = ("picture", "process", "step", "quality", "runs", "wall_s", "cpu_s", "peak_mib", "bytes")
 #: Starts a command and tells of it: seconds on the clock, CPU seconds, bytes at its peak, exit code. A process of its
@@ -74,14 +75,14 @@ class Process:
         return [filled.get(word, word) for word in getattr(self, step)]
 
 
-def ours(engine: str) -> Process:
-    """The command line with an engine."""
+def ours(engine: str, effort: int = 1) -> Process:
+    """The command line with an engine and a level of effort, above 1 of which torch is loaded as well."""
     command = (sys.executable, "-m", "aecodec")
     common = ("{source}", "-o", "{target}", "--engine", engine, "--device", "cpu", "--threads", "1", "-f")
     return Process(
-        f"aecodec, {engine}",
+        f"aecodec, {engine}" + (f", effort {effort}" if effort > 1 else ""),
         ".aec",
-        (*command, "compress", *common, "-q", "{quality}"),
+        (*command, "compress", *common, "-q", "{quality}", "--effort", str(effort)),
         (*command, "decompress", *common),
     )
 
@@ -145,7 +146,10 @@ def measure(picture: Path, quality: int, runs: int, folder: Path) -> list[dict[s
     """A record for each process and step on one picture, medians of the rounds. folder: for files."""
     source, file = folder / "source.png", folder / "first.aec"
     read_rgb(picture).save(source)
-    mine = [replace(ours(engine), quality=quality) for engine in OURS if engine != "torch" or find_spec("torch")]
+    mine = [ours("onnx")]
+    if find_spec("torch"):
+        mine += [ours("torch"), ours("onnx", LOWEST_EFFORT)]
+    mine = [replace(each, quality=quality) for each in mine]
     run(mine[0].command("encode", source, file))
     limit = file.stat().st_size
     others = [fitting(each, source, folder / f"trial{each.suffix}", limit) for each in peers()]
