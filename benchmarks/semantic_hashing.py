@@ -1,15 +1,17 @@
-"""Retrieval by learned binary codes against LSH, PCA-sign and ITQ on raw pixels, on labelled sets of small pictures.
+"""Retrieval by learned binary codes against LSH, PCA-sign and ITQ, on labelled sets of small pictures.
 
     python benchmarks/semantic_hashing.py mnist=MNIST.npz fashion-mnist=FASHION.npz cifar10=CIFAR.npz \\
-        --out benchmarks/results/hashing --runs runs/hashing
+        cifar10-lite0=CIFAR_LITE0.npz --out benchmarks/results/hashing --runs runs/hashing
 
-An .npz holds x_train, y_train, x_test and y_test; CIFAR-10 is packed by `scripts/pack_labelled.py`.
+An .npz holds x_train, y_train, x_test and y_test; CIFAR-10 is packed by `scripts/pack_labelled.py`. Items are pictures,
+or features of pictures (`benchmarks/backbone_features.py`), with the weights of what they come from beside the pack.
 
 Protocol. The database is the training set, queries are drawn from the test set with a fixed seed; a picture of the same
 class is relevant. Labels score and do nothing else. mAP@1000: ties by row, the database shuffled with a fixed seed,
 divided by the relevant pictures among the first 1000. mAP@all: the expectation over ties. Linear methods are fitted to
-the first 10,000 of the shuffled training pictures, raw pixels; the family `semantic-hash` is trained on all, one nested
-model per seed, by the recipe in `benchmarks/recipes`, and its shorter codes are the beginnings of the longest.
+the first 10,000 of the shuffled training items, raw pixels or features of unit length; the family `semantic-hash` is
+trained on all, one nested model per seed, by the recipe in `benchmarks/recipes`, and its shorter codes are the
+beginnings of the longest.
 
 Training goes on where it was (a run's folder keeps its state); --max-seconds ends a call early and cleanly.
 """
@@ -25,9 +27,10 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 from linear_hashers import LINEAR_HASHERS, principal_axes
 
-from aecodec import Hasher
+from aecodec import Hasher, checkpoint
 from aecodec.bench import provenance
 from aecodec.contracts import AecodecError, ImageReadError
 from aecodec.data.arrays import read_array
@@ -74,7 +77,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Dataset:
-    """database, queries: (n, C, H, W) uint8; relevant: (Q, N) bool, from the labels, for scoring."""
+    """database, queries: pictures (n, C, H, W) uint8, or features (n, D) float32.
+
+    relevant: (Q, N) bool, from the labels, for scoring.
+    """
 
     name: str
     path: Path
@@ -95,6 +101,23 @@ class Dataset:
         relevant = asked[columns][:, None] == labels[rows][None, :]
         return cls(name, path, database[rows], tests[columns], relevant)
 
+    @property
+    def holds_features(self) -> bool:
+        return self.database.ndim == 2
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Database and queries as linear methods take them, (n, D) float32: pixels in [0, 1], or directions."""
+        if self.holds_features:
+            return directions(self.database), directions(self.queries)
+        database, queries = (x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (self.database, self.queries))
+        return database, queries
+
+
+def directions(features: np.ndarray) -> np.ndarray:
+    """(n, D) float32 -> unit vectors; one without length stays as it is."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1.0)
+
 
 def score(data: Dataset, database: np.ndarray, queries: np.ndarray) -> dict[str, float]:
     """Packed codes of both -> the figures of a Score."""
@@ -113,7 +136,7 @@ def score(data: Dataset, database: np.ndarray, queries: np.ndarray) -> dict[str,
 
 def linear_scores(data: Dataset, seeds: range, done: set[tuple]) -> Iterator[Score]:
     """Rows of the linear methods; those that no seed changes have one."""
-    flat = [x.reshape(len(x), -1).astype(np.float32) / 255.0 for x in (data.database, data.queries)]
+    flat = data.vectors()
     fitted = flat[0][:FITTED]
     reduced: list[np.ndarray] = []
     for name, fit_linear in LINEAR_HASHERS.items():
@@ -147,6 +170,8 @@ def linear_scores(data: Dataset, seeds: range, done: set[tuple]) -> Iterator[Sco
 
 def train_hasher(data: Dataset, seed: int, folder: Path, max_seconds: float | None, settings: list[str]) -> float:
     """Train by the dataset's recipe, or go on -> seconds of training. Raises click.ClickException if it is not over."""
+    if data.holds_features:
+        settings = [f"model.backbone_weights={data.path.with_suffix('.safetensors')}", *settings]
     config = resolve(FAMILY, RECIPES / f"{FAMILY}-{data.name}.yaml", [*settings, f"seed={seed}"])
     outcome = fit(config, f"{data.path}:x_train", folder, resume=AUTO, max_seconds=max_seconds)
     if not outcome.finished:
@@ -154,13 +179,25 @@ def train_hasher(data: Dataset, seed: int, folder: Path, max_seconds: float | No
     return outcome.elapsed
 
 
-def learned_scores(data: Dataset, seed: int, checkpoint: Path, seconds: float, done: set[tuple]) -> Iterator[Score]:
+def codes_of_features(path: Path) -> Encode:
+    """What a trained hasher makes of features that its backbone gave before: (n, D) float32 -> packed codes."""
+    head = checkpoint.load(path).module.head
+
+    @torch.no_grad()
+    def encode(features: np.ndarray) -> np.ndarray:
+        return np.packbits(head(torch.from_numpy(features)).numpy() >= 0, axis=1)
+
+    return encode
+
+
+def learned_scores(data: Dataset, seed: int, path: Path, seconds: float, done: set[tuple]) -> Iterator[Score]:
     """Rows of one trained model, a row for each of its lengths."""
-    hasher = Hasher.from_pretrained(checkpoint)
+    hasher = Hasher.from_pretrained(path)
     model = hasher.fingerprint.hex()
     if all((data.name, FAMILY, bits, seed, len(data.queries), model) in done for bits in hasher.lengths):
         return
-    database, queries = hasher.hash(data.database), hasher.hash(data.queries)
+    encode = codes_of_features(path) if data.holds_features else hasher.hash
+    database, queries = encode(data.database), encode(data.queries)
     for bits in hasher.lengths:
         figures = score(data, database[:, : bits // 8], queries[:, : bits // 8])
         yield Score(

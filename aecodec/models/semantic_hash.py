@@ -20,7 +20,7 @@ from torch import nn
 
 from ..contracts import BatchSource, CheckpointError, Loss, MissingDependencyError
 from ..nn.backbone import PREFIX, Backbone
-from ..nn.binary import above_zero, bi_half, correlation, kl_to_fair_coin, straight_through
+from ..nn.binary import above_zero, bi_half, correlation, kl_to_fair_coin, masked, straight_through
 from ..nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from ..nn.hashing import Decoder, Encoder
 from ..nn.taught import split
@@ -47,8 +47,9 @@ class SemanticHashConfig:
     noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
     straight_through: train on the bits themselves, not on their probabilities.
     temperature, relation_temperature: of the contrast, and of the relations.
-    neighbours: so many of the nearest pictures of the batch count as the same, nearest by neighbours_of ("codes" or
-    "pixels"), once the share neighbours_from of the training is done.
+    neighbours: so many of the nearest pictures of the batch count as the same, nearest by neighbours_of ("codes",
+    "features" of the encoder, or "pixels"), once the share neighbours_from of the training is done.
+    mask: share of the features that is set to zero, at random in each view (Gao, Yao and Chen 2021, "SimCSE").
     halves: this share of the batch is made of halves of its pictures, which count as different pictures.
     teacher: so many features of a teacher come with each picture (nn.taught).
     stored_views: items are no pictures, but so many views of each, the first of them by first_views, as the frozen
@@ -80,6 +81,7 @@ class SemanticHashConfig:
     neighbours: int = 0
     neighbours_of: str = "codes"
     neighbours_from: float = 0.2
+    mask: float = 0.0
     halves: float = 0.0
     teacher: int = 0
     stored_views: int = 0
@@ -98,8 +100,10 @@ class SemanticHashConfig:
         for views in (self.views, self.first_views or self.views):
             if views not in RECIPES:
                 raise ValueError(f"no views {views!r}; there are: {', '.join(RECIPES)}")
-        if self.neighbours_of not in ("codes", "pixels"):
-            raise ValueError(f"neighbours are those of codes or of pixels, got {self.neighbours_of!r}")
+        if self.neighbours_of not in ("codes", "features", "pixels"):
+            raise ValueError(f"neighbours are those of codes, features or pixels, got {self.neighbours_of!r}")
+        if not 0 <= self.mask < 1:
+            raise ValueError(f"a share of the features is masked, got {self.mask}")
         if not len(self.widths) == len(self.blocks) == len(self.strides or self.widths) > 0:
             raise ValueError(
                 f"widths {self.widths}, strides {self.strides} and blocks {self.blocks} must name the same stages"
@@ -213,6 +217,9 @@ class SemanticHash(nn.Module):
         """batch: (B, C, H, W) float32 in [0, 1], at least 2 pictures; both views of each are made here. With a teacher
         they are joined with its features.
 
+        Or (B, width) float32, what a frozen backbone gave pictures before: training on those takes seconds. Two views
+        of one then differ by `mask` and noise alone.
+
         The parts of the loss: ``contrast``, mean over the code lengths; ``relation``, nats per picture; ``mse`` of the
         reconstruction, ``kl`` in nats per bit, ``correlation``: mean squared correlation of two bits.
         """
@@ -220,6 +227,8 @@ class SemanticHash(nn.Module):
         halved = int(config.halves * len(batch)) // 2
         if config.stored_views:
             features, taught = self._of_stored_views(batch, rng)
+        elif config.backbone and batch.ndim == 2:
+            features, taught = batch.repeat(2, 1), None
         else:
             batch, taught = split(batch, config.teacher) if config.teacher else (batch, None)
             if halved:
@@ -228,10 +237,10 @@ class SemanticHash(nn.Module):
             recipes = RECIPES[config.first_views or config.views], RECIPES[config.views]
             views = torch.cat([random_view(batch, size, recipe, rng) for recipe in recipes])
             features = self.encoder(views.contiguous(memory_format=torch.channels_last))
-        logits = self.head(features).float()
+        logits = self.head(masked(features, config.mask, rng)).float()
         with torch.autocast(batch.device.type, enabled=False):
             codes, probabilities = self._codes(logits, rng)
-            contrast = self._contrast(codes, self._alike(batch, logits, progress))
+            contrast = self._contrast(codes, self._alike(batch, features, logits, progress))
             relation = self._relation(codes, taught, halved)
             kl = kl_to_fair_coin(probabilities)
             correlated = correlation(codes)
@@ -272,11 +281,16 @@ class SemanticHash(nn.Module):
         bits = torch.cat([bi_half(half) for half in values.chunk(2)]) if self.config.bi_half else above_zero(values)
         return 2 * straight_through(bits, probabilities) - 1, probabilities
 
-    def _alike(self, batch: torch.Tensor, logits: torch.Tensor, progress: float) -> torch.Tensor | None:
+    def _alike(
+        self, batch: torch.Tensor, features: torch.Tensor, logits: torch.Tensor, progress: float
+    ) -> torch.Tensor | None:
         """(B, B) bool: which pictures of the batch count as the same, or None where only their own views do."""
         config = self.config
         if not config.neighbours or progress < config.neighbours_from:
             return None
+        if config.neighbours_of == "features":
+            first, second = features.detach().float().chunk(2)
+            return mutual_neighbours(first + second - (first + second).mean(0), config.neighbours)
         if config.neighbours_of == "codes":
             first, second = torch.tanh(logits.detach()).chunk(2)
             return mutual_neighbours(first + second, config.neighbours)

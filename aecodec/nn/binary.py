@@ -1,4 +1,4 @@
-"""Making codes binary: thresholds, balanced bits and the gradient that passes through them."""
+"""Making codes binary: thresholds, balanced bits, the gradient that passes through them, and noise before them."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def correlation(codes: torch.Tensor) -> torch.Tensor:
     products = codes.T @ codes / len(codes)
     bits = len(products)
     return (products.square().sum() - products.diagonal().square().sum()) / (bits * (bits - 1))
+
+
+def masked(features: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
+    """(B, D) floating -> (B, D): a random share of the numbers set to zero, the others scaled to keep the mean.
+
+    Drop-out (Srivastava et al. 2014), drawn from the generator. share: in [0, 1); 0 changes and draws nothing.
+    """
+    if not share:
+        return features
+    kept = torch.rand(features.shape, generator=rng, device=features.device) >= share
+    return features * kept / (1 - share)

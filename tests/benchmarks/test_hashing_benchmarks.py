@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from benchmark_scripts import BENCHMARKS, rows_of, run
 from click.testing import Result
 from conftest import natural_picture
@@ -17,6 +19,7 @@ from PIL import Image
 from small_hasher import CONFIG, save_hasher
 
 from aecodec.index.windows import LAYOUT, LAYOUTS
+from aecodec.nn.backbone import Backbone
 from aecodec.train.config import resolve
 from aecodec.train.state import build_model
 
@@ -121,6 +124,62 @@ def test_sources_that_cannot_be_used_are_named(module, bars, tmp_path):
     with np.load(bars) as pack:
         np.savez(tmp_path / "bare.npz", x_train=pack["x_train"], x_test=pack["x_test"])
     assert "holds no labels" in run(main, f"mnist={tmp_path}/bare.npz", "--runs", tmp_path / "r").output
+
+
+def coloured(tmp_path: Path) -> Path:
+    """A pack of 32 x 32 colour pictures of two classes, dark and light."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 40), ("test", 12)):
+        labels = rng.integers(0, 2, count).astype(np.uint8)
+        pictures = rng.integers(0, 100, (count, 32, 32, 3)) + 150 * labels[:, None, None, None]
+        arrays |= {f"x_{split}": pictures.astype(np.uint8), f"y_{split}": labels}
+    np.savez(tmp_path / "colours.npz", **arrays)
+    return tmp_path / "colours.npz"
+
+
+def test_features_of_a_backbone_are_packed_and_hashed(module, monkeypatch, tmp_path):
+    packer = module("backbone_features")
+    monkeypatch.setattr(packer, "NAME", "test_efficientnet")
+    monkeypatch.setattr(packer, "BLOCK", 16)
+    torch.manual_seed(0)
+    backbone = Backbone("test_efficientnet", 3).eval()
+    published = {f"_layer{n}": value for n, value in enumerate(backbone.net.state_dict().values())}
+    data, weights, out = coloured(tmp_path), tmp_path / "published.pth", tmp_path / "features.npz"
+    torch.save({**published, "_fc": torch.zeros(3)}, weights)
+    done = run(packer.main, data, weights, out, "--side", 48, "--tests", 10)
+    assert done.exit_code == 0, done.output
+    with np.load(out) as pack, np.load(data) as pictures:
+        assert pack["x_train"].shape == (40, backbone.width)
+        assert np.array_equal(pack["y_test"], pictures["y_test"][:10])
+        first = torch.from_numpy(pictures["x_test"][:10]).permute(0, 3, 1, 2) / 255.0
+        expected = backbone(F.interpolate(first, size=(48, 48), mode="bicubic").clamp(0, 1)).detach().numpy()
+        assert np.allclose(pack["x_test"], expected, atol=0.05 * np.abs(expected).max())
+    before = out.read_bytes()
+    assert len(list((tmp_path / "features.blocks").iterdir())) == 4
+    monkeypatch.setattr(packer, "features_of", None)  # every block is there: none is computed again
+    assert run(packer.main, data, weights, out, "--side", 48, "--tests", 10).exit_code == 0
+    assert out.read_bytes() == before
+
+    settings = ("model.backbone=timm:test_efficientnet", "model.shape=[3,48,48]", "model.features=16")
+    more = [part for setting in (*settings, "steps=3", "batch=16") for part in ("--set", setting)]
+    table = run(
+        module("semantic_hashing").main, f"cifar10-lite0={out}", "--seeds", 1, "--runs", tmp_path / "runs", *more
+    )
+    assert table.exit_code == 0, table.output
+    assert "| cifar10-lite0 | ITQ |" in table.output
+    assert "| cifar10-lite0 | semantic-hash |" in table.output
+
+
+def test_weights_of_another_network_are_refused(module, monkeypatch, tmp_path):
+    packer = module("backbone_features")
+    monkeypatch.setattr(packer, "NAME", "test_efficientnet")
+    data, weights = coloured(tmp_path), tmp_path / "published.pth"
+    for content, fault in (({"_layer0": torch.zeros(3)}, "does not fit"), ([1, 2], "not a file of tensors")):
+        torch.save(content, weights)
+        refused = run(packer.main, data, weights, tmp_path / "out.npz")
+        assert refused.exit_code == 1
+        assert fault in refused.output
 
 
 # -- near duplicates -----------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from aecodec.cli import run
 from aecodec.contracts import CheckpointError, MissingDependencyError
 from aecodec.data.arrays import ArraySet
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
-from aecodec.nn.binary import above_zero, bi_half, straight_through
+from aecodec.nn.binary import above_zero, bi_half, masked, straight_through
 from aecodec.nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from aecodec.nn.fold import fold_batch_norms
 from aecodec.nn.taught import join, split
 from aecodec.nn.trunk import Trunk
-from aecodec.nn.views import RECIPES, random_view
+from aecodec.nn.views import RECIPES, ViewRecipe, random_view
 
 FAMILY = "semantic-hash"
 SMALL = SemanticHashConfig(
@@ -84,6 +84,17 @@ def test_straight_through_has_the_value_of_the_bits_and_the_gradient_of_the_prob
     assert torch.allclose(logits.grad, weights * p * (1 - p))
 
 
+def test_masked_numbers_are_zero_and_the_others_keep_the_mean():
+    features = torch.ones(200, 50)
+    out = masked(features, 0.25, rng())
+    assert out.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert float(out.mean()) == pytest.approx(1.0, abs=0.02)
+    assert not torch.equal(out[:100], out[100:])
+    generator = rng()
+    assert masked(features, 0.0, generator) is features
+    assert torch.equal(generator.get_state(), rng().get_state())
+
+
 # -- contrast ------------------------------------------------------------------------------------
 
 
@@ -139,7 +150,9 @@ def test_each_weight_adds_its_part():
         {"straight_through": False},
         {"temperature": 0.1},
         {"neighbours": 3},
+        {"neighbours": 3, "neighbours_of": "features"},
         {"neighbours": 3, "neighbours_of": "pixels"},
+        {"mask": 0.3},
         {"prefixes": ()},
         {"strides": (4, 2)},
         {"views": "photos"},
@@ -199,6 +212,8 @@ def test_named_sizes_hash_their_shape(name):
         {"first_views": "none"},
         {"widths": (8,)},
         {"neighbours_of": "labels"},
+        {"mask": 1.0},
+        {"mask": -0.1},
         {"widths": (), "blocks": ()},
         {"strides": (2,)},
         {"backbone": "resnet18"},
@@ -254,6 +269,21 @@ def test_a_backbone_is_frozen_and_its_features_are_what_is_reconstructed(tmp_pat
     loaded = checkpoint.load(path).module
     x = pictures(4, 32)
     assert torch.equal(loaded.hash(x), model.hash(x))
+
+
+@pytest.mark.parametrize("change", [{}, {"neighbours": 3, "neighbours_of": "features", "neighbours_from": 0.0}])
+def test_features_that_the_backbone_gave_before_train_as_the_pictures_do(monkeypatch, change):
+    monkeypatch.setitem(RECIPES, "same", ViewRecipe())
+    x = pictures(8, 32)
+    found = []
+    for given in (lambda model: x, lambda model: model.encoder(x)):
+        torch.manual_seed(0)
+        model = checkpoint.build(FAMILY, {**BACKBONE, "views": "same", "noise": 0.0, **change})
+        loss = model.loss(given(model), rng(), 1.0).total
+        loss.backward()
+        found.append((loss.detach(), model.head[0].weight.grad))
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-4)
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-4)
 
 
 def test_weights_of_a_backbone_come_from_a_file(tmp_path):
