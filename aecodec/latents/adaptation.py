@@ -33,7 +33,9 @@ SCORE_FRACTION, INFORMATION_FRACTION, RATIO_FRACTION, WEIGHT_FRACTION = 14, 18, 
 #: What a sum of U is shifted by, so that its quotient by a sum of J has RATIO_FRACTION bits.
 RATIO_SHIFT = RATIO_FRACTION + INFORMATION_FRACTION - SCORE_FRACTION
 #: Largest magnitudes of U (3), J and an estimate (32 tables); and of the sum of weights of a latent's neighbours.
-SCORE_MAX, INFORMATION_MAX, RATIO_MAX, NEIGHBOURS = 3 << SCORE_FRACTION, 1 << 20, 1 << 12, 12
+SCORE_MAX, INFORMATION_MAX, RATIO_MAX, NEIGHBOURS = 3 << SCORE_FRACTION, 1 << 16, 1 << 12, 12
+#: No fewer than a quarter of the channels of a model, which are at most 65,536, nor than the rows of cells of a tile.
+SUMMED = 1 << 14
 #: No sum that is formed in int32 may reach this.
 SUM_BOUND = 1 << 31
 #: The estimates: the same channel around a latent, all channels at its place, its channel so far.
@@ -70,7 +72,8 @@ class Adaptation:
             abs(constant) + RATIO_MAX * sum(map(abs, weights)) + (LEVELS << (RATIO_FRACTION + WEIGHT_FRACTION))
             for constant, *weights in self.weights.reshape(-1, 1 + ESTIMATES).tolist()
         ]
-        return max(NEIGHBOURS * score << RATIO_SHIFT, NEIGHBOURS * information + int(self.prior.max()), *offsets)
+        around = NEIGHBOURS * score << RATIO_SHIFT, NEIGHBOURS * information + int(self.prior.max())
+        return max(*around, SUMMED * max(score, information), *offsets)
 
 
 def read_adaptation(tensors: Mapping[str, np.ndarray], prefix: str = PREFIX) -> Adaptation | None:
@@ -175,8 +178,8 @@ class Walk:
         phases = (np.arange(STEPS) + step) % STEPS
         for chunk in self.chunks:
             known = self._adaptation.scores.take(keys[chunk], axis=0)
-            self._places[phases] += known.sum(axis=0, dtype=np.int64)
+            self._places[phases] += known.sum(axis=0, dtype=np.int32)
             # One axis after the other: NumPy adds whole rows at a time then.
-            self._channels[chunk] += known.sum(axis=2, dtype=np.int64).sum(axis=2)
+            self._channels[chunk] += known.sum(axis=2, dtype=np.int32).sum(axis=2, dtype=np.int64)
         self._keys.append(keys)
         self._cells = cells_of_step(self._index, step + 1)

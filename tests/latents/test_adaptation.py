@@ -22,6 +22,7 @@ from aecodec.contracts import QUALITY_KNOT, BitstreamError, CheckpointError, Lat
 from aecodec.latents import adaptation as adaptations
 from aecodec.latents import coder_of
 from aecodec.latents.adaptation import (
+    INFORMATION_MAX,
     MAGNITUDE_MAX,
     RATIO_FRACTION,
     RATIO_MAX,
@@ -196,7 +197,7 @@ HOSTILE = {
     "nothing divides": (hostile(prior=changed("prior", 1, 0)), "prior_q"),
     "a negative prior": (hostile(prior=changed("prior", 2, -5)), "prior_q"),
     "negative information": (hostile(information=changed("information", 9, -1)), "information_q"),
-    "too much information": (hostile(information=changed("information", 9, (1 << 20) + 1)), "information_q"),
+    "too much information": (hostile(information=changed("information", 9, (1 << 16) + 1)), "information_q"),
     "an index of nothing that gains": (hostile(gain=changed("gain", 0, 1)), "index 0"),
     "an index of nothing that informs": (hostile(information=changed("information", 0, 1)), "index 0"),
     "weights beyond the sums": (hostile(weights=changed("weights", (3, 1, 2), 1 << 30)), "exact below"),
@@ -230,12 +231,13 @@ def test_a_checkpoint_with_a_hostile_adaptation_is_refused(tensors, message, tmp
 
 def test_extremes_within_the_bound_stay_exact():
     """Largest scores, information and weights, of one sign and of both: still what Python's integers give."""
-    widest = np.full(LEVELS, SCORE_MAX, np.int32) * (np.arange(LEVELS) > 0)
+    widest = (np.full(LEVELS, SCORE_MAX) * (np.arange(LEVELS) > 0)).astype(np.int32)
+    most = np.minimum(4 * widest, INFORMATION_MAX)
     share = (SUM_BOUND - (LEVELS << 14) - 1) // RATIO_MAX // 3
     for sign in (1, -1):
         weights = np.full((11, 3, 4), sign * share, np.int32)
         weights[..., 0] = 0
-        extreme = Adaptation(widest, widest, widest, np.array([1, 1, 1], np.int32), weights)
+        extreme = Adaptation(widest, widest, most, np.array([1, 1, 1], np.int32), weights)
         assert extreme.bound() < SUM_BOUND
         y, index = tile(4, 4, 4, 8)
         slow = Slow(extreme, y, index, 0)

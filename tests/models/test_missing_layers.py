@@ -30,7 +30,7 @@ def test_building_one_says_which_extra_and_why_it_is_not_for_every_python(name: 
 @pytest.mark.parametrize("name", ON_COMPRESSAI)
 def test_loading_a_checkpoint_says_so_too(name: str) -> None:
     with pytest.raises(MissingDependencyError, match=r"aecodec\[compressai\]"):
-        checkpoint.load(max(GOLDEN.glob("v*")) / f"{name}.safetensors")
+        checkpoint.load(GOLDEN / "v1" / f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", ON_COMPRESSAI)

@@ -34,10 +34,10 @@ def test_a_calibrated_model_has_its_weights_and_codes_photographs_in_fewer_bytes
         assert np.array_equal(array, after.tensors[name])
         assert array.dtype == after.tensors[name].dtype
     codecs = [Codec.from_pretrained(path, engine="onnx") for path in (model_file, out)]
-    picture = Image.open(photo_folder / "picture5.png")
-    sizes = [sum(len(codec.encode(picture, quality=q)) for q in (10, 50, 90)) for codec in codecs]
+    pictures = [Image.open(path) for path in sorted(photo_folder.iterdir())]
+    sizes = [sum(len(codec.encode(picture, quality=q)) for picture in pictures for q in (50, 90)) for codec in codecs]
     assert sizes[1] < sizes[0]
-    assert container.parse(codecs[1].encode(picture, quality=50)).header.fingerprint == after.fingerprint
+    assert container.parse(codecs[1].encode(pictures[0], quality=50)).header.fingerprint == after.fingerprint
 
 
 def test_middles_are_in_the_middle_and_what_is_smaller_than_the_alignment_is_left_out(tmp_path):
