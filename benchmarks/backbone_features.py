@@ -70,7 +70,7 @@ def in_blocks(backbone: Backbone, pictures: np.ndarray, side: int, folder: Path,
 @click.argument("pack", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("weights", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--side", default=128, show_default=True, type=click.IntRange(min=32))
+@click.option("--side", default=96, show_default=True, type=click.IntRange(min=32))
 @click.option("--tests", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
 def main(pack: Path, weights: Path, out: Path, side: int, tests: int, threads: int) -> None:

@@ -58,6 +58,7 @@ LABELLED = {
     "mnist": ("MNIST", "mAP@all"),
     "fashion-mnist": ("Fashion-MNIST", "mAP@1000"),
     "cifar10": ("CIFAR-10", "mAP@1000"),
+    "cifar10-lite0": ("CIFAR-10 on ImageNet features", "mAP@1000"),
 }
 
 
