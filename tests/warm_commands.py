@@ -25,6 +25,7 @@ IMPORTED = (
     "aecodec.bench.runs",
     "aecodec.codec.files",
     "aecodec.search.building",
+    "aecodec.search.updating",
     "aecodec.tasks.restore",
     "aecodec.train.loop",
 )

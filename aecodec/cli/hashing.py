@@ -18,8 +18,8 @@ from .output import THREADS, bar, emit_json, fail, notice, say
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
-    from ..search.building import Report
     from ..search.pictures import CodeReader, Decode, Failure
+    from ..search.updating import Report
 
 
 def hasher_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,9 +18,9 @@ from .writing import check_outputs
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
-    from ..search.building import Report
     from ..search.pictures import CodeReader
     from ..search.syncing import SyncPlan
+    from ..search.updating import Report
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))

@@ -24,7 +24,7 @@ from aecodec.contracts import ImageReadError, OutputExistsError, UsageError
 from aecodec.data.images import Picture
 from aecodec.index.codes import hamming_distances
 from aecodec.index.hash_index import HashIndex
-from aecodec.search import building
+from aecodec.search import building, updating
 from aecodec.search.pictures import CodeReader, Failure, id_of, list_pictures, path_of
 from aecodec.search.queries import answer, copy_hits
 
@@ -60,7 +60,7 @@ def held(index: HashIndex) -> dict[str, bytes]:
     return {name: code.tobytes() for name, code in zip(index.ids.tolist(), index.codes, strict=True)}
 
 
-def counts(report: building.Report) -> tuple[int, ...]:
+def counts(report: updating.Report) -> tuple[int, ...]:
     return report.added, report.changed, report.removed, report.kept, len(report.failures)
 
 
@@ -150,7 +150,7 @@ def test_a_missing_folder_drops_nothing(photos, tmp_path):
 
 
 def test_an_interrupted_build_goes_on(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "GROUP", 1)
+    monkeypatch.setattr(updating, "GROUP", 1)
     out = tmp_path / "a.hix"
 
     def stop(done: int, total: int) -> None:
@@ -192,8 +192,8 @@ def test_a_killed_build_leaves_a_sound_partial_index_and_goes_on(tmp_path):
         Image.fromarray(natural_picture(16, 16, number)).save(photos / f"{number:02d}.png")
     code = (
         "import sys, time, pathlib; sys.path.insert(0, sys.argv[3])\n"
-        "from aecodec.search import building; from aecodec.search.pictures import CodeReader\n"
-        "from block_hasher import BlockHasher; building.GROUP = 1\n"
+        "from aecodec.search import building, updating; from aecodec.search.pictures import CodeReader\n"
+        "from block_hasher import BlockHasher; updating.GROUP = 1\n"
         "def slow(done, total): print(done, flush=True); time.sleep(0.05)\n"
         "photos, out = map(pathlib.Path, sys.argv[1:3])\n"
         "building.build(photos, out, CodeReader(BlockHasher()), every=0, advance=slow)"
@@ -214,14 +214,14 @@ def test_a_killed_build_leaves_a_sound_partial_index_and_goes_on(tmp_path):
 
 
 def test_unfinished_work_is_saved_every_so_often(photos, monkeypatch):
-    monkeypatch.setattr(building, "GROUP", 1)
+    monkeypatch.setattr(updating, "GROUP", 1)
     index, sizes = building.new_index(reader(), str(photos)), []
     found, _ = list_pictures(photos, str(photos))
-    building.update(index, found, reader(), every=0, save=lambda: sizes.append(len(index)))
+    updating.update(index, found, reader(), every=0, save=lambda: sizes.append(len(index)))
     assert sizes == [0, 1, 2, 3, 4, 5]
     sizes.clear()
     touch(photos / "p2.jpg", 50)
-    building.update(index, found, reader(), every=1000, save=lambda: sizes.append(len(index)))
+    updating.update(index, found, reader(), every=1000, save=lambda: sizes.append(len(index)))
     assert sizes == []
 
 
@@ -321,7 +321,7 @@ def test_a_picture_that_the_hasher_refuses_is_refused_alone(photos):
     Image.fromarray(natural_picture(50, 60)).save(photos / "p2.jpg")
     found, _ = list_pictures(photos, str(photos))
     index = building.new_index(reader(), str(photos))
-    report = building.update(index, found, CodeReader(Choosy()))
+    report = updating.update(index, found, CodeReader(Choosy()))
     assert len(index) == 4
     assert [failure.message for failure in report.failures if "rows" in failure.message] == [
         f"{photos / 'p2.jpg'}: 25 rows are no picture"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aecodec.contracts import ModelMismatchError, UnavailableError, UsageError
 from aecodec.index.hash_index import HashIndex
-from aecodec.search import building
+from aecodec.search import building, updating
 from aecodec.search.pictures import CodeReader
 from aecodec.search.syncing import plan_sync
 
@@ -36,7 +36,7 @@ def index(photos: Path, tmp_path: Path) -> HashIndex:
 EVERY = ["0.png", "1.png", "2.png", "disk/3.png", "disk/4.png"]
 
 
-def synced(index: HashIndex, **how: bool) -> building.Report:
+def synced(index: HashIndex, **how: bool) -> updating.Report:
     return building.sync(index, CodeReader(BlockHasher()), **how)
 
 
