@@ -11,6 +11,7 @@ import click
 
 from ..contracts import CheckpointError
 from ..data.locks import WAIT
+from .numbers import MANY, Whole, parse_levels
 from .output import bar, emit_json, fail, notice, say, size_text, wait_option
 from .writing import check_outputs
 
@@ -97,25 +98,12 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
     say(f"{output}: {', '.join(names) or 'a family without graphs'}")
 
 
-def _levels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """ "0.485,0.456,0.406" -> numbers."""
-    if value is None:
-        return None
-    try:
-        found = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        found = ()
-    if len(found) not in (1, 3) or not all(0 <= level <= 1e6 for level in found):
-        raise click.BadParameter("one number, or three with commas between them")
-    return found
-
-
 @models.command("hasher")
 @click.argument("file", metavar="ONNX", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--fit", "photos", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Photographs."
 )
-@click.option("--bits", type=click.IntRange(8, 1024), default=256, show_default=True, help="Of the longest code.")
+@click.option("--bits", type=Whole(8, 1024), default=256, show_default=True, help="Of the longest code.")
 @click.option(
     "--rotation",
     type=click.Choice(["itq", "random"]),
@@ -123,14 +111,14 @@ def _levels(context: click.Context, parameter: click.Parameter, value: str | Non
     show_default=True,
     help="Fitted to the photographs, or drawn.",
 )
-@click.option("--seed", type=click.IntRange(0, 65535), default=0, show_default=True, help="Of what is drawn.")
-@click.option("--side", type=click.IntRange(8, 1024), help="Side of pictures where the model leaves it open; 224.")
-@click.option("--mean", callback=_levels, help="Taken from the levels, per channel; ImageNet's.")
-@click.option("--std", "deviation", callback=_levels, help="Levels are then divided by it; ImageNet's.")
+@click.option("--seed", type=Whole(0, 65535), default=0, show_default=True, help="Of what is drawn.")
+@click.option("--side", type=Whole(8, 1024), help="Side of pictures where the model leaves it open; 224.")
+@click.option("--mean", help="Taken from the levels, per channel; ImageNet's.")
+@click.option("--std", "deviation", help="Levels are then divided by it; ImageNet's.")
 @click.option("--range", "range_", type=click.Choice(["1", "255"]), default="1", show_default=True, help="White.")
 @click.option("--bgr", is_flag=True, help="Blue before red.")
 @click.option("--features", help="The output that is taken, by name; the first unless given.")
-@click.option("--limit", type=click.IntRange(min=2), default=5000, show_default=True, help="Photographs at most.")
+@click.option("--limit", type=Whole(2, MANY), default=5000, show_default=True, help="Photographs at most.")
 @click.option("--name", help="Name of the hasher; the file's own by default.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; the cache by default.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
@@ -142,8 +130,8 @@ def hasher_command(
     rotation: str,
     seed: int,
     side: int | None,
-    mean: tuple[float, ...] | None,
-    deviation: tuple[float, ...] | None,
+    mean: str | None,
+    deviation: str | None,
     range_: str,
     bgr: bool,
     features: str | None,
@@ -173,11 +161,13 @@ def hasher_command(
     if bits % 8:
         raise UsageError(f"codes are of whole bytes, not of {bits} bits")
     target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
+    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
     if target.suffix != SUFFIX:
         raise UsageError(f"{target}: hashers are kept in files that end in {SUFFIX}")
-    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
+    centre = parse_levels(mean, "--mean") if mean else IMAGENET[0]
+    divisor = parse_levels(deviation, "--std") if deviation else IMAGENET[1]
     paths = list_photos(photos)[:limit]
-    taking = Taking(side, mean or IMAGENET[0], deviation or IMAGENET[1], int(range_), bgr, features)
+    taking = Taking(side, centre, divisor, int(range_), bgr, features)
     with bar("fitting", len(paths), quiet=quiet) as update:
         squares = _squares(paths, lambda count: update(advance=count))
         if output is None:

@@ -17,6 +17,8 @@ SEED_LIMIT = (1 << 53) - 1
 SECONDS_LIMIT = 1e9
 #: The largest size in bytes or pixels, and the largest coordinate of a pixel.
 SIZE_LIMIT, PLACE_LIMIT = 1 << 53, 1 << 31
+#: The largest level that pictures are centred by or divided by.
+LEVEL_LIMIT = 1e6
 
 
 class Whole(click.IntRange):
@@ -66,6 +68,17 @@ def parse_rectangle(text: str, option: str, form: str) -> tuple[int, int, int, i
     if not (min(left, top) >= 0 and min(width, height) >= 1 and max(left, top, width, height) <= PLACE_LIMIT):
         raise UsageError(f"{option} takes {form} in pixels, of at least 0,0,1,1, got {_short(text)}")
     return left, top, width, height
+
+
+def parse_levels(text: str, option: str) -> tuple[float, ...]:
+    """0.485,0.456,0.406, or one number for all channels -> numbers from 0 to LEVEL_LIMIT. Raises UsageError."""
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        levels = ()
+    if len(levels) not in (1, 3) or not all(0 <= level <= LEVEL_LIMIT for level in levels):
+        raise UsageError(f"{option} takes one number, or three with commas between them, got {_short(text)}")
+    return levels
 
 
 def _short(text: str) -> str:

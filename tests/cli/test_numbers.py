@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aecodec.bench.opening import parse_qualities
 from aecodec.cli import COMMANDS, root, run
-from aecodec.cli.numbers import PLACE_LIMIT, SIZE_LIMIT, Real, Whole, parse_rectangle, parse_size
+from aecodec.cli.numbers import PLACE_LIMIT, SIZE_LIMIT, Real, Whole, parse_levels, parse_rectangle, parse_size
 from aecodec.codec.options import EncodeOptions
 from aecodec.contracts import UsageError
 
@@ -24,6 +24,8 @@ TEXTS = {
     "--crop": lambda text: parse_rectangle(text, "--crop", "X,Y,W,H"),
     "--box": lambda text: parse_rectangle(text, "--box", "LEFT,TOP,WIDTH,HEIGHT"),
     "--qualities": lambda text: parse_qualities((text,)),
+    "--mean": lambda text: parse_levels(text, "--mean"),
+    "--std": lambda text: parse_levels(text, "--std"),
 }
 #: Options whose values are words. One that is in neither table fails the law until it is put into one.
 WORDS = frozenset(
@@ -37,6 +39,7 @@ WORDS = frozenset(
         "--engine",
         "--eval-data",
         "--family",
+        "--features",
         "--format",
         "--hasher",
         "--metrics",

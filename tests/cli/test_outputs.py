@@ -124,6 +124,7 @@ WRITING = {
     "models export": Writing(
         lambda out: f"models export m.safetensors --onnx -o {out}", "x.safetensors", ("m.safetensors",), extras=TORCH
     ),
+    "models hasher": Writing(lambda out: f"models hasher e.onnx --fit photos -o {out}", "x.safetensors", ("e.onnx",)),
     "models import": Writing(
         lambda out: f"models import w.pth -o {out}", "x.safetensors", ("w.pth",), extras=("torch", "compressai")
     ),
@@ -139,7 +140,16 @@ def here(few_photos: Path, block_hasher: None, capsys: pytest.CaptureFixture[str
     Image.fromarray(natural_picture(30, 40)).save("mask.png")
     for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0"):
         Path(folder).mkdir(parents=True)
-    for name in ("y.aec", "m.safetensors", "h.safetensors", "w.pth", "d.json", "l.csv", "run/crops/p0/webp.png"):
+    for name in (
+        "y.aec",
+        "m.safetensors",
+        "h.safetensors",
+        "w.pth",
+        "e.onnx",
+        "d.json",
+        "l.csv",
+        "run/crops/p0/webp.png",
+    ):
         Path(name).write_bytes(b"of no use")
     np.savez("d.npz", items=np.zeros((3, 8, 8), np.uint8))
     Path("settings/config.yaml").write_text("steps: 3\n")
