@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..contracts import OutputError, OutputExistsError, UnavailableError
@@ -114,10 +115,7 @@ def _rename_reserved(source: Path, target: Path) -> None:
 def _copy_new(source: Path, target: Path, temporary: Path) -> None:
     """A copy with the times and mode of a file, compared with it byte for byte, under a name that nothing had."""
     try:
-        with open(source, "rb") as read, open(temporary, "xb") as write:
-            shutil.copyfileobj(read, write, _CHUNK)
-            write.flush()
-            os.fsync(write.fileno())
+        _copy_bytes(source, temporary)
         shutil.copystat(source, temporary)
         if not same_bytes(source, temporary):
             raise OutputError(f"{source}: its copy in {target.parent} is not the same")
@@ -131,14 +129,34 @@ def _unlike(before: os.stat_result, now: os.stat_result) -> bool:
     return (before.st_ino, before.st_size, before.st_mtime_ns) != (now.st_ino, now.st_size, now.st_mtime_ns)
 
 
+def _copy_bytes(source: Path, target: Path) -> None:
+    """Into a file that was not there, on its disk when this returns."""
+    with open(source, "rb") as read, open(target, "xb") as write:
+        shutil.copyfileobj(read, write, _CHUNK)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path, temporary: str) -> Iterator[Path]:
+    """A name beside a file, for what takes the file's place when all went well, and is removed otherwise."""
+    made = path.with_name(temporary)
+    try:
+        yield made
+        os.replace(made, path)
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def replace_by_link(path: Path, kept: Path, temporary: str, *, symbolic: bool) -> None:
     """Put a hard or symbolic link to one file in the place of another, at once. Raises OutputError.
 
     Both must hold the same bytes, which is looked up here. A symbolic link is relative, and leads past other links.
     """
-    made = path.with_name(temporary)
     try:
-        try:
+        with _in_place_of(path, temporary) as made:
             if symbolic:
                 folder = os.path.realpath(path.parent)
                 os.symlink(os.path.relpath(os.path.realpath(kept), folder), made)
@@ -146,11 +164,6 @@ def replace_by_link(path: Path, kept: Path, temporary: str, *, symbolic: bool) -
                 os.link(os.path.realpath(kept), made)
             if not same_bytes(path, made):
                 raise OutputError(f"{path}: is not the same as {kept}, byte for byte")
-            os.replace(made, path)
-        finally:
-            with contextlib.suppress(OSError):
-                made.unlink(missing_ok=True)
-        sync_folder(path.parent)
     except OSError as error:
         where = " (the other one is on another file system)" if error.errno == errno.EXDEV else ""
         raise OutputError(f"{path}: cannot become a link{where or f' ({error.strerror or error})'}") from error
@@ -161,21 +174,12 @@ def restore_from_link(path: Path, kept: Path, temporary: str, mode: int, modifie
 
     Raises OutputError, for a copy without the checksum as well, and leaves the link then.
     """
-    made = path.with_name(temporary)
     try:
-        try:
-            with open(kept, "rb") as read, open(made, "xb") as write:
-                shutil.copyfileobj(read, write, _CHUNK)
-                write.flush()
-                os.fsync(write.fileno())
+        with _in_place_of(path, temporary) as made:
+            _copy_bytes(kept, made)
             if digest(made) != checksum:
                 raise OutputError(f"{path}: {kept} is not any more what it was")
             os.chmod(made, stat.S_IMODE(mode) & 0o777)
             os.utime(made, ns=(modified, modified))
-            os.replace(made, path)
-        finally:
-            with contextlib.suppress(OSError):
-                made.unlink(missing_ok=True)
-        sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be put back ({error.strerror or error})") from error
