@@ -172,10 +172,7 @@ class ExactHyperprior(Coded):
         index = group_by_step(self.scale_net_float(z_hat, position, quantised))
         wanted = group_by_step(y)
 
-        def known(step: int, mean: torch.Tensor) -> torch.Tensor:
-            return mean + torch.where(index[step] < 0.5, 0.0, round_ste(wanted[step] - mean))
-
-        y_hat, mean = self.mean_context.walk(self.hyper_features(z_hat), known)
+        y_hat, mean = self._walk(z_hat, index, wanted)
         noisy = torch.stack(wanted) - torch.stack(mean)
         noisy = noisy + uniform_noise(noisy, rng)
         y_bits = -self.mixture.log2_likelihood(noisy, torch.stack(index).clamp(0, LEVELS - 1))
@@ -183,6 +180,19 @@ class ExactHyperprior(Coded):
         y_out = ungroup(y_hat, y.shape) * self.gain(self.y_inverse, position)[:, :, None, None]
         coarse, fine = self.synthesis.as_blocks(y_out, self.gain(self.branch_out, position))
         return (coarse.float() + join_blocks(fine) - blocks).square().mean(dim=(1, 2, 3)), bits
+
+    def _walk(
+        self, z_hat: torch.Tensor, index: list[torch.Tensor], wanted: list[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """z_hat (B, Z, h, w) float32; scale indices and y by step, as `group_by_step` gives them -> y_hat and means.
+
+        Residuals are rounded, straight through; latents of scale index 0 are not coded, and miss theirs.
+        """
+
+        def known(step: int, mean: torch.Tensor) -> torch.Tensor:
+            return mean + torch.where(index[step] < 0.5, 0.0, round_ste(wanted[step] - mean))
+
+        return self.mean_context.walk(self.hyper_features(z_hat), known)
 
     def scale_net_float(self, z_hat: torch.Tensor, position: torch.Tensor, quantised: bool) -> torch.Tensor:
         """The scale net outside autocast: its integers do not survive bfloat16. Shapes as of `ScaleNet.forward`."""
@@ -280,10 +290,7 @@ class ExactHyperprior(Coded):
         wanted, weights = group_by_step(y), group_by_step(weight.expand_as(y))
         index = [of_step.clamp(0, LEVELS - 1) for of_step in index]
 
-        def known(step: int, mean: torch.Tensor) -> torch.Tensor:
-            return mean + torch.where(index[step] < 0.5, 0.0, round_ste(wanted[step] - mean))
-
-        y_hat, mean = self.mean_context.walk(self.hyper_features(z_hat), known)
+        y_hat, mean = self._walk(z_hat, index, wanted)
         for step, target in enumerate(wanted):
             bits = bits - self.mixture.log2_likelihood(target - mean[step], index[step]).sum()
             bits = bits + (weights[step] * (target - y_hat[step]).square()).sum()
