@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,21 @@ class ViewRecipe:
     padding: str = "reflection"
 
 
+_PHOTOS = ViewRecipe(
+    area=0.3,
+    aspect=1.2,
+    rotate=8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.05,
+    gamma=1.5,
+    grey_p=0.35,
+    blur_p=0.15,
+    blocks_p=0.1,
+    mark_p=0.2,
+)
+
 RECIPES: dict[str, ViewRecipe] = {
     "digits": ViewRecipe(
         area=0.6,
@@ -104,33 +119,13 @@ RECIPES: dict[str, ViewRecipe] = {
     "objects": ViewRecipe(
         area=0.3, aspect=4 / 3, flip_p=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grey_p=0.2
     ),
-    "photos": ViewRecipe(
-        area=0.3,
-        aspect=1.2,
-        rotate=8,
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.05,
-        gamma=1.5,
-        grey_p=0.35,
-        blur_p=0.15,
-        blocks_p=0.1,
-        mark_p=0.2,
-    ),
+    "photos": _PHOTOS,
     # Photographs again, cut further and with something over, around or beside them.
-    "copies": ViewRecipe(
+    "copies": replace(
+        _PHOTOS,
         area=0.25,
         aspect=1.25,
         rotate=15,
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.05,
-        gamma=1.5,
-        grey_p=0.35,
-        blur_p=0.15,
-        blocks_p=0.1,
         mark_p=0.15,
         fill_p=0.4,
         frame_p=0.2,
