@@ -6,13 +6,13 @@ import csv
 import json
 import math
 import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import rendered
 from conftest import natural_picture
 from extras import needs
 from PIL import Image
@@ -272,24 +272,11 @@ def test_the_page_is_well_formed_and_asks_nobody(page: Path) -> None:
 
 
 def test_the_page_renders_without_console_errors(page: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium")
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path}",
-        "--dump-dom",
-        page.resolve().as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    assert done.stdout.count("<polyline") == 2
-    assert done.stdout.count("<figure>") == 2 * 3
-    assert "Rate and distortion on pictures" in done.stdout
+    text, said = rendered(page, tmp_path)
+    assert said == []
+    assert text.count("<polyline") == 2
+    assert text.count("<figure>") == 2 * 3
+    assert "Rate and distortion on pictures" in text
 
 
 def test_tables_and_plot_of_a_run(finished: Path, tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import base64
 import io
 import re
 import shutil
-import subprocess
 import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import rendered
 from conftest import natural_picture
 from PIL import Image
 
@@ -101,29 +101,6 @@ def test_pictures_that_vanished_have_a_frame_and_long_pages_are_cut(tmp_path, mo
 
 
 POLICY = re.compile(r"<meta http-equiv=[^\n]*\n")
-
-
-def rendered(path: Path, profile: Path) -> tuple[str, list[str]]:
-    """What a browser makes of a page, and what it says of it."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium")
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-        "--dump-dom",
-        path.absolute().as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def acted(page: str, script: str) -> Path:
