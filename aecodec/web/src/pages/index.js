@@ -1,0 +1,1 @@
+import { Decoder } from "../client.js"; globalThis.Decoder = Decoder;
