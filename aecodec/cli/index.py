@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import UsageError
-from ..data.locks import WAIT
+from .exchange import JSON, LOCK, merge
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
 from .numbers import SECONDS_LIMIT, Real, Whole
-from .output import emit_json, notice, say, size_text, wait_option
+from .output import emit_json, notice, say, size_text
 from .writing import check_outputs
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..search.syncing import SyncPlan
     from ..search.updating import Report
 
-JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 INDEX = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
 EVERY = click.option(
     "--save-every",
@@ -32,12 +31,14 @@ EVERY = click.option(
     metavar="SECONDS",
     help="How often an unfinished index is written.",
 )
-LOCK = wait_option(WAIT)
 
 
 @click.group()
 def index() -> None:
     """Indexes of pictures: one file of codes, paths and times; pictures themselves are never touched."""
+
+
+index.add_command(merge)
 
 
 @index.command()

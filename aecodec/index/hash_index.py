@@ -14,7 +14,7 @@ import numpy as np
 from ..contracts import IndexFileError, Scanner, UsageError
 from ..parallel import Lock
 from . import backend as find_backend
-from . import storage
+from . import content, storage
 from .codes import check_codes, check_k, check_queries, check_radius
 from .ids import Numbers, Paths
 from .rows import Rows, Searched
@@ -291,7 +291,7 @@ class HashIndex:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the file of `storage`, atomically. Raises OutputExistsError or OutputError."""
         rows = self._checked().rows
-        content = storage.Content(
+        held = content.Content(
             self.hasher,
             self.fingerprint,
             self.n_bits,
@@ -302,12 +302,12 @@ class HashIndex:
             rows.stamps,
             os.fsencode(self.root),
         )
-        storage.write(Path(path), content, overwrite=overwrite)
+        content.write(Path(path), held, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "auto", **options: Any) -> HashIndex:
         """Read a file into memory, every checksum verified. Raises IndexFileError."""
-        return cls._of(storage.read(Path(path)), backend, options)
+        return cls._of(content.read(Path(path)), backend, options)
 
     @classmethod
     def view(cls, path: str | Path, *, check: bool = False, backend: str = "auto", **options: Any) -> HashIndex:
@@ -317,20 +317,20 @@ class HashIndex:
         goes on being searched as it was. One that is changed or cut in place is no longer searched: everything then
         raises IndexFileError.
         """
-        return cls._of(storage.read(Path(path), mapped=True, check=check), backend, options)
+        return cls._of(content.read(Path(path), mapped=True, check=check), backend, options)
 
     @classmethod
-    def _of(cls, content: storage.Content, backend: str, options: dict[str, Any]) -> HashIndex:
+    def _of(cls, held: content.Content, backend: str, options: dict[str, Any]) -> HashIndex:
         index = cls(
-            hasher=content.hasher,
-            fingerprint=content.fingerprint,
-            n_bits=content.n_bits,
-            paths=isinstance(content.ids, Paths),
-            root=os.fsdecode(content.root),
-            layout=content.layout,
+            hasher=held.hasher,
+            fingerprint=held.fingerprint,
+            n_bits=held.n_bits,
+            paths=isinstance(held.ids, Paths),
+            root=os.fsdecode(held.root),
+            layout=held.layout,
             backend=backend,
             **options,
         )
-        rows = Rows(content.ids, check_codes(content.codes), content.windows, content.stamps, content.mapped)
+        rows = Rows(held.ids, check_codes(held.codes), held.windows, held.stamps, held.mapped)
         index._held = index._held.of(rows)
         return index

@@ -204,6 +204,7 @@ WITH_JUNK = [
     "index add JUNK in/plain.png",
     "index remove JUNK in/plain.png",
     "index build JUNK -o new.hix",
+    "index merge new.hix JUNK",
     "search JUNK in/plain.png",
     "dedup JUNK",
     "doctor -m JUNK.safetensors",

@@ -47,6 +47,7 @@ COMMANDS = [
     "index info a.hix",
     "index add a.hix a.aec",
     "index remove a.hix photos/b.png",
+    "index merge new.hix a.hix",
     "search a.hix photos/a.png",
     "dedup a.hix",
     "--help",
