@@ -1,14 +1,20 @@
-"""``aecodec index merge``: indexes made one. What holds pictures beyond one machine begins here."""
+"""``aecodec index merge``, ``export``, ``import``: indexes made one, and handed to other programs and back."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..contracts import UsageError
 from ..data.locks import WAIT
 from .output import emit_json, notice, say, wait_option
 from .writing import check_outputs
+
+if TYPE_CHECKING:
+    from ..index.merging import Merged
 
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 LOCK = wait_option(WAIT)
@@ -31,10 +37,60 @@ def merge(out: Path, inputs: tuple[Path, ...], force: bool, wait: float, as_json
 
     check_outputs([(out, "the index")], overwrite=force, inputs=inputs)
     made = merging.merge(out, inputs, overwrite=force, wait=wait, say=notice)
+    _tell(out, made, f" of {len(inputs)} index{'es' * (len(inputs) != 1)}", as_json)
+
+
+def _tell(out: Path, made: Merged, source: str, as_json: bool) -> None:
     kind = "pictures" if made.description.has_paths else "numbers"
     if as_json:
-        counts = {kind: made.count, "twins": made.twins, "indexes": len(inputs)}
-        emit_json({"event": "summary", "index": str(out), **counts})
+        emit_json({"event": "summary", "index": str(out), kind: made.count, "twins": made.twins})
         return
-    twins = f", {made.twins} named by several taken once" if made.twins else ""
-    say(f"{out}: {made.count} {kind} of {len(inputs)} index{'es' * (len(inputs) != 1)}{twins}")
+    twins = f", {made.twins} named again taken once" if made.twins else ""
+    say(f"{out}: {made.count} {kind}{source}{twins}")
+
+
+@click.command()
+@click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A .parquet, .npz or .jsonl file; - for JSON Lines on stdout.",
+)
+@FORCE
+def export(path: Path, target: Path, force: bool) -> None:
+    """Write all rows of INDEX for other programs: codes, paths, sizes and times, and which hasher they are of."""
+    from ..index import exchange
+
+    if str(target) == "-":
+        if sys.stdout is None:
+            raise UsageError("there is no stdout")
+        exchange.export(path, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    check_outputs([(target, "the file")], overwrite=force, inputs=[path])
+    say(f"{target}: {exchange.export(path, target, overwrite=force)} rows of {path}")
+
+
+@click.command("import")
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Index file to write.")
+@FORCE
+@LOCK
+@JSON
+def bring_in(source: Path, output: Path, force: bool, wait: float, as_json: bool) -> None:
+    """Make an index of FILE, a .parquet, .npz or .jsonl file as `index export` writes them; - for JSON Lines on stdin.
+
+    Rows may come in any order.
+    """
+    from ..index import exchange
+
+    piped = str(source) == "-"
+    check_outputs([(output, "the index")], overwrite=force, inputs=[] if piped else [source])
+    if piped and sys.stdin is None:
+        raise UsageError("there is no stdin")
+    given = sys.stdin.buffer if piped else source
+    made = exchange.bring_in(given, output, overwrite=force, wait=wait, say=notice)
+    _tell(output, made, f" of {source}", as_json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import UsageError
-from .exchange import JSON, LOCK, merge
+from .exchange import JSON, LOCK, bring_in, export, merge
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
 from .numbers import SECONDS_LIMIT, Real, Whole
 from .output import emit_json, notice, say, size_text
@@ -38,7 +38,8 @@ def index() -> None:
     """Indexes of pictures: one file of codes, paths and times; pictures themselves are never touched."""
 
 
-index.add_command(merge)
+for command in (merge, export, bring_in):
+    index.add_command(command)
 
 
 @index.command()

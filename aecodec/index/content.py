@@ -86,7 +86,7 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
     check: verify the CRC of every block and the order of ids, which reads the whole file once; without it only the
     header, the file's length and the gaps between blocks are verified.
     """
-    with storage.opened(path) as (file, header):
+    with storage.opened(path) as (file, header), storage.reading(path):
         mapping = Mapped(file, path) if mapped else None
         blocks = [_read_block(file, place, mapped, path) for place in header.places()]
     if mapping is not None:
@@ -121,10 +121,7 @@ def read(path: Path, *, mapped: bool = False, check: bool = True) -> Content:
 def _read_block(file: BinaryIO, place: tuple[int, int], mapped: bool, path: Path) -> np.ndarray:
     offset, length = place
     if mapped and length:
-        try:
-            return np.memmap(file, np.uint8, "r", offset, (length,))
-        except ValueError as error:
-            raise IndexFileError(f"{path}: cannot be mapped into memory ({error})") from error
+        return np.memmap(file, np.uint8, "r", offset, (length,))
     file.seek(offset)
     block = np.fromfile(file, np.uint8, length)
     if len(block) != length:

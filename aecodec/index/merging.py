@@ -48,24 +48,27 @@ class Part:
     strip: int = 0
     prefix: bytes = b""
 
-    def blocks(self, memory: int = MEMORY) -> Iterator[Rows]:
-        """The rows, some at a time, under their new ids. Raises IndexFileError for a path that leads upwards: below
-        another folder it would lead elsewhere."""
+    def blocks(self, memory: int) -> Iterator[Rows]:
+        """The rows, some at a time, under their new ids. Raises what `check_names` raises."""
         for rows in self.reader.blocks(self.start, self.stop, memory):
             if not isinstance(rows.ids, Paths):
                 yield rows
                 continue
+            check_names(rows.ids, str(self.reader.path))
             names = rows.ids.every()
-            if b".." in rows.ids.text.tobytes():
-                for name in names:
-                    if os.fsencode(os.pardir) in name.split(b"/"):
-                        raise IndexFileError(
-                            f"{self.reader.path}: names {os.fsdecode(name)}, which leads upwards; no index of ours does"
-                        )
             if self.strip or self.prefix:
                 names = [self.prefix + name[self.strip :] for name in names]
                 rows = Rows(Paths.of(names), rows.codes, rows.windows, rows.stamps)
             yield rows
+
+
+def check_names(paths: Paths, name: str) -> None:
+    """Raises IndexFileError, beginning with a name, for a path that leads upwards: below another folder it would lead
+    elsewhere."""
+    if b".." in paths.text.tobytes():
+        for path in paths.every():
+            if b".." in path.split(b"/"):
+                raise IndexFileError(f"{name}: names {os.fsdecode(path)}, which leads upwards; no index of ours does")
 
 
 def parts_below(reader: RowReader, root: bytes) -> list[Part]:
@@ -109,14 +112,20 @@ def _span(reader: RowReader, prefix: bytes) -> tuple[int, int]:
 
 
 def merge(
-    out: Path, inputs: Sequence[Path], *, overwrite: bool = False, wait: float = WAIT, say: Say = lambda message: None
+    out: Path,
+    inputs: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    wait: float = WAIT,
+    say: Say = lambda message: None,
+    memory: int = MEMORY,
 ) -> Merged:
     """The rows of some indexes in one, whose folder is that of the first; see `parts_below` for the paths of others.
 
     All are checked whole before anything is written. Of a path that is in several, the row with the latest modification
-    time counts; if that is the same, the one that is named first. wait, say: as of `locks.locked`. Raises
-    IndexFileError for what is damaged, and where hashers, lengths, windows or kinds of ids differ, or a number has two
-    codes; OutputExistsError, OutputError, BusyError.
+    time counts; if that is the same, the one that is named first. wait, say: as of `locks.locked`. memory: bytes of
+    rows that are read at a time, of all files together. Raises IndexFileError for what is damaged, and where hashers,
+    lengths, windows or kinds of ids differ, or a number has two codes; OutputExistsError, OutputError, BusyError.
     """
     with locked(out, wait=wait, say=say), contextlib.ExitStack() as held:
         readers = [held.enter_context(row_reader(path)) for path in inputs]
@@ -127,7 +136,7 @@ def merge(
             reader.check()
         parts = [part for reader in readers for part in parts_below(reader, first.description.root)]
         with row_writer(out, first.description, overwrite=overwrite) as writer:
-            twins = put_together(parts, writer)
+            twins = put_together(parts, writer, memory)
             for reader in readers:
                 reader.check_unchanged()
     return Merged(first.description, writer.count, twins)
@@ -169,7 +178,13 @@ class Batch:
     stamps: np.ndarray | None
 
     @classmethod
-    def of(cls, batches: Sequence[Batch]) -> Batch:
+    def of_rows(cls, rows: Rows) -> Batch:
+        """Rows that need not be in order."""
+        ids = rows.ids.every() if isinstance(rows.ids, Paths) else rows.ids.take(np.arange(len(rows.ids)))
+        return cls(ids, rows.codes, rows.windows, rows.stamps)
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
         """Several, one after another."""
         ids = [batch.ids for batch in batches]
         stamps = [batch.stamps for batch in batches if batch.stamps is not None]
@@ -211,7 +226,7 @@ class Batch:
         return Rows(ids, codes, windows.reshape(len(order), *self.windows.shape[1:]), stamps)
 
 
-def put_together(parts: Sequence[Part], writer: RowWriter, memory: int = MEMORY) -> int:
+def put_together(parts: Sequence[Part], writer: RowWriter, memory: int) -> int:
     """Append the rows of all parts in order -> how many were left out, since another one had the same id."""
     share = max(memory // max(len(parts), 1), _LEAST)
     runs = [_Run(part.blocks(share)) for part in parts]
@@ -219,7 +234,7 @@ def put_together(parts: Sequence[Part], writer: RowWriter, memory: int = MEMORY)
     while runs := [run for run in runs if run]:
         # up to here all runs are at hand
         limit = min(run.ids[-1] for run in runs)
-        batch = Batch.of([run.take(limit) for run in runs])
+        batch = Batch.joined([run.take(limit) for run in runs])
         rows = batch.in_order()
         twins += len(batch.codes) - len(rows.codes)
         writer.append(rows)

@@ -180,40 +180,37 @@ def parse_header(data: bytes, name: str = "the file") -> Header:
 
 def read_header(path: Path) -> Header:
     """The header of a file, nothing else of it checked. Raises IndexFileError."""
-    with _opened(path) as file:
+    with _opened(path) as file, reading(path):
         return parse_header(file.read(HEADER_SIZE), str(path))
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, Header]]:
     """A file and its header; its length and the gaps between its blocks are what they should be. Raises
-    IndexFileError, for what goes wrong while it is read as well."""
+    IndexFileError."""
     with _opened(path) as file:
-        header = parse_header(file.read(HEADER_SIZE), str(path))
-        _check_length(file, header, path)
+        with reading(path):
+            header = parse_header(file.read(HEADER_SIZE), str(path))
+            _check_length(file, header, path)
         yield file, header
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Raises IndexFileError, for what goes wrong while it is read as well."""
+def reading(path: Path) -> Iterator[None]:
+    """What the system says while a file is read is an IndexFileError."""
     try:
-        if is_special(path):
-            raise IndexFileError(f"{path}: is a pipe or a device, not an index")
-        file = open(path, "rb")  # noqa: SIM115
+        yield
     except FileNotFoundError as error:
         raise IndexFileError(f"{path}: no such index") from error
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    with file:
-        try:
-            yield file
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        raise IndexFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> IndexFileError:
-    return IndexFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
+def _opened(path: Path) -> BinaryIO:
+    with reading(path):
+        if is_special(path):
+            raise IndexFileError(f"{path}: is a pipe or a device, not an index")
+        return open(path, "rb")
 
 
 def _check_length(file: BinaryIO, header: Header, path: Path) -> None:

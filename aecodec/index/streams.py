@@ -139,8 +139,9 @@ class RowReader:
         return self._read(offset + start * size, (stop - start) * size).reshape(stop - start, size)
 
     def _read(self, offset: int, length: int) -> np.ndarray:
-        self._file.seek(offset)
-        data = self._file.read(length)
+        with storage.reading(self.path):
+            self._file.seek(offset)
+            data = self._file.read(length)
         if len(data) != length:
             raise IndexFileError(f"{self.path}: it became shorter while it was read")
         return np.frombuffer(data, np.uint8)

@@ -205,6 +205,8 @@ WITH_JUNK = [
     "index remove JUNK in/plain.png",
     "index build JUNK -o new.hix",
     "index merge new.hix JUNK",
+    "index export JUNK --to new.jsonl",
+    "index import JUNK.jsonl -o new.hix",
     "search JUNK in/plain.png",
     "dedup JUNK",
     "doctor -m JUNK.safetensors",
@@ -214,7 +216,7 @@ WITH_JUNK = [
 @pytest.mark.parametrize("command", WITH_JUNK)
 def test_every_command_names_what_is_junk(command, here, capsys):
     junk = "in/two\njunk \x1b[31m"
-    for ending in ("", ".safetensors", ".wav"):
+    for ending in ("", ".safetensors", ".wav", ".jsonl"):
         Path(junk + ending).write_bytes(b"junk" * 9)
     assert (code := run([part.replace("JUNK", junk) for part in command.split(" ")])) in CODES - {0, 130}
     out, err = capsys.readouterr()

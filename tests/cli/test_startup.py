@@ -25,6 +25,8 @@ HEAVY = (
     "compressai",
     "pillow_heif",
     "pillow_jxl",
+    "pyarrow",
+    "psycopg",
 )
 #: Runs what follows it, then tells on the last line of stderr which heavy packages are loaded.
 TELL = f"""
@@ -48,6 +50,8 @@ COMMANDS = [
     "index add a.hix a.aec",
     "index remove a.hix photos/b.png",
     "index merge new.hix a.hix",
+    "index export a.hix --to new.jsonl",
+    "index export a.hix --to new.npz",
     "search a.hix photos/a.png",
     "dedup a.hix",
     "--help",
