@@ -53,7 +53,10 @@ FLOORS: list[dict[str, set[str]]] = [
         "train": {"shield", "engine", "checkpoint", "models", "coding", "data", "device", "contracts"},
         "search": {"index", "coding", "data", "contracts"},
     },
-    {"codec": {"engine", "hasher", "coding", "data", "metrics", "zoo", "parallel", "contracts"}},
+    {
+        "codec": {"engine", "hasher", "coding", "data", "metrics", "zoo", "parallel", "contracts"},
+        "viewer": {"search", "index", "engine", "coding", "data", "zoo", "parallel", "contracts"},
+    },
     {"pillow": {"codec", "coding", "data", "contracts"}, "bench": {"codec", "metrics", "data", "contracts"}},
 ]
 TOP = {"cli", "__main__", ""}

@@ -20,6 +20,8 @@ COMMANDS = {
     "info": ("inspect", "info", "What a file's header says."),
     "verify": ("inspect", "verify", "Check every checksum of .aec files."),
     "compare": ("inspect", "compare", "PSNR and MS-SSIM between two pictures."),
+    "view": ("view", "view", "Show .aec files and folders of them in the browser."),
+    "web": ("web", "web", "A folder of .aec files as a site that any web server can serve."),
     "models": ("models", "models", "List, show, locate, export and import models."),
     "train": ("train", "train", "Train a model of any family."),
     "restore": ("restore", "restore", "Denoise, inpaint, upscale or colourise a picture; denoise a recording."),

@@ -163,12 +163,12 @@ class Walk:
             kinds = [f"{count} {_OF_ONE.get(kind, kind) if count == 1 else kind}" for kind, count in ranked]
             more = lacking_in(self.suffixes, self.passed_over)
             inside = ", ".join(kinds) + (f"; {more}" if more else "")
-            parts.append(f"{_counted(self.passed_over.total(), 'file')} passed over ({inside})")
+            parts.append(f"{counted(self.passed_over.total(), 'file')} passed over ({inside})")
         if self.hidden_folders:
-            parts.append(f"{_counted(self.hidden_folders, 'hidden folder')} not entered")
+            parts.append(f"{counted(self.hidden_folders, 'hidden folder')} not entered")
         for name, folder in (("folder", True), ("file", False)):
             if count := sum(one.folder == folder for one in self.unreadable):
-                parts.append(f"{_counted(count, name)} unreadable")
+                parts.append(f"{counted(count, name)} unreadable")
         return ", ".join(parts)
 
 
@@ -177,7 +177,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _counted(count: int, name: str) -> str:
+def counted(count: int, name: str) -> str:
+    """A number of things in words: 1 file, 2 files."""
     return f"{count} {name}{'s' * (count != 1)}"
 
 

@@ -50,7 +50,7 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def _holds(graph: bytes, weight: str) -> bool:
+def holds_weight(graph: bytes, weight: str) -> bool:
     """Whether a serialised graph has an initialiser of a name: field 8 of a TensorProto, a string and its length."""
     name = weight.encode()
     return len(name) < 128 and b"\x42" + bytes([len(name)]) + name in graph
@@ -116,7 +116,7 @@ class OnnxNetworks:
         options.intra_op_num_threads, options.inter_op_num_threads = _threads, 1
         options.log_severity_level = 4
         graph = self._stored.graphs[name]
-        names = [key for key in self._stored.tensors if _holds(graph, key)]
+        names = [key for key in self._stored.tensors if holds_weight(graph, key)]
         weights = [
             self._runtime.OrtValue.ortvalue_from_numpy(
                 value.astype(np.float32) if value.dtype == np.float16 else np.ascontiguousarray(value)

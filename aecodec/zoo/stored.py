@@ -86,21 +86,25 @@ def _checksum(print_: bytes, graphs: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def write(stored: Stored, path: Path) -> bytes:
-    """Write a checkpoint atomically -> its fingerprint. Raises OutputError."""
-    print_ = stored.fingerprint
+def pack(stored: Stored, told: Mapping[str, str]) -> bytes:
+    """The bytes of a checkpoint's file. told: what its header says besides, format and fingerprint at least."""
     graphs = {f"{_GRAPHS}{name}": np.frombuffer(graph, np.uint8) for name, graph in stored.graphs.items()}
     header = {
-        "format": FORMAT,
         "name": stored.name,
         "family": stored.family,
         "config": json.dumps(stored.config),
         "escapes": json.dumps({name: table.escape for name, table in stored.tables.items()}),
-        "fingerprint": print_.hex(),
         "card": json.dumps(stored.card),
-        **({"graphs": _checksum(print_, stored.graphs)} if graphs else {}),
+        **told,
+        **({"graphs": _checksum(bytes.fromhex(told["fingerprint"]), stored.graphs)} if graphs else {}),
     }
-    write_atomic(path, to_bytes({**all_tensors(stored), **graphs}, header), overwrite=True)
+    return to_bytes({**all_tensors(stored), **graphs}, header)
+
+
+def write(stored: Stored, path: Path) -> bytes:
+    """Write a checkpoint atomically -> its fingerprint. Raises OutputError."""
+    print_ = stored.fingerprint
+    write_atomic(path, pack(stored, {"format": FORMAT, "fingerprint": print_.hex()}), overwrite=True)
     return print_
 
 

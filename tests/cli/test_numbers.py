@@ -52,6 +52,7 @@ WORDS = frozenset(
         "--set",
         "--task",
         "--test",
+        "--title",
     ]
 )
 

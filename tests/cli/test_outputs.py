@@ -17,11 +17,13 @@ import pytest
 from conftest import natural_picture
 from extras import needs
 from PIL import Image
+from shown_pictures import stand_ins
 
 from aecodec.bench.crops import make_crops
 from aecodec.bench.opening import open_codec
 from aecodec.cli import COMMANDS, run
 from aecodec.index.hash_index import HashIndex
+from aecodec.viewer import assets
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ WRITING = {
         lambda out: f"models export m.safetensors --onnx -o {out}", "x.safetensors", ("m.safetensors",), extras=TORCH
     ),
     "models hasher": Writing(lambda out: f"models hasher e.onnx --fit photos -o {out}", "x.safetensors", ("e.onnx",)),
+    "web": Writing(lambda out: f"web photos --pictures -o {_parent(out)}", "site/index.html"),
     "models import": Writing(
         lambda out: f"models import w.pth -o {out}", "x.safetensors", ("w.pth",), extras=("torch", "compressai")
     ),
@@ -133,12 +136,19 @@ EACH = [pytest.param(name, marks=needs(*row.extras), id=name) for name, row in W
 
 
 @pytest.fixture
-def here(few_photos: Path, block_hasher: None, capsys: pytest.CaptureFixture[str]) -> Path:
+def here(
+    few_photos: Path,
+    block_hasher: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Path:
     """The working folder, with a file of every kind that a command reads; most are refused once they are opened."""
+    monkeypatch.setattr(assets, "BUILT", stand_ins(tmp_path_factory.mktemp("dist")))
     assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
     Image.fromarray(natural_picture(30, 40)).save("q.png")
     Image.fromarray(natural_picture(30, 40)).save("mask.png")
-    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0"):
+    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0", "site"):
         Path(folder).mkdir(parents=True)
     for name in (
         "y.aec",

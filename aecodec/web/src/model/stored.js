@@ -6,7 +6,8 @@ import { CheckpointError } from "../format/errors.js";
 import { TableSet } from "../format/tables.js";
 import { fingerprintOf } from "./fingerprint.js";
 
-const FORMAT = "aecodec-checkpoint-1";
+/** A checkpoint, and the part of one that decodes -> the field of its header that is the fingerprint of its content. */
+const FORMATS = { "aecodec-checkpoint-1": "fingerprint", "aecodec-decoder-1": "part" };
 const HEADER_LIMIT = 16 * 2 ** 20;
 /** Types of a safetensors file -> the array that holds one. float16 is widened by `floats`. */
 const TYPES = {
@@ -34,8 +35,9 @@ export async function readStored(data) {
   stored.config = parsed(metadata.config, "config");
   const graphs = taken(tensors, "graphs/");
   const found = await fingerprintOf(metadata, tensors);
-  if (found !== null && found !== stored.fingerprint) {
-    throw new CheckpointError(`its content has fingerprint ${found}, its header says ${stored.fingerprint}`);
+  const told = metadata[FORMATS[metadata.format]];
+  if (found !== null && found !== told) {
+    throw new CheckpointError(`its content has fingerprint ${found}, its header says ${told}`);
   }
   const parts = taken(tensors, "tables/");
   stored.tables = {};
@@ -78,8 +80,9 @@ function readTensors(data) {
   if (length > Math.min(HEADER_LIMIT, data.length - 8)) throw new CheckpointError("not a checkpoint (its header)");
   const header = parsed(new TextDecoder().decode(data.subarray(8, 8 + length)), "safetensors");
   const metadata = header.__metadata__ ?? {};
-  if (metadata.format !== FORMAT) {
-    throw new CheckpointError(`expected a checkpoint of format ${FORMAT}, found ${metadata.format ?? "none"}`);
+  if (!Object.hasOwn(FORMATS, metadata.format ?? "")) {
+    const known = Object.keys(FORMATS).join(" or ");
+    throw new CheckpointError(`expected a checkpoint of format ${known}, found ${metadata.format ?? "none"}`);
   }
   const tensors = {};
   for (const [name, entry] of Object.entries(header)) {
