@@ -24,6 +24,9 @@ from aecodec.engine import networks
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+#: Fixtures that more than one folder of tests takes.
+pytest_plugins = ("web_site",)
+
 WITHOUT_TORCH = "torch is an extra of its own"
 #: Packages of extras that modules of tests, or what they test, import when they are collected.
 EXTRAS = (

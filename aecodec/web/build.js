@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const dist = join(here, "dist");
+/** Where to: the folder that is given, or dist. */
+const dist = process.argv[2] ?? join(here, "dist");
 const modules = join(here, "node_modules");
 /** The two builds of ONNX Runtime that codec/runtime.js chooses from: with nothing, and with WebGPU and JSPI. */
 const RUNTIMES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.jspi"];

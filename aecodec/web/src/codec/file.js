@@ -4,6 +4,7 @@ import { BitstreamError, PictureTooLargeError } from "../format/errors.js";
 import { parse } from "../format/container.js";
 import { readAlpha, writePng } from "../format/png.js";
 import { TileDecoder } from "./decoder.js";
+import { qualityOf } from "./quality.js";
 import { Window } from "./window.js";
 
 /** Pictures of more pixels are refused, as Pillow and so the commands refuse them; a row counts as 16 pixels at least. */
@@ -28,7 +29,7 @@ export class AecFile {
     this.info = {
       ...header,
       bytes,
-      quality: header.step / 10,
+      quality: qualityOf(header.step),
       tiles: header.rows * header.columns,
       chunks: chunks.map(({ type, offset, data }) => ({ type, offset, length: data.length })),
       metadata,

@@ -1,12 +1,7 @@
 // The tree of errors that the Python side has too (aecodec/contracts/errors.py), as far as reading a file needs it.
 
 /** Base of every error that is raised on purpose: its name tells which, its message is one line in words. */
-export class AecError extends Error {
-  constructor(message) {
-    super(message);
-    this.name = new.target.name;
-  }
-}
+export class AecError extends Error {}
 
 /** A file is damaged: a checksum, a length or a declared size is wrong. */
 export class BitstreamError extends AecError {}
@@ -24,6 +19,7 @@ export class ModelMismatchError extends CheckpointError {}
 export class UnexpectedError extends AecError {}
 
 const KINDS = {
+  AecError,
   BitstreamError,
   TruncatedError,
   UnsupportedVersionError,
@@ -32,6 +28,8 @@ const KINDS = {
   ModelMismatchError,
   UnexpectedError,
 };
+// Not by the classes' own names, which a bundler shortens.
+for (const [name, Kind] of Object.entries(KINDS)) Kind.prototype.name = name;
 
 /** Any exception -> {name, message} of one line, which travels between a worker and its page. */
 export function told(fault) {

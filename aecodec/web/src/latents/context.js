@@ -17,14 +17,10 @@ export function planes(Kind, channels, height, width) {
 /** Float32Array (channels, height, width): the step of each latent, every step once in each cell of 2 x 2. */
 export function stepMap(channels, height, width) {
   const map = new Float32Array(channels * height * width);
-  let place = 0;
-  for (let channel = 0; channel < channels; channel++) {
-    for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) {
-        const phase = PHASES.findIndex(([r, c]) => r === (row & 1) && c === (column & 1));
-        map[place++] = (phase - (channel % STEPS) + STEPS) % STEPS;
-      }
-    }
+  for (let step = 0; step < STEPS; step++) {
+    eachOfStep({ channels, height, width }, step, (_, place) => {
+      map[place] = step;
+    });
   }
   return map;
 }

@@ -1,5 +1,5 @@
-// What a checkpoint's file holds, as typed arrays (aecodec/zoo/stored.py): the same safetensors file that the Python side
-// reads, with weights, probability tables and, without weights, the graphs of its networks.
+// What a checkpoint's file holds, as typed arrays (aecodec/zoo/stored.py): the safetensors file that the Python side reads,
+// or the part of it that decoding needs, with weights, probability tables and, without weights, the graphs of its networks.
 
 import { viewOf } from "../format/bytes.js";
 import { CheckpointError } from "../format/errors.js";
@@ -37,7 +37,7 @@ export async function readStored(data) {
   const found = await fingerprintOf(metadata, tensors);
   const told = metadata[FORMATS[metadata.format]];
   if (found !== null && found !== told) {
-    throw new CheckpointError(`its content has fingerprint ${found}, its header says ${told}`);
+    throw new CheckpointError(`the model's content has fingerprint ${found}, its header says ${told}`);
   }
   const parts = taken(tensors, "tables/");
   stored.tables = {};
@@ -86,7 +86,7 @@ function readTensors(data) {
   }
   const tensors = {};
   for (const [name, entry] of Object.entries(header)) {
-    if (name !== "__metadata__") tensors[name] = tensor(name, entry, data.subarray(8 + length));
+    if (name !== "__metadata__") tensors[name] = tensor(name, entry ?? {}, data.subarray(8 + length));
   }
   return { metadata, tensors };
 }
