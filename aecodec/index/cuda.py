@@ -195,73 +195,85 @@ class CudaScanner:
         self, shard: Shard, queries: np.ndarray, words: torch.Tensor, rows: int, out: torch.Tensor, radius: int | None
     ) -> None:
         """Fills out (Q, groups): keys least * groups + group, or without a radius how many rows are within it."""
-        planes, count, groups = shard.planes, len(queries), out.shape[1]
         same = {
             "group_rows": rows,
             "counting": radius is not None,
             "words": self._memory.words,
-            "wide": planes.dtype == torch.int64,
+            "wide": shard.planes.dtype == torch.int64,
         }
-        if count > _FEW and 8 * self._codes.shape[1] <= _WIDEST:
-            bits = np.unpackbits(queries, axis=1, bitorder="little")
-            signs = np.zeros((count, -(-bits.shape[1] // 64) * 64), np.int8)
-            signs[:, : bits.shape[1]] = 1 - 2 * bits.astype(np.int8)
-            ones = torch.from_numpy(bits.sum(axis=1, dtype=np.int32)).to(self._device)
-            tile = 64 if count <= 64 else _QUERIES
-            tiles = -(-count // tile)
-            self._kernels.product_groups[(groups * tiles,)](
-                planes,
-                planes.stride(0),
-                shard.count,
-                torch.from_numpy(signs).to(self._device),
-                ones,
-                count,
-                radius or 0,
-                out,
-                groups,
-                groups,
-                tiles,
-                tile_queries=tile,
-                tile_rows=_ROWS,
-                num_warps=4 if tile == 64 else 8,
-                **same,
-            )
-            return
-        for start in range(0, count, _FEW):
-            part = words[start : start + _FEW]
-            if len(part) == 1:
-                self._kernels.popcount_groups_one[(groups,)](
-                    planes,
-                    planes.stride(0),
-                    shard.count,
-                    part,
-                    radius or 0,
-                    out[start:],
-                    groups,
-                    groups,
-                    tile_rows=min(rows, 2048),
-                    native=self._compiled,
-                    num_warps=4,
-                    **same,
-                )
-                continue
-            tile = 1 << (len(part) - 1).bit_length()
-            self._kernels.popcount_groups[(groups,)](
+        if len(queries) > _FEW and 8 * self._codes.shape[1] <= _WIDEST:
+            self._product_groups(shard, queries, out, radius, same)
+        else:
+            for start in range(0, len(queries), _FEW):
+                self._popcount_groups(shard, words[start : start + _FEW], rows, out[start:], radius, same)
+
+    def _product_groups(
+        self, shard: Shard, queries: np.ndarray, out: torch.Tensor, radius: int | None, same: dict[str, Any]
+    ) -> None:
+        """`_groups` by products of signs on tensor cores. same: what the kernels of both ways are told."""
+        planes, count, groups = shard.planes, len(queries), out.shape[1]
+        bits = np.unpackbits(queries, axis=1, bitorder="little")
+        signs = np.zeros((count, -(-bits.shape[1] // 64) * 64), np.int8)
+        signs[:, : bits.shape[1]] = 1 - 2 * bits.astype(np.int8)
+        ones = torch.from_numpy(bits.sum(axis=1, dtype=np.int32)).to(self._device)
+        tile = 64 if count <= 64 else _QUERIES
+        tiles = -(-count // tile)
+        self._kernels.product_groups[(groups * tiles,)](
+            planes,
+            planes.stride(0),
+            shard.count,
+            torch.from_numpy(signs).to(self._device),
+            ones,
+            count,
+            radius or 0,
+            out,
+            groups,
+            groups,
+            tiles,
+            tile_queries=tile,
+            tile_rows=_ROWS,
+            num_warps=4 if tile == 64 else 8,
+            **same,
+        )
+
+    def _popcount_groups(
+        self, shard: Shard, part: torch.Tensor, rows: int, out: torch.Tensor, radius: int | None, same: dict[str, Any]
+    ) -> None:
+        """`_groups` by popcounts. part: the words of at most _FEW queries, whose rows of out come first."""
+        planes, groups = shard.planes, out.shape[1]
+        if len(part) == 1:
+            self._kernels.popcount_groups_one[(groups,)](
                 planes,
                 planes.stride(0),
                 shard.count,
                 part,
-                len(part),
                 radius or 0,
-                out[start:],
+                out,
                 groups,
                 groups,
-                tile_queries=tile,
-                tile_rows=min(rows, 2048 // tile),
+                tile_rows=min(rows, 2048),
                 native=self._compiled,
                 num_warps=4,
                 **same,
             )
+            return
+        tile = 1 << (len(part) - 1).bit_length()
+        self._kernels.popcount_groups[(groups,)](
+            planes,
+            planes.stride(0),
+            shard.count,
+            part,
+            len(part),
+            radius or 0,
+            out,
+            groups,
+            groups,
+            tile_queries=tile,
+            tile_rows=min(rows, 2048 // tile),
+            native=self._compiled,
+            num_warps=4,
+            **same,
+        )
 
 
 def group_rows(count: int, k: int) -> int:
