@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import IndexFileError, UsageError
+from ..index.postgres.address import Address
 from .dedup_actions import act, action_of, apply_choices, put_back, tell_script
 from .dedup_groups import Opened, pairs_of, tell_found, write_page
 from .hashing import (
+    Source,
     backend_option,
     decoder,
+    fetch_index,
     hasher_options,
     hashing_bar,
-    open_index,
     open_reader,
+    table_options,
     tell_failures,
     tell_passed_over,
 )
@@ -34,15 +37,25 @@ if TYPE_CHECKING:
 #: Pictures from which on tables of parts of codes find all groups sooner than scans do, one per picture.
 MANY = 50_000
 #: Options of a run that finds groups, and of one that does something about them.
-_FINDING = ("source", "against", "max_distance", "turned", "windows", "page", "force", "fail_on_found", "hasher")
+_FINDING = (
+    "source",
+    "against",
+    "where",
+    "max_distance",
+    "turned",
+    "windows",
+    "page",
+    "force",
+    "fail_on_found",
+    "where",
+    "hasher",
+)
 _ACTING = ("move_to", "trash", "link", "log", "script")
 
 
 @click.command()
-@click.argument("source", metavar="[FOLDER|INDEX]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--against", metavar="FOLDER|INDEX", type=click.Path(path_type=Path), help="Only groups with pictures of both."
-)
+@click.argument("source", metavar="[FOLDER|INDEX]", required=False, type=Source())
+@click.option("--against", metavar="FOLDER|INDEX", type=Source(), help="Only groups with pictures of both.")
 @click.option(
     "--max-distance",
     type=Whole(0, 4096),
@@ -68,6 +81,7 @@ _ACTING = ("move_to", "trash", "link", "log", "script")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with thumbnails.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page if it exists.")
 @click.option("--fail-on-found", is_flag=True, help="Exit code 1 if there is any group.")
+@table_options
 @backend_option
 @hasher_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per group on stdout, and per picture moved.")
@@ -113,8 +127,8 @@ class _Run:
     """The options of a run that finds groups. action: what is done about them, if anything."""
 
     action: Action | None
-    source: Path
-    against: Path | None
+    source: Path | Address
+    against: Path | Address | None
     max_distance: int | None
     turned: bool
     windows: bool
@@ -124,6 +138,7 @@ class _Run:
     page: Path | None
     force: bool
     fail_on_found: bool
+    where: tuple[str, ...]
     backend: str
     hasher: str | None
     device: str
@@ -139,9 +154,12 @@ def _find(run: _Run) -> int:
     from ..search.moving import alone
 
     with ExitStack() as held:
-        given = {path: None if path.is_dir() else open_index(path, run.backend) for path in _sources(run)}
+        given = {
+            path: None if isinstance(path, Path) and path.is_dir() else fetch_index(path, run.backend, run.where)
+            for path in _sources(run)
+        }
         if run.action is not None:
-            roots = [path if index is None else Path(index.root) for path, index in given.items()]
+            roots = [_folder(path) if index is None else Path(index.root) for path, index in given.items()]
             run.action.check(roots)
             if not run.script:
                 held.enter_context(alone(roots[:1]))
@@ -172,12 +190,18 @@ def _find(run: _Run) -> int:
     return 1 if code or (found and run.fail_on_found) else 0
 
 
-def _sources(run: _Run) -> list[Path]:
+def _sources(run: _Run) -> list[Path | Address]:
     """What was given to look into, each once."""
     return list(dict.fromkeys(path for path in (run.source, run.against) if path is not None))
 
 
-def _open_both(run: _Run, opened: dict[Path, HashIndex | None]) -> Opened:
+def _folder(given: Path | Address) -> Path:
+    """What is no index is one."""
+    assert isinstance(given, Path)
+    return given
+
+
+def _open_both(run: _Run, opened: dict[Path | Address, HashIndex | None]) -> Opened:
     """The indexes, made in memory for folders. An index tells the hasher."""
     from ..search.building import fitted, folder_index
 
@@ -187,10 +211,11 @@ def _open_both(run: _Run, opened: dict[Path, HashIndex | None]) -> Opened:
             raise IndexFileError(f"{path}: has no windows; index build --windows makes an index that has")
     pages = [] if run.page is None else [(run.page, "the page")]
     roots = [index.root or None for index in given]
-    check_outputs(pages, overwrite=run.force, inputs=[run.source, run.against, run.hasher, *roots])
+    files = [path for path in opened if isinstance(path, Path)]
+    check_outputs(pages, overwrite=run.force, inputs=[*files, run.hasher, *roots])
     pattern, reader, code = next(iter(given), None), None, 0
-    made: dict[Path, HashIndex | None] = {}
-    folders = [path for path, index in opened.items() if index is None]
+    made: dict[Path | Address, HashIndex | None] = {}
+    folders = [_folder(path) for path, index in opened.items() if index is None]
     if folders:
         reader = open_reader(run.hasher, run.device, run.jobs, index=pattern, windows=run.windows)
         for folder in folders if pattern is None else ():
@@ -200,7 +225,7 @@ def _open_both(run: _Run, opened: dict[Path, HashIndex | None]) -> Opened:
             made[path] = index
             continue
         with hashing_bar(run.quiet) as advance:
-            fresh, report = folder_index(path, reader, jobs=run.jobs, advance=advance)
+            fresh, report = folder_index(_folder(path), reader, jobs=run.jobs, advance=advance)
         fresh.use(run.backend)
         made[path] = fresh
         code = tell_failures(report.failures, run.as_json) or code
@@ -224,8 +249,9 @@ def _turned(run: _Run, opened: Opened) -> list[Any] | None:
     return found
 
 
-def _tell_stale(given: dict[Path, HashIndex | None]) -> None:
+def _tell_stale(given: dict[Path | Address, HashIndex | None]) -> None:
     """An index knows pictures by their paths."""
     for path, index in given.items():
         if index is not None:
-            notice(f"{path}: names pictures where they were; aecodec index sync brings it up to date")
+            advice = "; aecodec index sync brings it up to date" if isinstance(path, Path) else ""
+            notice(f"{path}: names pictures where they were{advice}")

@@ -1,4 +1,4 @@
-"""``aecodec index merge``, ``export``, ``import``: indexes made one, and handed to other programs and back."""
+"""``aecodec index merge``, ``export``, ``import``, ``push``: indexes made one, and handed to other programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from ..contracts import UsageError
 from ..data.locks import WAIT
-from .output import emit_json, notice, say, wait_option
+from .output import bar, emit_json, notice, say, wait_option
 from .writing import check_outputs
 
 if TYPE_CHECKING:
@@ -94,3 +94,35 @@ def bring_in(source: Path, output: Path, force: bool, wait: float, as_json: bool
     given = sys.stdin.buffer if piped else source
     made = exchange.bring_in(given, output, overwrite=force, wait=wait, say=notice)
     _tell(output, made, f" of {source}", as_json)
+
+
+@click.command()
+@click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option("--to", "url", metavar="URL", required=True, help="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+@click.option("--table", help="Name of the table; it may stand at the end of the URL instead.")
+@click.option("--hnsw", is_flag=True, help="Make an index for approximate search as well, if there is none.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@JSON
+def push(path: Path, url: str, table: str | None, hnsw: bool, quiet: bool, as_json: bool) -> None:
+    """Bring the rows of INDEX into a table of a PostgreSQL database with pgvector, which is made if it is not there.
+
+    A row takes the place of one with the same path, unless that is of a later modification time. Nothing is removed,
+    and pushing again changes nothing; a push that was broken off is completed by another one.
+    """
+    from ..index.postgres.address import parse_address
+    from ..index.postgres.pushing import push as push_rows
+
+    address = parse_address(url, table)
+    with bar("pushing", None, quiet=quiet) as update:
+        done = push_rows(
+            path,
+            address,
+            hnsw=hnsw,
+            advance=lambda done, total: update(completed=done, total=total, text=f"{done} of {total} rows"),
+        )
+    if as_json:
+        emit_json({"event": "summary", "table": str(address), "pictures": done.rows, "changed": done.changed})
+    else:
+        say(f"{address}: {done.rows} pictures, {done.changed} new or changed")
+    if done.windows:
+        notice(f"{path}: the codes of windows stay here; a table holds those of whole pictures")

@@ -13,11 +13,13 @@ import click
 
 from ..contracts import AecodecError, UsageError
 from ..index import INDEXES
+from ..index.postgres.address import Address, is_address, parse_address
 from ..index.threads import cores
 from .output import THREADS, bar, emit_json, fail, notice, say
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
+    from ..index.postgres.table import TableIndex
     from ..search.pictures import CodeReader, Decode, Failure
     from ..search.updating import Report
 
@@ -41,12 +43,33 @@ def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--backend", type=names, default="auto", show_default=True, help="Engine.")(command)
 
 
+class Source(click.ParamType):
+    """An index: a file, or a table of a database by its URL."""
+
+    name = "index"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | Address:
+        """Raises UsageError, which shows no password."""
+        return parse_address(value) if isinstance(value, str) and is_address(value) else Path(value)
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of what reads a table as it reads an index."""
+    where = click.option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        help="Only rows of a table that meet it: COLUMN OPERATOR VALUE. May be given several times.",
+    )
+    return where(command)
+
+
 def open_reader(
     hasher: str | None,
     device: str,
     jobs: int,
     *,
-    index: HashIndex | None = None,
+    index: HashIndex | TableIndex | None = None,
     bits: int | None = None,
     windows: bool = False,
 ) -> CodeReader:
@@ -89,6 +112,29 @@ def open_index(path: Path, backend: str = "auto") -> HashIndex:
     if not index.has_paths:
         raise UsageError(f"{path}: this index is of numbers, not of pictures")
     return index
+
+
+def open_source(
+    source: Path | Address, backend: str = "auto", where: tuple[str, ...] = (), approximate: bool = False
+) -> HashIndex | TableIndex:
+    """An index of paths to search: a file, or a table where it is. Raises what `HashIndex.open` and `open_index`
+    raise."""
+    from ..index.hash_index import HashIndex
+
+    if isinstance(source, Address) or where or approximate:
+        return HashIndex.open(source, where=where, approximate=approximate)
+    return open_index(source, backend)
+
+
+def fetch_index(source: Path | Address, backend: str, where: tuple[str, ...] = ()) -> HashIndex:
+    """An index of paths in memory: a file, or what a table holds. Raises what `open_source` raises."""
+    from ..index.hash_index import HashIndex
+
+    opened = open_source(source, backend, where)
+    if isinstance(opened, HashIndex):
+        return opened
+    with opened:
+        return HashIndex.of(opened.description, opened.rows(), backend=backend)
 
 
 @contextmanager

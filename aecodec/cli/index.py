@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import UsageError
-from .exchange import JSON, LOCK, bring_in, export, merge
+from .exchange import JSON, LOCK, bring_in, export, merge, push
 from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
 from .numbers import SECONDS_LIMIT, Real, Whole
 from .output import emit_json, notice, say, size_text
@@ -38,7 +38,7 @@ def index() -> None:
     """Indexes of pictures: one file of codes, paths and times; pictures themselves are never touched."""
 
 
-for command in (merge, export, bring_in):
+for command in (merge, export, bring_in, push):
     index.add_command(command)
 
 

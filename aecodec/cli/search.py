@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts import error_of
-from .hashing import backend_option, decoder, hasher_options, open_index, open_reader, shown
+from ..index.postgres.address import Address
+from .hashing import Source, backend_option, decoder, hasher_options, open_reader, open_source, shown, table_options
 from .numbers import MANY, Whole
 from .output import emit_json, fail, notice, say
 from .writing import check_outputs
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INDEX", type=Source())
 @click.argument("queries", nargs=-1, required=True, metavar="QUERY...", type=click.Path(path_type=Path))
 @click.option("-k", type=Whole(1, MANY), help="How many; 10 unless --max-distance is given.")
 @click.option("--max-distance", type=Whole(0, 4096), metavar="BITS", help="Only pictures at most so far away.")
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 @click.option("--origin", is_flag=True, help="Say what is alike of each; on a terminal that is said anyway.")
 @click.option("--outside", is_flag=True, help="Copy pictures outside the indexed folder as well.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page and copies that exist.")
+@table_options
+@click.option("--approximate", is_flag=True, help="Let an HNSW index of a table answer.")
 @backend_option
 @hasher_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per query on stdout.")
 def search(
-    path: Path,
+    source: Path | Address,
     queries: tuple[Path, ...],
     k: int | None,
     max_distance: int | None,
@@ -43,18 +46,24 @@ def search(
     origin: bool,
     outside: bool,
     force: bool,
+    where: tuple[str, ...],
+    approximate: bool,
     backend: str,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """The pictures of INDEX nearest to each QUERY, a picture or .aec file: distance in bits, then path."""
+    """The pictures of INDEX nearest to each QUERY, a picture or .aec file: distance in bits, then path.
+
+    INDEX is a file, or a table that `index push` made: postgresql://USER@HOST:PORT/DATABASE/TABLE.
+    """
     from ..data.files import make_folder
     from ..data.outputs import output_in
     from ..search.queries import answer, copy_hits
 
-    opened = open_index(path, backend)
+    opened = open_source(source, backend, where, approximate)
+    given = [source] if isinstance(source, Path) else []
     pages = [] if page is None else [(page, "the page")]
-    check_outputs(pages, overwrite=force, inputs=[path, *queries, options["hasher"], opened.root or None])
+    check_outputs(pages, overwrite=force, inputs=[*given, *queries, options["hasher"], opened.root or None])
     reader = open_reader(options["hasher"], options["device"], options["jobs"], index=opened)
     decode = decoder(options["device"])
     k = 10 if k is None and max_distance is None else k
@@ -74,7 +83,7 @@ def search(
             except Exception as fault:
                 codes.append(fail(error_of(str(copy_to), fault)))
     if page is not None:
-        _write_page(page, opened.root or str(path), answers, decode, options["jobs"], force)
+        _write_page(page, opened.root or str(source), answers, decode, options["jobs"], force)
     return (codes[0] if len(queries) == 1 else 1) if codes else 0
 
 

@@ -84,6 +84,10 @@ class UnsupportedIndexError(IndexFileError):
     exit_code = 4
 
 
+class ServerError(AecodecError):
+    """A server cannot be reached, refuses us, or fails while it is asked."""
+
+
 class LogError(AecodecError):
     """A log or a list of dedup is missing, damaged, or none."""
 

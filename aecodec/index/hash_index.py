@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,55 +15,17 @@ from ..parallel import Lock
 from . import backend as find_backend
 from . import content, storage
 from .codes import check_codes, check_k, check_queries, check_radius
+from .description import Description
+from .hits import Hits, RangeHits, WindowHits
 from .ids import Numbers, Paths
+from .merging import Batch
+from .postgres.address import Address, is_address, parse_address
+from .postgres.conditions import parse_condition
 from .rows import Rows, Searched
 from .windows import LAYOUTS, apart, check_set, nearest_rows, rows_within
 
-
-@dataclass(frozen=True)
-class Hits:
-    """The k nearest of each query, by distance, then by id.
-
-    ids: (Q, k) int64, or an array of str for an index of paths. distances: (Q, k) int32 in [0, n_bits].
-    """
-
-    ids: np.ndarray
-    distances: np.ndarray
-
-    def of(self, query: int) -> list[tuple[Any, int]]:
-        """(id, distance) of one query's hits, nearest first."""
-        return list(zip(self.ids[query].tolist(), self.distances[query].tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class RangeHits:
-    """All hits within a radius: those of query i stand at limits[i] ... limits[i + 1] - 1, by distance, then by id.
-
-    limits: (Q + 1,) int64. ids: (M,) int64, or an array of str. distances: (M,) int32.
-    """
-
-    limits: np.ndarray
-    ids: np.ndarray
-    distances: np.ndarray
-
-    def of(self, query: int) -> list[tuple[Any, int]]:
-        """(id, distance) of one query's hits, nearest first."""
-        part = slice(self.limits[query], self.limits[query + 1])
-        return list(zip(self.ids[part].tolist(), self.distances[part].tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class WindowHits:
-    """Pictures by the nearest two of their codes and a query's, by distance, then by id.
-
-    ids: (k,) int64 or str. distances: (k,) int32 in [0, n_bits]. own, theirs: (k,) int64, which code of the query's set
-    and of the picture's these are: 0 the whole, others as of `windows.window_of`.
-    """
-
-    ids: np.ndarray
-    distances: np.ndarray
-    own: np.ndarray
-    theirs: np.ndarray
+if TYPE_CHECKING:
+    from .postgres.table import TableIndex
 
 
 class HashIndex:
@@ -115,6 +76,22 @@ class HashIndex:
         rows = Rows(Paths() if paths else Numbers(), empty, windows, stamps)
         self._held = Searched(rows, find_backend(backend), options)
         self._changing = Lock()
+
+    @classmethod
+    def of(cls, description: Description, blocks: Iterable[Rows], **how: Any) -> HashIndex:
+        """An index of rows that come in any order; of those with one id the latest counts. how: backend and options."""
+        index = cls(
+            hasher=description.hasher,
+            fingerprint=description.fingerprint,
+            n_bits=description.n_bits,
+            paths=description.has_paths,
+            root=os.fsdecode(description.root),
+            layout=description.layout,
+            **how,
+        )
+        if batches := [Batch.of_rows(rows) for rows in blocks]:
+            index._held = index._held.of(Batch.joined(batches).in_order())
+        return index
 
     def snapshot(self) -> HashIndex:
         """The rows of this moment as an index of their own, nothing copied: what changes here leaves it as it is."""
@@ -303,6 +280,26 @@ class HashIndex:
             os.fsencode(self.root),
         )
         content.write(Path(path), held, overwrite=overwrite)
+
+    @classmethod
+    def open(
+        cls, source: str | Path | Address, *, where: Iterable[str] = (), approximate: bool = False, **how: Any
+    ) -> HashIndex | TableIndex:
+        """A file, as `load` reads it, or a table of PostgreSQL by its URL, which is searched there.
+
+        where: of a table, only the rows that meet these conditions, see `conditions.parse_condition`; approximate: its
+        HNSW index may answer. how: the backend and its options, of a file. Raises what `load` or `TableIndex` raises,
+        and UsageError for options of a table that are given for a file.
+        """
+        if isinstance(source, str) and is_address(source):
+            source = parse_address(source)
+        if isinstance(source, Address):
+            from .postgres.table import TableIndex
+
+            return TableIndex(source, where=[parse_condition(text) for text in where], approximate=approximate)
+        if list(where) or approximate:
+            raise UsageError(f"{os.fspath(source)}: conditions and approximate search are for tables of a database")
+        return cls.load(source, **how)
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "auto", **options: Any) -> HashIndex:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ..contracts import AecodecError, IndexFileError, error_of
 from ..data.files import write_atomic
 from ..data.images import read_bytes
 from ..data.outputs import check_output, identities, input_below, output_in
-from ..index.hash_index import HashIndex
+from ..index.hits import WindowHits
 from ..index.windows import WHOLE, Window, window_of
 from .pictures import CodeReader, Decode, carries_code, check_picture, path_of, read_any, stack
 from .turning import TURNS, turned_way
@@ -54,8 +55,30 @@ class Answer:
     error: AecodecError | None = None
 
 
+class Searchable(Protocol):
+    """What is needed of an index of paths: a `HashIndex`, or a table that is searched where it is."""
+
+    @property
+    def hasher(self) -> str: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+    @property
+    def n_bits(self) -> int: ...
+    @property
+    def layout(self) -> int: ...
+    @property
+    def root(self) -> str: ...
+    def snapshot(self) -> Searchable:
+        """The rows of this moment."""
+        ...
+
+    def search_windows(self, codes: np.ndarray, k: int | None = None, radius: int | None = None) -> WindowHits:
+        """See `HashIndex.search_windows`."""
+        ...
+
+
 def answer(
-    index: HashIndex,
+    index: Searchable,
     reader: CodeReader,
     queries: Sequence[Path],
     *,
@@ -93,7 +116,7 @@ def _turned_sets(reader: CodeReader, query: Path, decode: Decode | None) -> np.n
     return reader.sets([turned_way(pixels, turn) for turn in range(len(TURNS))])
 
 
-def _hits(index: HashIndex, sets: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:
+def _hits(index: Searchable, sets: np.ndarray, k: int | None, max_distance: int | None) -> list[Hit]:
     """The hits of the least distance to any of the sets, one for each turn."""
     nearest: dict[str, tuple[int, int, int, int]] = {}
     for turn, codes in enumerate(sets):

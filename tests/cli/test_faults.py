@@ -207,6 +207,7 @@ WITH_JUNK = [
     "index merge new.hix JUNK",
     "index export JUNK --to new.jsonl",
     "index import JUNK.jsonl -o new.hix",
+    pytest.param("index push JUNK --to postgresql://nowhere/database/table", marks=needs("psycopg")),
     "search JUNK in/plain.png",
     "dedup JUNK",
     "doctor -m JUNK.safetensors",

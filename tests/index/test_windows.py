@@ -11,7 +11,8 @@ from index_examples import make, state
 
 from aecodec.contracts import UnsupportedIndexError, UsageError
 from aecodec.index import storage
-from aecodec.index.hash_index import HashIndex, WindowHits
+from aecodec.index.hash_index import HashIndex
+from aecodec.index.hits import WindowHits
 from aecodec.index.windows import LAYOUT, LAYOUTS, WHOLE, apart, window_of
 
 COUNT = len(LAYOUTS[LAYOUT])
