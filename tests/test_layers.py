@@ -37,6 +37,7 @@ FLOORS: list[dict[str, set[str]]] = [
             "shield",
             "checkpoint",
             "models",
+            "entropy",
             "latents",
             "nn",
             "coding",

@@ -96,7 +96,8 @@ class Encoder:
         effort = self._options.effort
         if effort == LOWEST:
             return start
-        return replace(start, data=refine(self._engine, self._picture, start.data, effort, self._run))
+        data = refine(self._engine, self._picture, start.data, effort, self._run, self._analyse)
+        return replace(start, data=data)
 
     def _measured(self, encoded: Encoded, target: Target) -> tuple[float, Encoded]:
         """What a target is about, and the file."""
@@ -116,7 +117,14 @@ class Encoder:
         return list(self._run(kept, self._grid.places))
 
     def _analyse(self, place: Window) -> np.ndarray:
+        if len(self._grid.places) == 1:
+            return self._whole
         return tiles.analyse(self._engine, self._grid, self._picture.pixels, place)
+
+    @cached_property
+    def _whole(self) -> np.ndarray:
+        """y of a picture of one tile, which its refinement needs again."""
+        return tiles.analyse(self._engine, self._grid, self._picture.pixels, self._grid.places[0])
 
     def _code(self, y: np.ndarray, step: int) -> bytes:
         return tiles.encode(self._engine, y, step, check=self._options.check)

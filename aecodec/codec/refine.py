@@ -1,17 +1,20 @@
 """Encoder effort: the tiles of a finished file replaced, one by one, by integers that cost less for this picture.
 
 A picture is refined tile by tile, each with its neighbours' latents held fixed around it, so memory is bounded by a
-tile. What is done to a tile, and why, is told in engine/refinement.py. A refined file never costs more than the one it
+tile. What is done to a tile, and why, is told in engine/descent.py. A refined file never costs more than the one it
 started from, and any decoder reads it in the same time.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from ..coding import container
 from ..contracts import BitstreamError, LatentCode, UsageError
 from ..data.images import Picture
+from ..data.tiling import Window
 from ..engine.protocol import Canvas, Engine, RefiningEngine
 from ..parallel import Run
 from . import tiles
@@ -19,20 +22,33 @@ from .decoder import file_psnr
 from .tiles import Grid, cut
 
 #: Gradient steps of each level; the lowest changes nothing.
-STEPS = {1: 0, 2: 4, 3: 6, 4: 10, 5: 16, 6: 25, 7: 40, 8: 80, 9: 160}
+STEPS = {1: 0, 2: 2, 3: 4, 4: 8, 5: 16, 6: 25, 7: 40, 8: 80, 9: 160}
 LOWEST = min(STEPS)
 
 
-def refine(engine: Engine, picture: Picture, data: bytes, effort: int, run: Run) -> bytes:
+def refine(
+    engine: Engine,
+    picture: Picture,
+    data: bytes,
+    effort: int,
+    run: Run = map,
+    analyse: Callable[[Window], np.ndarray] | None = None,
+) -> bytes:
     """A file at the lowest effort -> one of the same quality that costs no more, itself if none was found.
 
-    effort: a level of STEPS. Raises UsageError if the engine cannot refine.
+    effort: a level of STEPS; analyse: y of a tile, where somebody has it already. Raises UsageError if the engine
+    cannot refine.
     """
     engine = refining(engine)
     parsed = container.parse(data)
-    payloads = _Refiner(engine, picture, parsed).payloads(STEPS[effort])
+    payloads = _Refiner(engine, picture, parsed, analyse).payloads(STEPS[effort])
+    if payloads == list(parsed.tiles):
+        return data
     found = container.write(parsed.header, payloads, parsed.side)
-    return found if file_cost(engine, picture, found, run) < file_cost(engine, picture, data, run) else data
+    # A picture of one tile costs what its tile does. Of many, each sees neighbours that change after it.
+    if len(payloads) == 1 or file_cost(engine, picture, found, run) < file_cost(engine, picture, data, run):
+        return found
+    return data
 
 
 def refining(engine: Engine) -> RefiningEngine:
@@ -53,18 +69,28 @@ def file_cost(engine: RefiningEngine, picture: Picture, data: bytes, run: Run = 
 class _Refiner:
     """One picture and the tiles of its file, which are replaced one after another."""
 
-    def __init__(self, engine: RefiningEngine, picture: Picture, parsed: container.Container) -> None:
+    def __init__(
+        self,
+        engine: RefiningEngine,
+        picture: Picture,
+        parsed: container.Container,
+        analyse: Callable[[Window], np.ndarray] | None,
+    ) -> None:
         header = parsed.header
         self._engine, self._pixels, self._quality = engine, picture.pixels, header.quality
-        self._grid = Grid.of(engine, header.height, header.width, header.tile)
+        self._grid = grid = Grid.of(engine, header.height, header.width, header.tile)
         self._payloads = list(parsed.tiles)
+        self._analyse = analyse or (lambda place: tiles.analyse(engine, grid, picture.pixels, place))
 
     def payloads(self, steps: int) -> list[bytes]:
-        """Every tile after so many steps."""
-        for index in range(len(self._payloads)):
-            code = self._engine.refine(self._code(index), self._canvas(index), steps)
-            self._payloads[index] = self._engine.encode_tile(code)
-            if not np.array_equal(self._code(index).y, code.y):
+        """Every tile after so many steps, as it was where that costs no more."""
+        for index, before in enumerate(self._payloads):
+            found = self._engine.refine(self._code(index), self._canvas(index), steps)
+            payload = self._engine.encode_tile(found.code)
+            if 8.0 * len(payload) + found.error >= 8.0 * len(before) + found.before:
+                continue
+            self._payloads[index] = payload
+            if not np.array_equal(self._code(index).y, found.code.y):
                 raise BitstreamError(f"refined tile {index} does not decode to what it was")
         return self._payloads
 
@@ -86,7 +112,7 @@ class _Refiner:
         # Pixels near the window's edge lack latents of their own neighbourhood and are left out; so is the padding.
         near = place.grown(grid.context // 2, grid.height, grid.width).times(grid.stride).clipped(height, width)
         return Canvas(
-            y=tiles.analyse(engine, grid, self._pixels, place),
+            y=self._analyse(place),
             y_hat=y_hat,
             inner=place.within(window),
             target=self._pixels[near.slices],

@@ -19,9 +19,11 @@ from torch import nn
 from .. import checkpoint
 from ..contracts import MissingDependencyError
 from ..latents.context import STEPS
+from ..latents.exact_hyperprior import STRIDE
 from ..nn.quantise import round_half_up
 from ..shield import shielded
 from ..zoo import stored
+from . import adjoints
 
 OPSET = 17
 #: Constants of at most so many numbers stay in the graph.
@@ -82,6 +84,33 @@ def _exact_hyperprior(model: Any) -> dict[str, Network]:
         "synthesis": Network(
             _Of(model, ("synthesis",), lambda net, y, gain: net.synthesis(y, gain) + 0.5),
             {"y_hat": y, "gain": torch.ones(1, c.channels)},
+        ),
+        **_gradients(model, y, z, steps),
+    }
+
+
+def _gradients(model: Any, y: torch.Tensor, z: torch.Tensor, steps: torch.Tensor) -> dict[str, Network]:
+    """What encoder effort asks of the flagship."""
+    c, walk = model.config, ("hyper_features", "mean_context")
+    blocks, of_channels = torch.rand(1, 3 * STRIDE**2, *y.shape[2:]), torch.ones(1, c.latents)
+    return {
+        "error_gradient": Network(
+            _Of(model, ("synthesis",), lambda net, *inputs: adjoints.error_gradient(net.synthesis, *inputs)),
+            {
+                "y_hat": y,
+                "gain": torch.ones(1, c.channels),
+                "mix": torch.ones(3, 3),
+                "target": blocks,
+                "counted": blocks,
+            },
+        ),
+        "means_and_gradient": Network(
+            _Of(model, walk, adjoints.means_and_gradient),
+            {"z": z, "y_hat": y, "steps": steps, "to_y_hat": y, "to_residual": y, "slope": y},
+        ),
+        "hyper_gradient": Network(
+            _Of(model, (*walk, "scale_net", "mixture"), adjoints.hyper_gradient),
+            {"z": z, "y": y, "steps": steps, "offset": of_channels, "weight": of_channels},
         ),
     }
 
@@ -185,4 +214,18 @@ def _export(network: Network, weights: set[str]) -> bytes:
             tensor.data_location = onnx.TensorProto.EXTERNAL
             place = tensor.external_data.add()
             place.key, place.value = "location", "weights"
+    _shorten(proto.graph)
     return proto.SerializeToString(deterministic=True)
+
+
+def _shorten(graph: Any) -> None:
+    """Give what a graph computes on its way numbers for names, which are most of its bytes."""
+    kept = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+    short: dict[str, str] = {}
+    graph.ClearField("value_info")
+    for node in graph.node:
+        node.ClearField("name")
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name and name not in kept:
+                    names[place] = short.setdefault(name, str(len(short)))

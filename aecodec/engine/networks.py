@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,10 @@ class OnnxNetworks:
         if not isinstance(result, np.ndarray):
             raise CheckpointError(f"{self._path}: its network {name} gives no array")
         return result
+
+    def hold(self, names: Iterable[str]) -> bool:
+        """Whether the checkpoint has the graphs of all of these networks."""
+        return all(name in self._stored.graphs for name in names)
 
     def ends(self, name: str) -> tuple[list[Any], list[Any]]:
         """What a network takes and gives, as ONNX Runtime tells it: name, type and shape of each. Raises as `run`."""

@@ -12,15 +12,17 @@ from ..coding.rans import Part
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
 from ..latents import coder_of
-from ..latents.protocol import Parts, expect
+from ..latents.protocol import Parts, RefinableCoder, expect
 from ..parallel import Lock
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
-from .protocol import Canvas, RefiningEngine
+from .onnx_refinement import OnnxRefinement
+from .protocol import Canvas, Refined, RefiningEngine
 
 
 class OnnxEngine:
-    """See `protocol.RefiningEngine`. Transforms run in float32. Latents are refined by another engine."""
+    """See `protocol.RefiningEngine`. Transforms run in float32. Latents are refined by the checkpoint's graphs, or by
+    another engine where it lacks those of gradients."""
 
     def __init__(self, stored: Stored, path: Path, open_refining: Callable[[], RefiningEngine]) -> None:
         """path: of the checkpoint; open_refining: opens an engine of the same that has gradients. Raises
@@ -76,12 +78,19 @@ class OnnxEngine:
 
     # -- refinement ------------------------------------------------------------------------------
 
+    @property
+    def refines(self) -> bool:
+        """Whether it refines latents itself."""
+        return isinstance(self._coder, RefinableCoder) and self._networks.hold(self._coder.gradients)
+
     def distortion_weight(self, quality: int) -> float:
         """See `RefiningEngine.distortion_weight`."""
-        return self._refining().distortion_weight(quality)
+        return (self._coder if self.refines else self._refining()).distortion_weight(quality)
 
-    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> LatentCode:
+    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`. Raises what opening the other engine raises."""
+        if self.refines:
+            return OnnxRefinement(self._coder, self._networks, code, canvas).run(steps)
         return self._refining().refine(code, canvas, steps)
 
     def _refining(self) -> RefiningEngine:

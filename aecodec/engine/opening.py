@@ -17,6 +17,8 @@ from .protocol import Engine, RefiningEngine
 
 #: What computes.
 ENGINES = ("auto", "onnx", "torch")
+#: What needs torch where a model lacks graphs of gradients, for the error.
+REFINING = "an effort above 1, with a model that holds no graphs of gradients,"
 #: Where a CUDA device shows itself; without one "auto" is the CPU.
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
 #: Number formats of the transforms.
@@ -40,7 +42,7 @@ def open_engine(path: Path, *, device: str = "cpu", precision: str = "auto", eng
     if chosen(kept, path, device, engine) == "onnx":
         from .onnx_engine import OnnxEngine
 
-        return OnnxEngine(kept, path, lambda: open_torch(path, what="an effort above 1"))
+        return OnnxEngine(kept, path, lambda: open_torch(path, what=REFINING))
     return open_torch(path, device, precision, what=asking(device, precision))
 
 

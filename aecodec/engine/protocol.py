@@ -83,6 +83,16 @@ class Canvas:
     measured: Window
 
 
+@dataclass(frozen=True)
+class Refined:
+    """A tile after its refinement. error, before: what the error of the measured pixels is worth in bits, now and as
+    the tile was."""
+
+    code: LatentCode
+    error: float
+    before: float
+
+
 @runtime_checkable
 class RefiningEngine(Engine, Protocol):
     """An engine that can move the latents of a picture down its own rate-distortion cost."""
@@ -91,6 +101,6 @@ class RefiningEngine(Engine, Protocol):
         """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
         ...
 
-    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> LatentCode:
-        """A tile's integers -> integers of the same hyper-latents that cost no more, after so many gradient steps."""
+    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
+        """A tile's integers -> integers that cost no more, after so many gradient steps."""
         ...

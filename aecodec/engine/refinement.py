@@ -1,24 +1,4 @@
-"""The latents of one tile, refined by gradient descent on the rate-distortion cost of its own picture.
-
-An encoder network gives every picture its latents in one pass; other latents of the same picture often cost fewer bits
-for the same error. Starting from the network's, they are moved by Adam to lower
-
-    bits(residual) + lambda * mse * pixels.
-
-While it moves, a latent stands for a choice between two integers, the upper one with probability w, which sharpens
-(nn/quantise.py; Yang, Bamler, Mandt 2020). Instead of drawing from it, the expected cost is taken: the bits, from the
-very tables that code the file, are linear between the integers; to the squared error of the mean, each latent adds its
-own variance w (1 - w) times the squared error that a change of 1 in it causes, measured per channel. For a synthesis
-that is linear near the picture and choices that are independent this is exact, and its minima are at integers: without
-the variance, latents settle between them, and rounding loses half of the gain.
-
-Where a family has hyper-latents that can be moved (`HyperCodec`), they go first, for the bits alone: neither synthesis
-nor pixels are needed, so a step takes a quarter of the time. Then they stay, and with them the table of each latent;
-where tables adapt to what was decoded before, gradients are those of the tables without it, real bits those with it.
-Only integers change: any decoder reads them, in the same time.
-
-The bits of real integers and the error of real pixels are compared as it goes on, and the best is kept.
-"""
+"""The refinement of a tile by torch: the gradients of descent.py by automatic differentiation, on any device."""
 
 from __future__ import annotations
 
@@ -30,22 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..coding.rans import ESCAPE_BITS
-from ..coding.tables import TOTAL, TableSet
+from ..coding.tables import TableSet
 from ..contracts import HyperCodec, LatentCode, Quantiser
 from ..data.tiling import Window
 from ..nn.quantise import round_half_up, round_ste, soft_round
+from .descent import BETAS, EPSILON, Descent, bit_lines, schedule_of_hyper_latents, schedule_of_latents
 
-#: Adam's step in units of the quantisation step, constant and then linear to nearly 0 over the second half.
-RATE = 0.1
-BETAS = (0.8, 0.95)
-#: Temperature of the soft rounding, from the first step to the last.
-HOT, COLD = 0.5, 0.1
-#: The real cost is looked at so often, once LOOK_FROM of the steps are done; PATIENCE looks without a gain are the end.
-LOOKS, LOOK_FROM, PATIENCE = 8, 0.4, 3
-#: Steps of the hyper-latents, what Adam's steps add up to about, and their temperatures, from first to last.
-HYPER_STEPS, HYPER_PATH = 12, 1.5
-HYPER_HOT, HYPER_COLD = 0.3, 0.05
 #: Backward passes by which the sensitivity of the pixels to each channel is estimated.
 PROBES = 2
 
@@ -57,26 +27,18 @@ def cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
 
 
 class BitCost:
-    """Bits of residuals under frozen tables, linear between integers, so that they have a gradient.
+    """Bits of residuals under frozen tables, linear between integers, so that they have a gradient: see `bit_lines`.
 
-    tables: of y; indices: (N, H, W), which of them codes each latent. Between floor and ceil the line is the expected
-    number of bits of a two-point distribution.
+    tables: of y; indices: (N, H, W), which of them codes each latent.
     """
 
     def __init__(self, tables: TableSet, indices: np.ndarray, device: torch.device) -> None:
-        # Two slots of escape below every table and one above, so that the line is level out there.
-        width = tables.frequencies.shape[1] + 3
-        slots = np.arange(width)[None] - 2
-        body = tables.lengths[:, None] - (1 if tables.escape else 0)
-        inside = (slots >= 0) & (slots < body)
-        last = np.maximum(tables.frequencies[np.arange(len(tables)), tables.lengths - 1], 1)
-        outside = -np.log2(last / TOTAL) + float(ESCAPE_BITS)
-        padded = np.pad(tables.frequencies, ((0, 0), (2, 1)))
-        bits = np.where(inside, -np.log2(np.maximum(padded, 1) / TOTAL), outside[:, None])
+        bits, first = bit_lines(tables)
+        width = bits.shape[1]
         which = torch.from_numpy(indices.astype(np.int64)).to(device)[None]
-        self._bits = torch.from_numpy(bits.astype(np.float32)).to(device).flatten()
+        self._bits = torch.from_numpy(bits).to(device).flatten()
         self._start, self._last = which * width, width - 2
-        self._offset = torch.from_numpy(tables.offsets.astype(np.float32)).to(device)[which] - 2.0
+        self._offset = torch.from_numpy(first.astype(np.float32)).to(device)[which]
 
     def __call__(self, residual: torch.Tensor) -> torch.Tensor:
         """residual (1, N, H, W) float32 -> bits of all of them, a scalar."""
@@ -86,7 +48,7 @@ class BitCost:
         return (below + (residual - low) * (above - below)).sum()
 
 
-class Refinement:
+class Refinement(Descent):
     """One tile on its way down. Tensors of `protocol.Canvas`, on the model's device, a batch of one each.
 
     target: (1, 3 or 1, r, c) float32 in [0, 1]. transforms: makes a context in which the transforms run.
@@ -118,26 +80,6 @@ class Refinement:
         self.code, self.indices = code, self.model.table_indices(code)
         self.quantiser: Quantiser = self.model.quantiser(code.z, self.indices, code.quality)
 
-    def run(self, steps: int) -> LatentCode:
-        """The best integers found within so many steps, those it began with among them."""
-        best, found = self._real_cost(self.code), self.code
-        sensitivity = self._sensitivity()
-        if steps and isinstance(self.model, HyperCodec):
-            # Better for what follows even where the cost of these integers themselves is no lower.
-            self._begin_at(self._moved(self.model, sensitivity))
-        looks, idle = _looks(steps), 0
-        for step in self._descend(steps, sensitivity):
-            if step not in looks:
-                continue
-            trial = self._settled()
-            cost = self._real_cost(trial)
-            idle = 0 if cost < best else idle + 1
-            if cost < best:
-                best, found = cost, trial
-            if idle == PATIENCE:
-                break
-        return found
-
     def _decoded(self, y_hat: torch.Tensor) -> torch.Tensor:
         """y_hat of the tile -> the measured pixels, (1, 3 or 1, r, c), not clipped."""
         window = self.y_hat.clone()
@@ -147,22 +89,22 @@ class Refinement:
         return x_hat.mean(dim=1, keepdim=True) if self.target.shape[1] == 1 else x_hat
 
     def _settled(self) -> LatentCode:
-        """The integers that the latents round to as they stand."""
+        """See `Descent`."""
         with torch.no_grad():
             residual = self.quantiser(self.y, round_half_up)[1]
         return LatentCode(residual[0].to(torch.int32).cpu().numpy(), self.code.z, self.quality, self.indices)
 
     @torch.no_grad()
-    def _real_cost(self, code: LatentCode) -> float:
-        """Bits of the integers under the file's tables plus the weighted error of the real pixels."""
+    def _real_cost(self, code: LatentCode) -> tuple[float, float]:
+        """See `Descent`."""
         with self.transforms():
             x_hat = self._decoded(self.model.dequantise(code))
         levels = torch.floor(x_hat.clamp(0, 1) * 255.0 + 0.5) / 255.0
         bits = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in self.model.symbol_planes(code))
-        return bits + self.weight * float((levels - self.target).square().sum())
+        return bits, self.weight * float((levels - self.target).square().sum())
 
     def _sensitivity(self) -> torch.Tensor:
-        """Squared error that a change of 1 in a residual causes, a mean for each channel, (1, N, 1, 1).
+        """See `Descent`; (1, N, 1, 1).
 
         With v of independent unit normal entries and J the derivative of the pixels, (J^T v)^2 has that mean.
         """
@@ -177,13 +119,17 @@ class Refinement:
         counted = (power > 0).sum(dim=(2, 3), keepdim=True).clamp_min(1)
         return power.sum(dim=(2, 3), keepdim=True) / counted
 
-    def _moved(self, model: HyperCodec, sensitivity: torch.Tensor) -> LatentCode:
-        """The integers with hyper-latents that cost fewer bits in all."""
+    def _move_hyper_latents(self, steps: int, sensitivity: torch.Tensor) -> None:
+        """See `Descent`."""
+        if isinstance(self.model, HyperCodec):
+            self._begin_at(self._moved(self.model, steps, sensitivity))
+
+    def _moved(self, model: HyperCodec, steps: int, sensitivity: torch.Tensor) -> LatentCode:
         y = self.y.detach()
         with torch.no_grad():
             z = model.hyper_latents(y)
         z.requires_grad_()
-        for optimizer, rounding in _annealed(z, HYPER_STEPS, HYPER_PATH / HYPER_STEPS, HYPER_HOT, HYPER_COLD):
+        for optimizer, rounding in _annealed(z, schedule_of_hyper_latents(steps)):
             with self.transforms():
                 cost = model.hyper_cost(z, y, self.quality, rounding, self.weight * sensitivity)
             cost.backward()
@@ -192,9 +138,9 @@ class Refinement:
             return model.with_hyper_latents(z, y, self.quality)
 
     def _descend(self, steps: int, sensitivity: torch.Tensor) -> Iterator[int]:
-        """Move y down the cost, whose rounding becomes sharper; yields the number of steps made after each."""
+        """See `Descent`."""
         bits_of = BitCost(self.model.tables["y"], self.indices, self.y.device)
-        for step, (optimizer, rounding) in enumerate(_annealed(self.y, steps, RATE, HOT, COLD)):
+        for step, (optimizer, rounding) in enumerate(_annealed(self.y, schedule_of_latents(steps))):
             with self.transforms():
                 y_hat, residual = self.quantiser(self.y, rounding)
                 x_hat = self._decoded(y_hat)
@@ -207,17 +153,11 @@ class Refinement:
 
 
 def _annealed(
-    values: torch.Tensor, steps: int, rate: float, hot: float, cold: float
+    values: torch.Tensor, sizes: Iterator[tuple[float, float]]
 ) -> Iterator[tuple[torch.optim.Optimizer, Callable[[torch.Tensor], torch.Tensor]]]:
     """For each step Adam, its gradients at zero, and the soft rounding, ever sharper; the caller makes the step."""
-    optimizer = torch.optim.Adam([values], lr=rate, betas=BETAS)
-    for step in range(steps):
-        progress = step / max(steps - 1, 1)
-        optimizer.param_groups[0]["lr"] = rate * (min(1.0, 2.0 * (1.0 - progress)) + 0.02)
+    optimizer = torch.optim.Adam([values], lr=0.0, betas=BETAS, eps=EPSILON)
+    for size, temperature in sizes:
+        optimizer.param_groups[0]["lr"] = size
         optimizer.zero_grad()
-        yield optimizer, partial(soft_round, temperature=hot + (cold - hot) * progress)
-
-
-def _looks(steps: int) -> set[int]:
-    """The steps after which the real cost is looked at, the last one among them."""
-    return {round(steps * (LOOK_FROM + (1 - LOOK_FROM) * look / LOOKS)) for look in range(1, LOOKS + 1)}
+        yield optimizer, partial(soft_round, temperature=temperature)

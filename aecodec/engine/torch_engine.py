@@ -14,7 +14,7 @@ from ..data.tiling import Window
 from ..device import has_bfloat16
 from ..parallel import after_fork
 from ..shield import shield
-from .protocol import Canvas
+from .protocol import Canvas, Refined
 from .refinement import Refinement, cut
 
 
@@ -84,7 +84,7 @@ class TorchEngine(Forked):
         """See `RefiningEngine.distortion_weight`."""
         return self.module.distortion_weight(quality)
 
-    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> LatentCode:
+    def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`."""
         # Tensors made in inference mode have no gradients; a caller may be in it.
         with torch.inference_mode(False), torch.enable_grad():

@@ -49,10 +49,25 @@ class ScaleMixture(nn.Module):
 
         index: real-valued, in [0, LEVELS - 1].
         """
+        return _LogMass.apply(r, index, *self._mixed()) * (1.0 / math.log(2.0))
+
+    def _mixed(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logarithms of the components' scales, with a mean of 0, and of their weights, (COMPONENTS,) each."""
         # Of no spread in common: that is the index's part. Else the many latents whose index is 0 and who would be
         # narrower still take all others with them, until the widest table is too narrow for the best quality.
-        spread = self.log_ratio - self.log_ratio.mean()
-        return _LogMass.apply(r, index, spread, F.log_softmax(self.logit, dim=0)) * (1.0 / math.log(2.0))
+        return self.log_ratio - self.log_ratio.mean(), F.log_softmax(self.logit, dim=0)
+
+    def slopes(self, r: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The derivatives of `log2_likelihood` in r and in index, of operations that a graph can hold."""
+        log_ratio, log_weight = self._mixed()
+        inverse = torch.exp(index * -LOG_STEP) * (LOGISTIC_STD / SCALE_MIN)
+        (first, by_first, first_by_scale), (second, by_second, second_by_scale) = (
+            _logistic(r.abs(), inverse * ratio) for ratio in torch.exp(-log_ratio).unbind()
+        )
+        share = torch.sigmoid(first - second + (log_weight[0] - log_weight[1]))
+        by_r = torch.sign(r) * (by_second + share * (by_first - by_second))
+        by_log_scale = second_by_scale + share * (first_by_scale - second_by_scale)
+        return by_r * (1.0 / math.log(2.0)), by_log_scale * (LOG_STEP / math.log(2.0))
 
     @torch.no_grad()
     def freeze(self) -> TableSet:

@@ -140,15 +140,23 @@ class ScaleIndices:
             h = layer(h)
             if index in self.upsample_after:
                 h = pixel_shuffle(h)
-        per, table = self.steps_per_knot, self.offset.astype(np.int64)
-        knot = min(quality // per, len(table) - 2)
-        share = quality - knot * per
-        mixed = table[knot] * (per - share) + table[knot + 1] * share
-        offset = (2 * mixed + per) // (2 * per)
+        per = self.steps_per_knot
+        offset = (2 * self._mixed_offset(quality) + per) // (2 * per)
         fixed = h.astype(np.int64) + offset[:, None, None]
         fixed += 1 << (INDEX_FRACTION - 1)
         fixed >>= INDEX_FRACTION
         return np.clip(fixed, 0, LEVELS - 1).astype(np.uint8)
+
+    def _mixed_offset(self, quality: int) -> np.ndarray:
+        """The offsets at a quality step, (N,) int64, times ``steps_per_knot``."""
+        per, table = self.steps_per_knot, self.offset.astype(np.int64)
+        knot = min(quality // per, len(table) - 2)
+        share = quality - knot * per
+        return table[knot] * (per - share) + table[knot + 1] * share
+
+    def offsets(self, quality: int) -> np.ndarray:
+        """What is added to the index of each channel at a quality step, (N,) float32, before it is rounded."""
+        return (self._mixed_offset(quality) * (2.0**-INDEX_FRACTION / self.steps_per_knot)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ every other (adaptation.py).
 Networks: "analysis" x -> y. "hyper_analysis" y -> z, y in units of the quantisation step. "quantiser" y, z, steps,
 reach -> residual: the pass over the four steps, rounding half up within +-reach. "dequantiser" z, residual, steps ->
 y_hat, in those units. "synthesis" y_hat, gain -> x_hat. steps: the step of each latent, as float32.
+
+Networks of encoder effort, which a checkpoint may lack, told in engine/adjoints.py: "error_gradient",
+"means_and_gradient", "hyper_gradient".
 """
 
 from __future__ import annotations
@@ -72,17 +75,18 @@ def _steps(channels: int, height: int, width: int) -> np.ndarray:
 
 
 class ExactHyperpriorCoder:
-    """See `protocol.LatentCoder`."""
+    """See `protocol.RefinableCoder`."""
 
     stride, alignment, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, True
+    gradients = ("error_gradient", "means_and_gradient", "hyper_gradient")
     #: Four steps of two layers of three taps each, and one layer at half the resolution.
     mean_reach = 12
 
     def __init__(self, parts: Parts) -> None:
         self.context = self.context_of(parts.config)
         self.latents, self._hyper_latents = parts.count("latents"), parts.count("hyper_latents")
-        self._z_max = parts.count("z_max")
-        self.scale_indices = read_scale_net(parts.tensors, "scale_net.", self._z_max)
+        self.z_max = parts.count("z_max")
+        self.scale_indices = read_scale_net(parts.tensors, "scale_net.", self.z_max)
         if self.scale_indices.channels != (self._hyper_latents, self.latents):
             raise ValueError(f"its scale net leads from and to {self.scale_indices.channels} channels")
         widths = {"y_gain": self.latents, "y_inverse": self.latents, "branch_out": parts.count("channels")}
@@ -96,9 +100,12 @@ class ExactHyperpriorCoder:
         )
         if (y.lengths != 2 - 2 * y.offsets).any():
             raise ValueError("a table of y is not centred on 0")
-        if int(z.offsets.min()) < -self._z_max or int((z.offsets + z.lengths).max()) - 1 > self._z_max:
-            raise ValueError(f"a table of z goes beyond {self._z_max}")
-        self._tables = {"y": y, "z": z}
+        if int(z.offsets.min()) < -self.z_max or int((z.offsets + z.lengths).max()) - 1 > self.z_max:
+            raise ValueError(f"a table of z goes beyond {self.z_max}")
+        self.tables = {"y": y, "z": z}
+        self._lambdas = tuple(float(parts.config[end]) for end in ("lambda_low", "lambda_high"))
+        if not all(0.0 < each < math.inf for each in self._lambdas):
+            raise ValueError(f"its weights of the squared error are {self._lambdas}")
         self._adaptation = read_adaptation(parts.tensors)
 
     @staticmethod
@@ -129,7 +136,7 @@ class ExactHyperpriorCoder:
 
         Of a model that adapts, what any table can express, since it is not known yet which one will be taken.
         """
-        table = self._tables["y"]
+        table = self.tables["y"]
         narrowest = table.offsets.max() if self._adaptation else table.offsets[indices]
         reach = -narrowest + ESCAPE_LIMIT * np.int32(table.escape)
         return np.where(indices == 0, np.int32(0), reach)
@@ -138,10 +145,10 @@ class ExactHyperpriorCoder:
         """What the entropy coder sees of a tile, in decoding order; scale index 0 always means 0 and is not coded."""
         z = code.hyper_latents()
         index = self.table_indices(code)
-        planes = [(SymbolPlane(z.ravel(), hyper_table_indices(code.quality, *z.shape)), self._tables["z"])]
+        planes = [(SymbolPlane(z.ravel(), hyper_table_indices(code.quality, *z.shape)), self.tables["z"])]
         for symbols, which in self._coded_of(code.y, index, code.quality):
             coded = which > 0
-            planes.append((SymbolPlane(symbols[coded], which[coded]), self._tables["y"]))
+            planes.append((SymbolPlane(symbols[coded], which[coded]), self.tables["y"]))
         return planes
 
     def _coded_of(self, y: np.ndarray, index: np.ndarray, quality: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -163,13 +170,13 @@ class ExactHyperpriorCoder:
         """Bytes -> integers of a tile of (height, width) latent positions, or of a part. Raises BitstreamError."""
         decoder = PlaneDecoder(data)
         shape = self._hyper_latents, height // HYPER_STRIDE, width // HYPER_STRIDE
-        z = decoder.pop(hyper_table_indices(quality, *shape), self._tables["z"]).reshape(shape)
+        z = decoder.pop(hyper_table_indices(quality, *shape), self.tables["z"]).reshape(shape)
         index = self.scale_indices(z, quality)
         if self._adaptation:
             walk = Walk(self._adaptation, index, quality)
             y = self._pop_steps(decoder, walk, part or (slice(0, height), slice(0, width)))
         else:
-            y = decoder.pop_plane(index, self._tables["y"], part, silent=True)
+            y = decoder.pop_plane(index, self.tables["y"], part, silent=True)
         decoder.finish()
         return part_of_code(y, z, quality, index, part, HYPER_STRIDE)
 
@@ -178,7 +185,7 @@ class ExactHyperpriorCoder:
         rows, columns = (slice(side.start // 2, side.stop // 2) for side in part)
         y = np.zeros((self.latents, *(side.stop - side.start for side in part)), np.int32)
         for step in range(STEPS):
-            symbols = decoder.pop_plane(walk.indices(), self._tables["y"], silent=True)
+            symbols = decoder.pop_plane(walk.indices(), self.tables["y"], silent=True)
             walk.learn(symbols)
             put_step(y, step, symbols[:, rows, columns])
         return y
@@ -187,22 +194,42 @@ class ExactHyperpriorCoder:
 
     def quantise(self, networks: Networks, y: np.ndarray, quality: int) -> LatentCode:
         """y (N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""
-        scaled = (y * self._gain("y_gain", quality)[:, None, None])[None]
-        z = expect(
-            networks("hyper_analysis", y=scaled), (1, *(self.code_shapes(*y.shape[1:])[1] or ())), "hyper_analysis"
-        )
-        z = np.floor(z + np.float32(0.5)).clip(-self._z_max, self._z_max)
-        z_int = z[0].astype(np.int32)
-        index = self.scale_indices(z_int, quality)
-        reach = self.reach(index)
+        scaled = self.scaled(y, quality)
+        return self.with_hyper_latents(networks, self.hyper_latents(networks, scaled), scaled, quality)
+
+    def scaled(self, y: np.ndarray, quality: int) -> np.ndarray:
+        """y (N, H, W) float32 -> the same in units of the quality's quantisation step."""
+        return y * self._gain("y_gain", quality)[:, None, None]
+
+    def hyper_latents(self, networks: Networks, y: np.ndarray) -> np.ndarray:
+        """Scaled y (N, H, W) float32 -> z (Z, H/4, W/4) float32, not rounded."""
+        shape = self.code_shapes(*y.shape[1:])[1] or ()
+        return expect(networks("hyper_analysis", y=y[None]), (1, *shape), "hyper_analysis")[0]
+
+    def with_hyper_latents(self, networks: Networks, z: np.ndarray, y: np.ndarray, quality: int) -> LatentCode:
+        """z, scaled y as above -> the integers that they are rounded to."""
+        z_int = np.floor(z + np.float32(0.5)).clip(-self.z_max, self.z_max).astype(np.int32)
+        return self.with_tables(networks, z_int, self.scale_indices(z_int, quality), y, quality)
+
+    def with_tables(
+        self, networks: Networks, z: np.ndarray, indices: np.ndarray, y: np.ndarray, quality: int
+    ) -> LatentCode:
+        """Scaled y -> its integers where those of z, and the tables that they choose, are known."""
+        reach = self.reach(indices)
         residual = expect(
-            networks("quantiser", y=scaled, z=z, steps=_steps(*y.shape), reach=reach[None].astype(np.float32)),
+            networks(
+                "quantiser",
+                y=y[None],
+                z=z[None].astype(np.float32),
+                steps=_steps(*y.shape),
+                reach=reach[None].astype(np.float32),
+            ),
             (1, *y.shape),
             "quantiser",
         )
         if (np.abs(residual[0]) > reach).any():
             raise CheckpointError("network quantiser gave residuals that its tables cannot express")
-        return LatentCode(residual[0].astype(np.int32), z_int, quality, index)
+        return LatentCode(residual[0].astype(np.int32), z, quality, indices)
 
     def dequantise(self, networks: Networks, code: LatentCode) -> np.ndarray:
         """Integers -> y_hat (N, H, W) float32 with the quality's gains undone."""
@@ -219,6 +246,84 @@ class ExactHyperpriorCoder:
         """y_hat (N, H, W) float32 -> x_hat (3, 16H, 16W) float32, not clipped."""
         x_hat = networks("synthesis", y_hat=y_hat[None], gain=self._gain("branch_out", quality)[None])
         return expect(x_hat, (1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]), "synthesis")[0]
+
+    # -- encoder effort --------------------------------------------------------------------------
+
+    def distortion_weight(self, quality: int) -> float:
+        """See `RefinableCoder`; geometric between the two ends."""
+        low, high = self._lambdas
+        return low * (high / low) ** (quality / (QUALITY_KNOT * (QUALITY_KNOTS - 1)))
+
+    def hyper_table_indices(self, quality: int, shape: tuple[int, ...]) -> np.ndarray:
+        """See `RefinableCoder`."""
+        return hyper_table_indices(quality, *shape).reshape(shape)
+
+    def to_units(self, y_hat: np.ndarray, quality: int) -> np.ndarray:
+        """See `RefinableCoder`."""
+        return y_hat / self._gain("y_inverse", quality)[:, None, None]
+
+    def from_units(self, y_hat: np.ndarray, quality: int) -> np.ndarray:
+        """See `RefinableCoder`."""
+        return y_hat * self._gain("y_inverse", quality)[:, None, None]
+
+    def error_gradient(
+        self, networks: Networks, y_hat: np.ndarray, quality: int, target: np.ndarray, counted: np.ndarray, grey: bool
+    ) -> np.ndarray:
+        """See `RefinableCoder`."""
+        gradient = networks(
+            "error_gradient",
+            y_hat=y_hat[None],
+            gain=self._gain("branch_out", quality)[None],
+            mix=np.full((3, 3), 1 / 3, np.float32) if grey else np.eye(3, dtype=np.float32),
+            target=target,
+            counted=counted,
+        )
+        return expect(gradient, (1, *y_hat.shape), "error_gradient")[0]
+
+    @staticmethod
+    def blocks_of(planes: np.ndarray) -> np.ndarray:
+        """See `RefinableCoder`: (1, 768, H, W), a block of pixels as the channels of one position."""
+        colours, height, width = planes.shape
+        cut = planes.reshape(colours, height // STRIDE, STRIDE, width // STRIDE, STRIDE).transpose(0, 2, 4, 1, 3)
+        return np.ascontiguousarray(cut).reshape(1, -1, height // STRIDE, width // STRIDE)
+
+    def means_and_gradient(
+        self,
+        networks: Networks,
+        z: np.ndarray,
+        y_hat: np.ndarray,
+        to_y_hat: np.ndarray,
+        to_residual: np.ndarray,
+        slope: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `RefinableCoder`."""
+        pair = networks(
+            "means_and_gradient",
+            z=z[None].astype(np.float32),
+            y_hat=y_hat[None],
+            steps=_steps(*y_hat.shape),
+            to_y_hat=to_y_hat[None],
+            to_residual=to_residual[None],
+            slope=slope[None],
+        )
+        mean, gradient = expect(pair, (1, 2 * self.latents, *y_hat.shape[1:]), "means_and_gradient").reshape(
+            2, *y_hat.shape
+        )
+        return mean, gradient
+
+    def hyper_gradient(
+        self, networks: Networks, z: np.ndarray, y: np.ndarray, quality: int, weight: np.ndarray
+    ) -> np.ndarray:
+        """See `RefinableCoder`."""
+        gradient = networks(
+            "hyper_gradient",
+            z=z[None],
+            y=y[None],
+            steps=_steps(*y.shape),
+            offset=self.scale_indices.offsets(quality)[None],
+            weight=weight[None],
+        )
+        return expect(gradient, (1, *z.shape), "hyper_gradient")[0]
 
     def _gain(self, knots: str, quality: int) -> np.ndarray:
         """Gains (C,) float32 at a quality step, linear in log between two knots."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -135,4 +135,91 @@ class LatentCoder(Protocol):
 
     def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
         """y_hat (N, H, W) float32 -> x_hat (3, stride H, stride W) float32, not clipped."""
+        ...
+
+
+@runtime_checkable
+class RefinableCoder(LatentCoder, Protocol):
+    """A coder whose networks give gradients as well, so that encoder effort needs no torch.
+
+    tables: frozen probability tables of "y" and "z"; z_max: largest |z|; gradients: the networks that it takes.
+    """
+
+    tables: dict[str, TableSet]
+    z_max: int
+    gradients: tuple[str, ...]
+
+    def distortion_weight(self, quality: int) -> float:
+        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        ...
+
+    def scaled(self, y: np.ndarray, quality: int) -> np.ndarray:
+        """y (N, H, W) float32, as "analysis" gives it -> in units of the quality's quantisation step."""
+        ...
+
+    def reach(self, indices: np.ndarray) -> np.ndarray:
+        """The largest residual that each table can express, int32 like indices; 0 where a latent is not coded."""
+        ...
+
+    def hyper_latents(self, networks: Networks, y: np.ndarray) -> np.ndarray:
+        """Scaled y (N, H, W) float32 -> z (Z, h, w) float32, not rounded."""
+        ...
+
+    def with_hyper_latents(self, networks: Networks, z: np.ndarray, y: np.ndarray, quality: int) -> LatentCode:
+        """z, scaled y as above -> the integers that they are rounded to."""
+        ...
+
+    def with_tables(
+        self, networks: Networks, z: np.ndarray, indices: np.ndarray, y: np.ndarray, quality: int
+    ) -> LatentCode:
+        """Scaled y -> its integers where those of z, and the tables that they choose, are known."""
+        ...
+
+    def hyper_table_indices(self, quality: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Which table of z codes each of a tile's hyper-latents, of that shape."""
+        ...
+
+    def to_units(self, y_hat: np.ndarray, quality: int) -> np.ndarray:
+        """y_hat (N, H, W) as `synthesise` takes it -> in units of the quantisation step."""
+        ...
+
+    def from_units(self, y_hat: np.ndarray, quality: int) -> np.ndarray:
+        """The inverse of `to_units`; it also leads a gradient in the one to that in the other."""
+        ...
+
+    def blocks_of(self, planes: np.ndarray) -> np.ndarray:
+        """Pixels of a window (3, stride H, stride W) float32 as `error_gradient` takes them."""
+        ...
+
+    def error_gradient(
+        self, networks: Networks, y_hat: np.ndarray, quality: int, target: np.ndarray, counted: np.ndarray, grey: bool
+    ) -> np.ndarray:
+        """Gradient of the sum of counted x (x_hat - target)^2 in y_hat (N, H, W), as `synthesise` takes it.
+
+        target, counted: as `blocks_of` gives them; grey: all three colours of x_hat are the mean of them.
+        """
+        ...
+
+    def means_and_gradient(
+        self,
+        networks: Networks,
+        z: np.ndarray,
+        y_hat: np.ndarray,
+        to_y_hat: np.ndarray,
+        to_residual: np.ndarray,
+        slope: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of each latent given y_hat, and the gradient of a cost in scaled y, (N, H, W) float32 both.
+
+        y_hat (N, H, W) in units; to_y_hat, to_residual: partial derivatives of the cost; slope: of residuals in y.
+        """
+        ...
+
+    def hyper_gradient(
+        self, networks: Networks, z: np.ndarray, y: np.ndarray, quality: int, weight: np.ndarray
+    ) -> np.ndarray:
+        """Gradient in z (Z, h, w) float32 of the cost of scaled y, without the bits of z.
+
+        weight: (N,), bits per squared error of latents that are not coded.
+        """
         ...

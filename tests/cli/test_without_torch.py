@@ -62,8 +62,6 @@ def here(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        "compress photos/a.png -o new.aec --effort 2",
-        "compress photos/a.png -o new.aec --effort 3 --target-size 2000",
         "compress photos/a.png -o new.aec --device cuda",
         "compress photos/a.png -o new.aec --engine torch",
         "compress photos/a.png -o new.aec --precision bfloat16",
@@ -96,13 +94,22 @@ def test_what_needs_torch_names_the_extra_and_writes_nothing(command: str, here:
 
 def test_the_line_says_what_asked_for_torch(here: Path) -> None:
     for flags, what in {
-        ("--effort", "2"): "an effort above 1",
         ("--device", "cuda"): "the device cuda",
         ("--engine", "torch"): "the engine torch",
         ("--precision", "bfloat16"): "the precision bfloat16",
     }.items():
         done = called("compress", "photos/a.png", "-o", "new.aec", *flags)
         assert f"{what} needs torch" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--effort", "2"], ["--effort", "3", "--target-size", "2000"]], ids=str)
+def test_effort_needs_no_torch(flags: list[str], here: Path, tmp_path: Path) -> None:
+    plain, refined = tmp_path / "plain.aec", tmp_path / "refined.aec"
+    for output, effort in ((plain, ["--effort", "1", *flags[2:]]), (refined, flags)):
+        done = called("compress", "photos/a.png", "-o", output, *effort)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert plain.read_bytes() != refined.read_bytes()
+    assert called("decompress", refined, "-o", tmp_path / "back.png").returncode == 0
 
 
 def test_the_doctor_finds_a_base_installation_healthy(here: Path) -> None:

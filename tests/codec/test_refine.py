@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from aecodec.codec.options import EncodeOptions
 from aecodec.codec.refine import STEPS, file_cost
 from aecodec.coding import container
 from aecodec.coding.tables import freeze_symmetric
-from aecodec.contracts import UsageError
+from aecodec.contracts import BitstreamError, UsageError
 from aecodec.data.images import Picture
+from aecodec.engine.protocol import Refined
 from aecodec.engine.refinement import BitCost
 from aecodec.metrics.psnr import psnr
 from aecodec.nn.quantise import round_half_up, soft_round
@@ -109,6 +111,25 @@ def test_tiles_alpha_and_odd_sides(codec, grey, quick):
 def test_any_size(codec, size, quick):
     found = codec.encode_picture(Picture(natural_picture(*size)), effort=9)
     assert codec.decode_picture(found.data).pixels.shape == (*size, 3)
+
+
+def test_a_refinement_that_costs_more_is_not_taken(codec, picture, monkeypatch):
+    """Whatever an engine hands back; and what does not decode to itself is an error."""
+    source = Picture(picture)
+    start = codec.encode_picture(source, quality=50).data
+
+    def worse(code, canvas, steps):
+        noisy = replace(code, y=code.y + (code.y != 0))
+        return Refined(noisy, 1e9, 1e6)
+
+    monkeypatch.setattr(codec.engine, "refine", worse)
+    assert codec.encode_picture(source, quality=50, effort=2).data == start
+    monkeypatch.setattr(
+        codec.engine, "refine", lambda code, canvas, steps: Refined(worse(code, canvas, 0).code, 0.0, 1e9)
+    )
+    monkeypatch.setattr(codec.engine, "encode_tile", lambda code: container.parse(start).tiles[0])
+    with pytest.raises(BitstreamError, match="does not decode to what it was"):
+        codec.encode_picture(source, quality=50, effort=2)
 
 
 def test_a_file_that_cannot_be_improved_is_returned_as_it_was(codec, picture, monkeypatch):

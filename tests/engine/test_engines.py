@@ -117,12 +117,51 @@ def test_files_of_one_picture_are_equally_large(with_graphs):
         assert sizes[0] == pytest.approx(sizes[1], rel=0.01, abs=16)
 
 
-def test_effort_refines_what_onnx_encoded(picture):
-    codec = Codec.from_pretrained(engine="onnx")
-    start, found = (codec.encode_picture(Picture(picture), quality=60, effort=level) for level in (1, 3))
-    source = Picture(picture)
-    assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, start.data)
-    assert codec.decode_picture(found.data).pixels.shape == picture.shape
+@pytest.fixture
+def without_gradients(tmp_path) -> Path:
+    """The default model with the graphs of a release that had none of gradients."""
+    path = tmp_path / "older.safetensors"
+    kept = stored.read(find_model())
+    graphs = {name: graph for name, graph in kept.graphs.items() if "gradient" not in name}
+    assert 0 < len(graphs) < len(kept.graphs)
+    stored.write(replace(kept, graphs=graphs), path)
+    return path
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("effort", [2, 3])
+def test_effort_gains_as_much_with_either_engine(picture, effort, grey):
+    """Without hyper-latents and with them; what one wrote the other reads to the same latents."""
+    source = Picture(picture[..., 0] if grey else picture)
+    both = codecs(find_model())
+    start = both["onnx"].encode_picture(source, quality=60).data
+    found = {name: both[name].encode_picture(source, quality=60, effort=effort).data for name in ENGINES}
+    cost, *costs = (file_cost(both["onnx"].engine, source, data) for data in (start, *found.values()))
+    gains = [cost - each for each in costs]
+    assert min(gains) > 0.005 * cost
+    assert gains[0] > 0.75 * gains[1]
+    for data in found.values():
+        parsed = container.parse(data)
+        for a, b in zip(*(latent_codes(both[name].engine, parsed) for name in ENGINES), strict=True):
+            assert np.array_equal(a.y, b.y)
+            assert np.array_equal(a.z, b.z)
+
+
+def test_what_lacks_graphs_of_gradients_is_refined_by_torch(without_gradients, picture):
+    source, codec = Picture(picture), Codec.from_pretrained(without_gradients)
+    assert not codec.engine.refines
+    assert Codec.from_pretrained().engine.refines
+    start, found = (codec.encode_picture(source, quality=60, effort=level).data for level in (1, 2))
+    assert file_cost(codec.engine, source, found) < file_cost(codec.engine, source, start)
+
+
+def test_damaged_gradients_end_in_an_error_and_no_file(without_gradients, picture):
+    kept = stored.read(find_model())
+    for name in ("error_gradient", "means_and_gradient"):
+        stored.write(replace(kept, graphs={**kept.graphs, name: kept.graphs["synthesis"]}), without_gradients)
+        codec = Codec.from_pretrained(without_gradients)
+        with pytest.raises(CheckpointError, match=f"network {name}"):
+            codec.encode_picture(Picture(picture), effort=2)
 
 
 def test_graphs_change_no_fingerprint_and_hold_no_weight(with_graphs):
@@ -185,8 +224,12 @@ class TestWhatIsMissing:
             open_engine(bare, engine="onnx")
         with pytest.raises(MissingDependencyError, match=r"aecodec\[torch\]"):
             open_engine(bare, engine="torch")
-        with pytest.raises(MissingDependencyError, match=r"effort above 1 needs torch"):
-            Codec.from_pretrained().encode_picture(Picture(natural_picture(64, 64)), effort=2)
+
+    def test_no_graphs_of_gradients_and_no_torch(self, without_gradients, monkeypatch):
+        monkeypatch.setattr(opening, "find_spec", lambda name: None if name == "torch" else object())
+        codec = Codec.from_pretrained(without_gradients)
+        with pytest.raises(MissingDependencyError, match=r"effort above 1, .*no graphs of gradients.* needs torch"):
+            codec.encode_picture(Picture(natural_picture(64, 64)), effort=2)
 
     def test_onnxruntime_that_is_absent_or_too_old(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

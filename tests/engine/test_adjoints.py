@@ -1,0 +1,163 @@
+"""Laws of the gradients that encoder effort follows: by hand they are those of torch, and in a graph those by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from small_models import SMALL, small_flagship
+
+from aecodec.coding.tables import freeze_symmetric
+from aecodec.engine import adjoints
+from aecodec.engine.graphs import export_graphs
+from aecodec.engine.networks import OnnxNetworks
+from aecodec.engine.onnx_refinement import Adam, BitSlopes, soft_round
+from aecodec.latents.context import STEPS, step_map
+from aecodec.nn import quantise
+from aecodec.nn.transforms import to_blocks
+from aecodec.zoo.stored import Stored
+
+HEIGHT, WIDTH = 8, 12
+#: A knot, so that offsets are the model's own.
+QUALITY = 500
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    """Of random weights, so that every path counts."""
+    model = small_flagship().eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+    return model
+
+
+@pytest.fixture(scope="module")
+def networks(model) -> OnnxNetworks:
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    return OnnxNetworks(
+        Stored("small", "exact-hyperprior", {}, tensors, graphs=export_graphs("exact-hyperprior", model)), Path("small")
+    )
+
+
+@pytest.fixture
+def draw() -> Callable[..., torch.Tensor]:
+    rng = torch.Generator().manual_seed(2)
+    return lambda *shape, scale=1.0: scale * torch.randn(shape, generator=rng)
+
+
+def planes(draw, scale: float = 1.0) -> torch.Tensor:
+    return draw(1, SMALL["latents"], HEIGHT, WIDTH, scale=scale)
+
+
+def steps() -> torch.Tensor:
+    return torch.from_numpy(step_map(SMALL["latents"], HEIGHT, WIDTH))[None].float()
+
+
+def agree(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=float(1e-5 * expected.abs().max()))
+
+
+def agree_in_a_graph(networks: OnnxNetworks, name: str, expected: torch.Tensor, **inputs: torch.Tensor) -> None:
+    found = networks(name, **{key: value.numpy() for key, value in inputs.items()})
+    agree(torch.from_numpy(found), expected)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_gradient_of_the_error(model, networks, draw, grey):
+    mix = torch.full((3, 3), 1 / 3) if grey else torch.eye(3)
+    target, counted = torch.rand(1, 3, 16 * HEIGHT, 16 * WIDTH), torch.rand(1, 3, 16 * HEIGHT, 16 * WIDTH)
+    gain = torch.rand(1, SMALL["channels"]) + 0.5
+    y_hat = planes(draw, 3.0).requires_grad_()
+    colours = F.conv2d(model.synthesis(y_hat, gain) + 0.5, mix[:, :, None, None])
+    assert ((colours < 0) | (colours > 1)).any()
+    (expected,) = torch.autograd.grad((counted * (colours.clamp(0, 1) - target).square()).sum(), y_hat)
+    y_hat = y_hat.detach()
+    target, counted = (to_blocks(each).contiguous() for each in (target, counted))
+    agree(adjoints.error_gradient(model.synthesis, y_hat, gain, mix, target, counted), expected)
+    agree_in_a_graph(
+        networks, "error_gradient", expected, y_hat=y_hat, gain=gain, mix=mix, target=target, counted=counted
+    )
+
+
+def test_means_and_the_gradient_through_the_four_steps(model, networks, draw):
+    z, temperature, reach = draw(1, SMALL["hyper_latents"], 2, 3, scale=2.0).round(), 0.4, 2.0
+    to_y_hat, to_residual = planes(draw), planes(draw)
+    y = planes(draw, 3.0).requires_grad_()
+
+    def quantised(values: torch.Tensor) -> torch.Tensor:
+        return quantise.soft_round(values, temperature).clamp(-reach, reach)
+
+    masks = [steps() == step for step in range(STEPS)]
+    y_hat, residual, mean = model.mean_context.reconstruct(
+        model.hyper_features(z), torch.zeros_like(y), lambda mean: quantised(y - mean), masks
+    )
+    (expected,) = torch.autograd.grad((to_y_hat * y_hat + to_residual * residual).sum(), y)
+    moved = (y - mean).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(quantised(moved).sum(), moved)
+    inputs = {"z": z, "y_hat": y_hat.detach(), "steps": steps()}
+    inputs |= {"to_y_hat": to_y_hat, "to_residual": to_residual, "slope": slope}
+    both = torch.cat([mean.detach(), expected], dim=1)
+    agree(adjoints.means_and_gradient(model, *inputs.values()), both)
+    agree_in_a_graph(networks, "means_and_gradient", both, **inputs)
+
+
+def test_the_gradient_in_hyper_latents(model, networks, draw):
+    """That of the cost but for the prior's bits, which are those of a table and need no network."""
+    y, weight = planes(draw, 3.0), torch.rand(1, SMALL["latents"], 1, 1)
+    z = draw(1, SMALL["hyper_latents"], 2, 3, scale=2.0).requires_grad_()
+    (expected,) = torch.autograd.grad(model.hyper_cost(z, y, QUALITY, lambda value: value, weight), z)
+    knot = torch.tensor([5])
+    below, above = (model.hyper_prior.log2_likelihood(torch.floor(z.detach()) + n, knot) for n in (0, 1))
+    expected = expected - (below - above)
+    offset = model.scale_net.offset[None, 5]
+    inputs = {"z": z.detach(), "y": y, "steps": steps(), "offset": offset, "weight": weight[:, :, 0, 0]}
+    agree(adjoints.hyper_gradient(model, *inputs.values()), expected)
+    agree_in_a_graph(networks, "hyper_gradient", expected, **inputs)
+
+
+def test_silent_latents_and_clamped_indices_are_among_those_of_the_laws(model, draw):
+    index, _ = adjoints.scale_index(
+        model.scale_net, draw(1, SMALL["hyper_latents"], 2, 3, scale=2.0), model.scale_net.offset[None, 0]
+    )
+    assert (index < 0.5).any()
+    assert (index > 0.5).any()
+
+
+def test_soft_rounding_is_that_of_torch_and_so_is_its_slope():
+    x = torch.linspace(-3, 3, 1201, requires_grad=True)
+    for temperature in (1.0, 0.3, 0.1):
+        soft = quantise.soft_round(x, temperature)
+        (slope,) = torch.autograd.grad(soft.sum(), x)
+        values, slopes = soft_round(x.detach().numpy(), temperature)
+        np.testing.assert_allclose(values, soft.detach().numpy(), atol=1e-5)
+        inside = np.abs(x.detach().numpy() - np.rint(x.detach().numpy())) > 2e-4  # torch's is 0 where d is clamped
+        np.testing.assert_allclose(slopes[inside], slope.numpy()[inside], rtol=1e-3, atol=1e-5)
+
+
+def test_adam_is_that_of_torch():
+    rng = np.random.default_rng(0)
+    ours, theirs = np.zeros(50, np.float32), torch.zeros(50, requires_grad=True)
+    adam, optimizer = Adam(ours), torch.optim.Adam([theirs], betas=(0.8, 0.95), eps=1e-8)
+    for size in (0.1, 0.1, 0.03):
+        gradient = rng.standard_normal(50).astype(np.float32)
+        adam.step(gradient, size)
+        optimizer.param_groups[0]["lr"] = size
+        theirs.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_slopes_of_bits_are_the_differences_of_bits_at_integers():
+    tables = freeze_symmetric([np.array([0.9, 0.05]), np.array([0.3, 0.2, 0.1, 0.05])])
+    rng = np.random.default_rng(0)
+    indices, low = rng.integers(0, 2, 200), rng.integers(-6, 6, 200)
+    slopes = BitSlopes(tables, indices)(low.astype(np.float32))
+    for index, at, slope in zip(indices, low, slopes, strict=True):
+        below, above = (tables.bits(np.array([at + n]), np.array([index])) for n in (0, 1))
+        assert slope == pytest.approx(above - below, abs=1e-4)
