@@ -44,7 +44,7 @@ def view(path: Path | None, index: Path | None, hasher: str | None, model: str |
     shown: Collection = folder or (NoPictures() if path is None else OneFile(path))
     assets = find_assets(wall=folder is not None)
     models = Models(find_model(model) if model is not None else None)
-    search = None if folder is None else _search(folder, index, hasher)
+    search = None if folder is None else find_search(folder, index, hasher)
     with PictureServer(Pages(shown, assets, models, search), start_of(shown)) as server:
         say(server.url)
         if not no_browser:
@@ -54,7 +54,7 @@ def view(path: Path | None, index: Path | None, hasher: str | None, model: str |
     return 0
 
 
-def _search(folder: Folder, index: Path | None, hasher: str | None) -> Search | None:
+def find_search(folder: Folder, index: Path | None, hasher: str | None) -> Search | None:
     """A search in the index asked for, else in the one beside the folder, photos.hix of photos, if that is of it."""
     from ..viewer.searching import Search
     from .hashing import decoder, open_index, open_reader
