@@ -1,6 +1,8 @@
 // Thumbnails, made one after another of those pictures that are to be seen: .aec files by the decoder, others by the
 // browser.
 
+import { bitmapOf } from "../page/bitmap.js";
+
 /** Pixels of a thumbnail at most: what it is shown at, on a screen of two pixels for one. */
 const WIDTH = 960;
 const HEIGHT = 480;
@@ -84,16 +86,20 @@ export class Thumbnails {
   async decoded(bytes, signal, tiles) {
     const file = await this.decoder.open(bytes);
     try {
-      const { width, height } = file.info;
+      const { width, height, metadata } = file.info;
       const fit = fitted(width, height);
       const canvas = new OffscreenCanvas(fit.width, fit.height);
       const context = canvas.getContext("2d");
       context.imageSmoothingQuality = "high";
-      const onTile = (block) => {
-        drawBlock(context, block, fit.scale);
+      const drawn = [];
+      const draw = async (block) => {
+        const bitmap = await bitmapOf(block, metadata.icc);
+        drawBlock(context, bitmap, block, fit.scale);
+        bitmap.close();
         for (const tile of tiles) tile.progress(canvas);
       };
-      await file.decode({ onTile, signal });
+      await file.decode({ onTile: (block) => drawn.push(draw(block)), signal });
+      await Promise.all(drawn);
       return { canvas, width, height };
     } finally {
       file.close();
@@ -102,12 +108,10 @@ export class Thumbnails {
 }
 
 /** Draw a block of a picture into one that is smaller. Its edges fall on whole pixels, so that blocks have no seams. */
-function drawBlock(context, { x, y, width, height, rgba }, scale) {
-  const block = new OffscreenCanvas(width, height);
-  block.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
+function drawBlock(context, bitmap, { x, y, width, height }, scale) {
   const [left, top] = [Math.round(x * scale), Math.round(y * scale)];
   const [right, bottom] = [Math.round((x + width) * scale), Math.round((y + height) * scale)];
-  context.drawImage(block, left, top, Math.max(1, right - left), Math.max(1, bottom - top));
+  context.drawImage(bitmap, left, top, Math.max(1, right - left), Math.max(1, bottom - top));
 }
 
 /** A picture that the browser itself reads, turned upright as its Exif says. */
