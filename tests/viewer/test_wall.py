@@ -107,6 +107,7 @@ def test_a_wall_is_decoded_as_it_is_scrolled(browser, server):
     assert browser.evaluate("document.title") == "archive"
     last = f"p{COUNT - 1:03d}.aec"
     until(browser, f"document.querySelectorAll('.tile').length === {COUNT + 4} || (scrollTo(0, 1e6), false)")
+    browser.evaluate("scrollTo(0, 1e6)")
     until(browser, tile(last, ".querySelector('img')?.naturalWidth > 0"))
     assert "64" in browser.evaluate(tile(last, ".innerText")) or "80" in browser.evaluate(tile(last, ".innerText"))
     # What was scrolled past in haste was let be.
