@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
@@ -18,6 +19,8 @@ POLICY = (
 class _Handler(http.server.SimpleHTTPRequestHandler):
     """Files with the policy, never kept by the browser, and nothing said of them."""
 
+    #: Headers beside the policy.
+    further: ClassVar[dict[str, str]] = {}
     extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
         ".js": "text/javascript",
         ".mjs": "text/javascript",
@@ -27,16 +30,28 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("Cache-Control", "no-store")
+        for name, value in self.further.items():
+            self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, *message: object) -> None:
         pass
 
 
+class _Isolating(_Handler):
+    """As well, with what lets pages share memory between threads."""
+
+    further: ClassVar[dict[str, str]] = {
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+    }
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder, which ends in a slash."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+def served(folder: Path, *, isolated: bool = False) -> Iterator[str]:
+    """The address of a folder, which ends in a slash. isolated: whether its pages may have threads."""
+    handler = functools.partial(_Isolating if isolated else _Handler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/"

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import Browser
 from conftest import natural_picture
 from PIL import Image
 from places import GOLDEN
+from served import served
 
 from aecodec.codec.codec import Codec
 from aecodec.codec.info import info
@@ -20,6 +22,9 @@ from aecodec.data.images import Picture
 from aecodec.zoo.registry import find_model
 
 FAMILY = "exact-hyperprior"
+#: Has Chromium compute WebGPU in software, where it is built with that.
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--ignore-gpu-blocklist")
+SOFTWARE_GPU += ("--enable-features=Vulkan", "--use-vulkan=swiftshader")
 CASES = sorted(GOLDEN.glob(f"*/{FAMILY}-q*.aec"))
 KINDS = [(path, name) for path in GOLDEN.glob("v*/kinds.json") for name in json.loads(path.read_text())]
 
@@ -73,7 +78,7 @@ def pictures() -> dict[str, Picture]:
     }
 
 
-def assert_same(probe, site, codec: Codec, data: bytes) -> None:
+def assert_same(probe, site, codec: Codec, data: bytes, computed: str = "WebAssembly") -> None:
     """What the page makes of a file is what Python makes of it, to one level, and all that stands beside the pixels."""
     found = probe.evaluate(f"probe.decoded({json.dumps(site.put('file.aec', data))})", seconds=300)
     assert "error" not in found, found
@@ -91,7 +96,7 @@ def assert_same(probe, site, codec: Codec, data: bytes) -> None:
     assert np.abs(pixels.astype(int) - expected.pixels).max() <= 1
     assert kept == expected.metadata
     assert found["order"] == sorted(found["order"])
-    assert (found["lost"], found["notices"], found["computed"]) == ([], [], "WebAssembly")
+    assert (found["lost"], found["notices"], found["computed"]) == ([], [], computed)
 
 
 @pytest.mark.parametrize("name", pictures())
@@ -117,6 +122,22 @@ def test_a_tile_larger_than_a_block_is_walked_through_in_blocks(probe, site, mod
     codec = Codec(small_codec.engine, tile=2048)
     data = codec.encode_picture(Picture(natural_picture(1100, 1200)), quality=40).data
     assert_same(probe, site, codec, data)
+
+
+@pytest.mark.parametrize("computed", ["threads", "WebGPU"])
+def test_threads_and_graphics_processors_make_the_same_of_it(site, model_file, small_codec, tmp_path, computed):
+    """Threads where the server isolates the page; WebGPU by Chromium's own renderer, on processors of any kind."""
+    site.put_model(model_file)
+    data = small_codec.encode_picture(Picture(natural_picture(90, 140)), quality=70).data
+    options = SOFTWARE_GPU if computed == "WebGPU" else ()
+    with served(site.folder, isolated=True) as url, Browser(tmp_path, *options) as browser:
+        browser.go(f"{url}probe.html")
+        assert browser.evaluate("crossOriginIsolated")
+        has_gpu = "(async () => Boolean(await navigator.gpu?.requestAdapter()) && 'Suspending' in WebAssembly)()"
+        if computed == "WebGPU" and not browser.evaluate(has_gpu):
+            pytest.skip("this browser has no WebGPU")
+        assert_same(browser, site, small_codec, data, "WebGPU" if computed == "WebGPU" else "WebAssembly")
+        assert not [line for line in browser.said if "Content Security Policy" in line]
 
 
 def test_a_decoding_can_be_stopped_and_begun_again(probe, site, model_file, small_codec):
