@@ -181,7 +181,7 @@ def main(pictures: tuple[Path, ...], runs: int, quality: int, wall: str | None, 
     out.mkdir(parents=True, exist_ok=True)
     write_records(out / "viewer.csv", COLUMNS, records)
     (out / "viewer.md").write_text(text + "\n", encoding="utf-8")
-    found = provenance.collect(runs=runs, quality=quality, threads=1, browser=chromium_version(), load=os.getloadavg())
+    found = provenance.collect(runs=runs, quality=quality, threads=1, browser=chromium_version())
     (out / "viewer.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,8 @@ export class PictureTooLargeError extends AecError {}
 export class CheckpointError extends AecError {}
 /** The model that a file was written with is not served here. */
 export class ModelMismatchError extends CheckpointError {}
+/** The browser gave no more memory. */
+export class OutOfMemoryError extends AecError {}
 /** What nothing here foresaw. */
 export class UnexpectedError extends AecError {}
 
@@ -26,6 +28,7 @@ const KINDS = {
   PictureTooLargeError,
   CheckpointError,
   ModelMismatchError,
+  OutOfMemoryError,
   UnexpectedError,
 };
 // Not by the classes' own names, which a bundler shortens.
@@ -35,6 +38,10 @@ for (const [name, Kind] of Object.entries(KINDS)) Kind.prototype.name = name;
 export function told(fault) {
   const message = String(fault?.message ?? fault).split("\n")[0] || "no reason was given";
   if (fault instanceof AecError || fault?.name === "AbortError") return { name: fault.name, message };
+  // How browsers say it, of arrays and of WebAssembly.
+  if (fault instanceof RangeError && /alloc|memory|length/i.test(message)) {
+    return { name: "OutOfMemoryError", message: `not enough memory (${message})` };
+  }
   return { name: "UnexpectedError", message: `unexpected ${fault?.name ?? "fault"} (${message})` };
 }
 
