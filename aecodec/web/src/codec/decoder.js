@@ -2,9 +2,8 @@
 // (aecodec/codec/decoder.py, where the walk is told in full).
 
 import { BitstreamError } from "../format/errors.js";
-import { planes } from "../latents/context.js";
-import { cut, paste } from "../latents/exact.js";
 import { HYPER_STRIDE } from "../latents/exact_hyperprior.js";
+import { cut, paste, planes } from "../latents/planes.js";
 import { Grid } from "./tiles.js";
 
 /** Side in pixels of the largest window that networks are given, without what they see around it. */

@@ -1,5 +1,7 @@
 // The four steps in which latents are predicted, and which latent belongs to which (aecodec/latents/context.py).
 
+import { planes } from "./planes.js";
+
 export const STEPS = 4;
 /** Phase (row, column) within each cell of 2 x 2: in step s, channels c with c % 4 = g decode phase (g + s) % 4. */
 export const PHASES = [
@@ -8,11 +10,6 @@ export const PHASES = [
   [0, 1],
   [1, 0],
 ];
-
-/** Planes are {data, channels, height, width}: a typed array in C order. */
-export function planes(Kind, channels, height, width) {
-  return { data: new Kind(channels * height * width), channels, height, width };
-}
 
 /** Float32Array (channels, height, width): the step of each latent, every step once in each cell of 2 x 2. */
 export function stepMap(channels, height, width) {

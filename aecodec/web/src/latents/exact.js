@@ -1,7 +1,7 @@
 // The scale net: a network whose results are integers, so that no device decides how bytes are read
 // (aecodec/latents/exact.py).
 
-import { planes } from "./context.js";
+import { cut, paste, planes } from "./planes.js";
 
 const INDEX_FRACTION = 4;
 export const INDEX_LIMIT = 1 << 12;
@@ -155,30 +155,5 @@ export class ScaleIndices {
     const low = offset[knot * channels + channel];
     const high = offset[(knot + 1) * channels + channel];
     return Math.floor((2 * (low * (per - share) + high * share) + per) / (2 * per));
-  }
-}
-
-/** The rows top ... bottom - 1 and columns left ... right - 1 of planes. */
-export function cut(plane, top, left, bottom, right) {
-  const part = planes(plane.data.constructor, plane.channels, bottom - top, right - left);
-  let place = 0;
-  for (let channel = 0; channel < plane.channels; channel++) {
-    for (let row = top; row < bottom; row++) {
-      const start = (channel * plane.height + row) * plane.width;
-      part.data.set(plane.data.subarray(start + left, start + right), place);
-      place += part.width;
-    }
-  }
-  return part;
-}
-
-/** Write planes into larger ones of as many channels, at a row and column. */
-export function paste(plane, part, top, left) {
-  let place = 0;
-  for (let channel = 0; channel < plane.channels; channel++) {
-    for (let row = top; row < top + part.height; row++) {
-      plane.data.set(part.data.subarray(place, place + part.width), (channel * plane.height + row) * plane.width + left);
-      place += part.width;
-    }
   }
 }

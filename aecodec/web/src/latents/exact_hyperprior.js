@@ -5,8 +5,9 @@ import { CheckpointError } from "../format/errors.js";
 import { PlaneDecoder } from "../format/rans.js";
 import { floats } from "../model/stored.js";
 import { Adaptation, ESTIMATES, INFORMATION_MAX, SUM_BOUND, Walk } from "./adaptation.js";
-import { planes, putStep, stepMap, STEPS } from "./context.js";
+import { putStep, stepMap, STEPS } from "./context.js";
 import { EXACT_BOUND, ExactConv, INDEX_LIMIT, LEVELS, ScaleIndices } from "./exact.js";
+import { planes } from "./planes.js";
 
 export const FAMILY = "exact-hyperprior";
 const STRIDE = 16;
