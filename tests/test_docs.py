@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import shlex
@@ -28,7 +30,7 @@ BY_NAME = {page.name: page for page in PAGES}
 CLI = BY_NAME["docs/cli.md"]
 ACTIVATE = "source .venv/bin/activate"
 #: Programs of others that a page may call on a fresh machine.
-FOREIGN = {"git", "tar", "source"}
+FOREIGN = {"git", "tar", "source", "ray"}
 #: Sections of docs/cli.md that hold for several commands.
 SHARED = ("Many files at once", "Folders", "One writer at a time", "Hashers and backends")
 
@@ -103,7 +105,7 @@ def test_the_readme_says_how_the_command_gets_on_path(workplace):
 
 def test_every_block_is_of_a_known_kind():
     kinds = {(block.kind, block.mark) for page in PAGES for block in page.blocks}
-    assert kinds <= {("sh", None), ("sh", FRESH), ("python", None), ("text", None)}
+    assert kinds <= {("sh", None), ("sh", FRESH), ("python", None), ("python", FRESH), ("text", None)}
 
 
 # -- what is shown but not run ---------------------------------------------------------------------------------------
@@ -150,6 +152,20 @@ def check_extras(words: list[str]) -> None:
             assert re.search(rf"^{name} = \[", project, re.M), f"no extra {name}"
 
 
+def check_python(code: str) -> None:
+    """What is imported of the package exists, and takes the arguments that it is called with by name."""
+    tree, known = ast.parse(code), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "aecodec":
+            module = import_module(str(node.module))
+            known |= {name.asname or name.name: getattr(module, name.name) for name in node.names}
+    assert known, "imports nothing of the package"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in known:
+            taken = inspect.signature(known[node.func.id])
+            taken.bind_partial(*node.args, **{word.arg: None for word in node.keywords if word.arg})
+
+
 def check_call(words: list[str]) -> None:
     """One command of a fresh machine."""
     program, *rest = words
@@ -168,7 +184,9 @@ def check_call(words: list[str]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.mark == FRESH for b in page.blocks)], ids=ids)
 def test_what_is_not_run_exists(page):
     for block in page.blocks:
-        if block.mark == FRESH:
+        if block.mark == FRESH and block.kind == "python":
+            check_python(block.code)
+        elif block.mark == FRESH:
             for words in calls_of(block.code):
                 check_call(words)
 
@@ -188,6 +206,12 @@ def test_what_is_not_run_exists(page):
 def test_what_does_not_exist_is_noticed(line):
     with pytest.raises(AssertionError):
         check_call(shlex.split(line))
+
+
+@pytest.mark.parametrize("call", ["from aecodec.ray import swim", "from aecodec.ray import hash\nhash('x', no_such=1)"])
+def test_code_that_does_not_fit_is_noticed(call):
+    with pytest.raises((AttributeError, TypeError)):
+        check_python(call)
 
 
 def test_fresh_machines_are_told_of_demo_and_tests():

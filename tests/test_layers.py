@@ -58,7 +58,11 @@ FLOORS: list[dict[str, set[str]]] = [
         "codec": {"engine", "hasher", "coding", "data", "metrics", "zoo", "parallel", "contracts"},
         "viewer": {"search", "index", "engine", "coding", "data", "zoo", "parallel", "contracts"},
     },
-    {"pillow": {"codec", "coding", "data", "contracts"}, "bench": {"codec", "metrics", "data", "contracts"}},
+    {
+        "pillow": {"codec", "coding", "data", "contracts"},
+        "bench": {"codec", "metrics", "data", "contracts"},
+        "ray": {"codec", "search", "hasher", "engine", "coding", "data", "zoo", "contracts"},
+    },
 ]
 TOP = {"cli", "__main__", ""}
 ALLOWED = {room: allowed for floor in FLOORS for room, allowed in floor.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,10 +14,18 @@ from typing import Any, BinaryIO
 import click
 
 from ..coding.container import SUFFIX as AEC
-from ..contracts import AecodecError, ImageReadError, OutputError, PictureTooLargeError, UsageError, error_of
+from ..contracts import (
+    AecodecError,
+    ImageReadError,
+    OutputError,
+    OutputExistsError,
+    PictureTooLargeError,
+    UsageError,
+    error_of,
+)
 from ..data.files import make_folder, open_input, write_atomic
 from ..data.folders import Walk
-from ..data.outputs import check_distinct, check_output, identities, input_replaced, output_in
+from ..data.outputs import check_distinct, check_output, identities, input_replaced, output_below
 from ..parallel import workers
 from .numbers import parse_size
 from .output import THREADS, emit_json, expand, fail, notice, progress, say, warnings_kept
@@ -32,6 +42,16 @@ class Job:
     def sources(self) -> list[Path]:
         """The file that the output is made of, if it is one."""
         return [] if self.source == "-" else [Path(self.source)]
+
+
+#: Does a job -> its record.
+Work = Callable[[Job], dict[str, Any]]
+#: Flags -> what works with models that are loaded where it is called.
+Opening = Callable[[dict[str, Any]], Work]
+#: What came of a job: its record, its error, or None where its output exists and was to be left alone.
+Result = dict[str, Any] | AecodecError | None
+#: Jobs, what opens their models, the flags -> each job with its result, in order.
+Spread = Callable[[list[Job], Opening, dict[str, Any]], AbstractContextManager[Iterator[tuple[Job, Result]]]]
 
 
 def batch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,11 +138,9 @@ def _target(source: str, root: Path | None, output: str | None, into_folder: boo
             return "-"
         raise UsageError("standard input has no name; give the output one with -o FILE")
     path = Path(source)
-    name = path.name + suffix if append else path.stem + suffix
     if output is None:
-        return str(output_in(path.parent, name))
-    inner = path.relative_to(root).parent if root is not None else Path()
-    return str(output_in(Path(output) / inner, name))
+        return str(output_below(path.parent, path, None, suffix, append))
+    return str(output_below(Path(output), path, root, suffix, append))
 
 
 def announce(jobs: list[Job]) -> int:
@@ -132,41 +150,62 @@ def announce(jobs: list[Job]) -> int:
     return 0
 
 
+def attempt(work: Work, job: Job, batch: dict[str, Any]) -> Result:
+    """Do a job to the end -> its record with whatever it was warned of, or its error."""
+    try:
+        with warnings_kept() as warned:
+            record = work(job)
+        record["notices"] = [*record["notices"], *(f"{job.source}: {text}" for text in warned)]
+        if batch["preserve_times"] and "-" not in (job.source, job.target):
+            times = os.stat(job.source)
+            os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return record
+    except BrokenPipeError:
+        raise  # nobody reads standard output any more
+    except PictureTooLargeError as error:
+        return error_of(job.source, PictureTooLargeError(f"{error} (--max-pixels raises it)"))
+    except Exception as fault:
+        return error_of(job.source, fault, job.target)
+
+
+def settled(job: Job, batch: dict[str, Any]) -> tuple[Result] | None:
+    """What comes of a job of which nothing is to be done, since its output is there or cannot be; else None."""
+    try:
+        return (None,) if _exists(job, batch) else None
+    except Exception as fault:
+        return (error_of(job.source, fault, job.target),)
+
+
+@contextlib.contextmanager
+def in_threads(jobs: list[Job], opening: Opening, batch: dict[str, Any]) -> Iterator[Iterator[tuple[Job, Result]]]:
+    """The jobs with what came of each, ``-j`` of them done at once by threads of this process."""
+    work = opening(batch)
+
+    def done(job: Job) -> tuple[Job, Result]:
+        known = settled(job, batch)
+        return job, attempt(work, job, batch) if known is None else known[0]
+
+    with workers(batch["jobs"] if len(jobs) > 1 else 1) as run:
+        yield run(done, jobs)
+
+
 def carry_out(
     jobs: list[Job],
-    work: Callable[[Job], dict[str, Any]],
+    opening: Opening,
     summary: Callable[[dict[str, Any]], str],
     batch: dict[str, Any],
     label: str,
+    spread: Spread = in_threads,
 ) -> int:
-    """Do the jobs, ``-j`` of them at once, and report them in order; a failure does not stop the rest -> exit code.
+    """Do the jobs and report them in order; a failure does not stop the rest -> exit code.
 
-    work: does a job -> its record; summary: a record as a line for people.
+    summary: a record as a line for people; spread: who does them.
 
     One input: the code of its error. Several: 1 if any failed.
     """
-
-    def attempt(job: Job) -> tuple[Job, dict[str, Any] | AecodecError | None]:
-        try:
-            if _exists(job, batch):
-                return job, None
-            with warnings_kept() as warned:
-                record = work(job)
-            record["notices"] = [*record["notices"], *(f"{job.source}: {text}" for text in warned)]
-            if batch["preserve_times"] and "-" not in (job.source, job.target):
-                times = os.stat(job.source)
-                os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
-            return job, record
-        except BrokenPipeError:
-            raise  # nobody reads standard output any more
-        except PictureTooLargeError as error:
-            return job, error_of(job.source, PictureTooLargeError(f"{error} (--max-pixels raises it)"))
-        except Exception as fault:
-            return job, error_of(job.source, fault, job.target)
-
     codes = []
-    with workers(batch["jobs"] if len(jobs) > 1 else 1) as run:
-        for job, result in progress(run(attempt, jobs), len(jobs), label, batch["as_json"]):
+    with spread(jobs, opening, batch) as results:
+        for job, result in progress(results, len(jobs), label, batch["as_json"]):
             if result is None:
                 notice(f"{job.target}: exists, skipped")
             elif isinstance(result, AecodecError):
@@ -227,15 +266,21 @@ def binary_output() -> BinaryIO:
     return sys.stdout.buffer
 
 
-def deliver(data: bytes, job: Job, force: bool) -> None:
+def deliver(data: bytes, job: Job, batch: dict[str, Any]) -> None:
     """Write a job's whole output, "-" being standard output. Raises OutputError and its kin."""
     if job.target == "-":
         stream = binary_output()
         stream.write(data)
         stream.flush()
-    else:
-        make_folder(Path(job.target).parent)
-        write_atomic(Path(job.target), data, overwrite=force, sources=job.sources)
+        return
+    target = Path(job.target)
+    make_folder(target.parent)
+    try:
+        write_atomic(target, data, overwrite=batch["force"], sources=job.sources)
+    except OutputExistsError:
+        # A worker may have died between this and telling of it.
+        if not (batch.get("again") and target.read_bytes() == data):
+            raise
 
 
 def share_processor(batch: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,17 @@ from ..data.files import make_folder
 from ..data.folders import Walk
 from ..data.formats import picture_suffixes
 from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
+from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL
 from .batch import (
     Job,
+    Spread,
+    Work,
     announce,
     batch_options,
     binary_output,
     carry_out,
     deliver,
+    in_threads,
     is_pipe,
     limit_pixels,
     plan,
@@ -30,6 +35,7 @@ from .batch import (
 )
 from .encode_options import encode_options
 from .numbers import parse_rectangle
+from .on_ray import jobs_on_ray, ray_option
 from .output import size_text, tell_walk
 
 if TYPE_CHECKING:
@@ -52,12 +58,14 @@ if TYPE_CHECKING:
     "--hasher", "hasher_name", metavar="NAME|PATH", help="Hasher of the zoo, the cache, or a checkpoint file."
 )
 @click.option("--hash/--no-hash", "with_hash", default=True, help="Carry a semantic hash, about 40 bytes, for search.")
+@ray_option
 def compress(
     options: EncodeOptions,
     strip: tuple[str, ...],
     orientation: str,
     hasher_name: str | None,
     with_hash: bool,
+    ray: str | None,
     **batch: Any,
 ) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
@@ -66,20 +74,40 @@ def compress(
     jobs = plan(batch, AEC, walk)
     if batch["dry_run"]:
         return tell_walk(walk, announce(jobs))
+    kinds = set(METADATA) if "all" in strip else set(strip)
+    opening = partial(
+        _open_compression, len(jobs), options, kinds, orientation, hasher_name or DEFAULT_HASHER if with_hash else None
+    )
+    spread: Spread = in_threads
+    if ray is not None:
+        models = [batch["model"] or DEFAULT_MODEL, *([hasher_name or DEFAULT_HASHER] if with_hash else [])]
+        spread = partial(jobs_on_ray, address=ray, models=models)
+    return tell_walk(walk, carry_out(jobs, opening, _compressed, batch, "compressing", spread))
+
+
+def _open_compression(
+    files: int,
+    options: EncodeOptions,
+    strip: set[str],
+    orientation: str,
+    hasher_name: str | None,
+    batch: dict[str, Any],
+) -> Work:
+    """What compresses so many files. hasher_name: of the hash that they carry, None for none."""
     from ..codec.files import encode_source
     from ..codec.quality import quality_of
     from ..hasher import Hasher
 
-    codec = _codecs(batch, len(jobs)).named()
-    hasher = Hasher.from_pretrained(hasher_name, device=batch["device"], engine=batch["engine"]) if with_hash else None
-    kinds = set(METADATA) if "all" in strip else set(strip)
+    codec, hasher = _codecs(batch, files).named(), None
+    if hasher_name is not None:
+        hasher = Hasher.from_pretrained(hasher_name, device=batch["device"], engine=batch["engine"])
 
     def work(job: Job) -> dict[str, Any]:
         source = read_source(job.source) if is_pipe(job.source) else Path(job.source)
         encoded, notices = encode_source(
-            source, codec, options, name=job.source, strip=kinds, orientation=orientation, hasher=hasher
+            source, codec, options, name=job.source, strip=strip, orientation=orientation, hasher=hasher
         )
-        deliver(encoded.data, job, batch["force"])
+        deliver(encoded.data, job, batch)
         return {
             "input": job.source,
             "output": job.target,
@@ -95,7 +123,7 @@ def compress(
             "notices": notices,
         }
 
-    return tell_walk(walk, carry_out(jobs, work, _compressed, batch, "compressing"))
+    return work
 
 
 def _compressed(record: dict[str, Any]) -> str:
@@ -130,7 +158,7 @@ def decompress(suffix: str, crop: str | None, allow_partial: bool, **batch: Any)
         require_writer(output)
         data = read_source(job.source)
         picture = decode_source(data, codecs, part, allow_partial=allow_partial, windowed=True)
-        count, notices = _write(picture, job, output, batch["force"])
+        count, notices = _write(picture, job, output, batch)
         height, width = picture.pixels.shape[:2]
         return {
             "input": job.source,
@@ -143,23 +171,23 @@ def decompress(suffix: str, crop: str | None, allow_partial: bool, **batch: Any)
             "notices": [f"{job.source}: {text}" for text in picture.notices + notices],
         }
 
-    return tell_walk(walk, carry_out(jobs, work, _decompressed, batch, "decompressing"))
+    return tell_walk(walk, carry_out(jobs, lambda batch: work, _decompressed, batch, "decompressing"))
 
 
 def _decompressed(record: dict[str, Any]) -> str:
     return f"{record['output']}: {record['width']} x {record['height']}, {size_text(record['bytes'])}"
 
 
-def _write(picture: Picture, job: Job, suffix: str, force: bool) -> tuple[int, tuple[str, ...]]:
+def _write(picture: Picture, job: Job, suffix: str, batch: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
     """Write a picture where a job says -> (bytes written, notices)."""
     if job.target == "-":
         binary_output()  # before the picture is encoded
         data, notices = encode_picture(picture, suffix)
-        deliver(data, job, force)
+        deliver(data, job, batch)
         return len(data), notices
     target = Path(job.target)
     make_folder(target.parent)
-    notices = write_picture(picture, target, overwrite=force, sources=job.sources)
+    notices = write_picture(picture, target, overwrite=batch["force"], sources=job.sources)
     return os.stat(target).st_size, notices
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from ..contracts import AecodecError, UsageError
 from ..index import INDEXES
 from ..index.postgres.address import Address, is_address, parse_address
 from ..index.threads import cores
+from .on_ray import groups_on_ray
 from .output import THREADS, bar, emit_json, fail, notice, say
 
 if TYPE_CHECKING:
     from ..index.hash_index import HashIndex
     from ..index.postgres.table import TableIndex
     from ..search.pictures import CodeReader, Decode, Failure
-    from ..search.updating import Report
+    from ..search.updating import HashGroups, Report
 
 
 def hasher_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,16 +94,31 @@ def open_reader(
     return CodeReader(opened, bits, decoder(device), layout=LAYOUT if windows else 0)
 
 
+def reader_on_ray(address: str, reader: CodeReader, hasher: str | None, device: str) -> HashGroups:
+    """What does the work of a reader, of a hasher by name or path, by the workers of a cluster."""
+    from ..ray.cluster import device_asked
+    from ..zoo.registry import DEFAULT_HASHER
+
+    device, name = device_asked(device), hasher or DEFAULT_HASHER
+    opening = partial(_open_codes, name, device, reader.n_bits, bool(reader.layout))
+    return groups_on_ray(address, opening, device, name)
+
+
+def _open_codes(
+    hasher: str, device: str, bits: int, windows: bool
+) -> Callable[[Sequence[Path]], list[bytes | AecodecError]]:
+    """In a worker, which has one thread: what hashes a group of files."""
+    from ..engine.opening import limit_threads
+
+    limit_threads(1)
+    return open_reader(hasher, device, 1, bits=bits, windows=windows).codes
+
+
 def decoder(device: str = "auto") -> Decode:
     """Bytes of an .aec file to its pixels, upright; models are found by fingerprint and loaded once."""
-    from ..codec.files import Codecs, decode_source
+    from ..codec.files import Codecs, upright_decoder
 
-    codecs = Codecs(device=device)
-
-    def decode(data: bytes) -> Any:
-        return decode_source(data, codecs).upright_pixels
-
-    return decode
+    return upright_decoder(Codecs(device=device))
 
 
 def open_index(path: Path, backend: str = "auto") -> HashIndex:

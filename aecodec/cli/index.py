@@ -11,8 +11,19 @@ import click
 
 from ..contracts import UsageError
 from .exchange import JSON, LOCK, bring_in, export, merge, push
-from .hashing import changing, hasher_options, hashing_bar, open_index, open_reader, shown, tell_failures, tell_report
+from .hashing import (
+    changing,
+    hasher_options,
+    hashing_bar,
+    open_index,
+    open_reader,
+    reader_on_ray,
+    shown,
+    tell_failures,
+    tell_report,
+)
 from .numbers import SECONDS_LIMIT, Real, Whole
+from .on_ray import ray_option
 from .output import emit_json, notice, say, size_text
 from .writing import check_outputs
 
@@ -55,6 +66,7 @@ for command in (merge, export, bring_in, push):
 @EVERY
 @LOCK
 @hasher_options
+@ray_option
 @JSON
 def build(
     folder: Path,
@@ -64,6 +76,7 @@ def build(
     force: bool,
     save_every: float,
     wait: float,
+    ray: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -81,6 +94,7 @@ def build(
     reader = open_reader(options["hasher"], options["device"], options["jobs"], bits=bits, windows=windows)
     if bits is None:
         reader = building.fitted(reader, folder)
+    hashing = None if ray is None else reader_on_ray(ray, reader, options["hasher"], options["device"])
     with hashing_bar(options["quiet"]) as advance:
         built, report = building.build(
             folder,
@@ -88,6 +102,7 @@ def build(
             reader,
             overwrite=force,
             jobs=options["jobs"],
+            hashing=hashing,
             every=save_every,
             wait=wait,
             say=notice,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from .options import EncodeOptions
 from .quality import quality_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..hasher import Hasher
 
 #: Models that a cache keeps loaded.
@@ -192,6 +194,15 @@ def decode_source(
     """
     parsed = container.parse(data, partial=allow_partial)
     return codecs.of(parsed.header).decode_container(parsed, crop_window(crop), windowed=windowed)
+
+
+def upright_decoder(codecs: Codecs) -> Callable[[bytes], np.ndarray]:
+    """Bytes of an .aec file to its pixels, (H, W) or (H, W, 3) uint8, turned upright. Raises as `decode_source`."""
+
+    def decode(data: bytes) -> np.ndarray:
+        return decode_source(data, codecs).upright_pixels
+
+    return decode
 
 
 def decompress(

@@ -106,6 +106,10 @@ class TargetUnreachableError(AecodecError):
     exit_code = 6
 
 
+class ClusterError(AecodecError):
+    """There is no cluster, its workers cannot do the work as this process would, or it failed."""
+
+
 class MissingDependencyError(AecodecError):
     """An optional package is needed for this and is not installed."""
 

@@ -90,6 +90,13 @@ def output_in(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def output_below(out: Path, source: Path, root: Path | None, suffix: str, append: bool) -> Path:
+    """Where an output of a picture goes in a folder: as deep as the picture lies below its root, with another suffix,
+    or one more if it is to be appended. Raises OutputError as `output_in` does, ValueError for a picture outside."""
+    inner = source.relative_to(root).parent if root is not None else Path()
+    return output_in(out / inner, source.name + suffix if append else source.stem + suffix)
+
+
 def input_below(root: Path, name: str, error: type[AecodecError]) -> Path:
     """The regular file that a file says lies below a root. Raises ``error`` if it lies elsewhere, links followed, or is
     anything else."""

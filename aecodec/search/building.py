@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..coding.container import SUFFIX
 from ..contracts import IndexFileError, UsageError
@@ -14,7 +15,7 @@ from ..data.outputs import check_output
 from ..index.hash_index import HashIndex
 from .pictures import CodeReader, Failure, Found, find_picture, id_of, list_pictures, picture_walk
 from .syncing import plan_sync
-from .updating import EVERY, Advance, Report, update
+from .updating import EVERY, Advance, HashGroups, Report, update
 
 
 def partial_of(out: Path, number: int = 0) -> Path:
@@ -29,6 +30,7 @@ def build(
     *,
     overwrite: bool = False,
     jobs: int = 1,
+    hashing: HashGroups | None = None,
     every: float = EVERY,
     wait: float = WAIT,
     say: Say = lambda message: None,
@@ -36,18 +38,17 @@ def build(
 ) -> tuple[HashIndex, Report]:
     """An index of a folder, written to a file. Goes on with what a killed build of the same folder has left.
 
-    wait, say: as of `locks.locked`, for another process that writes this index. Raises UsageError if it is no folder or
-    holds no picture, OutputExistsError, BusyError, OutputError.
+    hashing: as of `update`. wait, say: as of `locks.locked`, for another process that writes this index. Raises
+    UsageError if it is no folder or holds no picture, OutputExistsError, BusyError, OutputError.
     """
     _check(folder, out, overwrite=overwrite)
     with locked(out, wait=wait, say=say):
-        return _build(folder, out, reader, overwrite=overwrite, jobs=jobs, every=every, advance=advance)
+        how = {"jobs": jobs, "hashing": hashing, "every": every, "advance": advance}
+        return _build(folder, out, reader, overwrite=overwrite, **how)
 
 
-def _build(
-    folder: Path, out: Path, reader: CodeReader, *, overwrite: bool, jobs: int, every: float, advance: Advance
-) -> tuple[HashIndex, Report]:
-    """See `build`; of the one process that writes there."""
+def _build(folder: Path, out: Path, reader: CodeReader, *, overwrite: bool, **how: Any) -> tuple[HashIndex, Report]:
+    """See `build`; of the one process that writes there. how: as of `update`."""
     _check(folder, out, overwrite=overwrite)
     root = os.path.abspath(folder)
     walk = picture_walk()
@@ -61,10 +62,8 @@ def _build(
         found,
         reader,
         forget=[name for name in index.ids.tolist() if name not in present],
-        jobs=jobs,
-        every=every,
-        advance=advance,
         save=lambda: index.save(partial, overwrite=True),
+        **how,
     )
     report.failures[:0], report.walk = failures, walk
     index.save(out, overwrite=overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,16 @@ class Failure:
 
     path: str
     message: str
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A picture's set of codes, count x n_bits / 8 bytes. width, height: of the picture in pixels, upright; as the file
+    stores it where an .aec file carries the code."""
+
+    codes: bytes
+    width: int
+    height: int
 
 
 def id_of(path: Path, root: str) -> str:
@@ -153,13 +163,14 @@ class CodeReader:
         """The same with codes of another length."""
         return CodeReader(self.hasher, n_bits, self._decode, layout=self.layout)
 
-    def read(self, path: Path) -> bytes | Reduced:
+    def read(self, path: Path) -> Coded | Reduced:
         """One file -> the code it carries, or its pixels made small. Raises ImageReadError or BitstreamError."""
-        bits = self._carried(path) if path.suffix.lower() == SUFFIX and not self.layout else b""
-        length = 8 * len(bits)
-        nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
-        if nested or length == self.n_bits:
-            return bits[: self.n_bits // 8]
+        if path.suffix.lower() == SUFFIX and not self.layout:
+            carried = self._carried(path)
+            length = 8 * len(carried.codes)
+            nested = self.n_bits < length and {self.n_bits, length} <= set(self.hasher.lengths)
+            if nested or length == self.n_bits:
+                return replace(carried, codes=carried.codes[: self.n_bits // 8])
         return read_any(path, self.least, self._decode)
 
     @property
@@ -172,40 +183,49 @@ class CodeReader:
         lengths = set()
         for path in paths:
             try:
-                lengths.add(8 * len(self._carried(path)))
+                lengths.add(8 * len(self._carried(path).codes))
             except AecodecError:
                 continue  # whoever reads the file itself will say what is wrong with it
         return min(lengths & set(self.hasher.lengths), default=None)
 
-    def _carried(self, path: Path) -> bytes:
-        """The code in an .aec file, if it is one of this hasher; else nothing."""
+    def _carried(self, path: Path) -> Coded:
+        """The code in an .aec file, if it is one of this hasher; else an empty one."""
         try:
             with open_input(path) as file:
-                _, carried = read_semantic_hash(file)
+                header, carried = read_semantic_hash(file)
         except OSError as error:
             raise UnavailableError(f"{path}: cannot be read ({error.strerror or error})") from error
         except BitstreamError as error:
             raise type(error)(f"{path}: {error}") from error
-        if carried is None or (carried.hasher, carried.fingerprint) != (self.hasher.name, self.hasher.fingerprint):
-            return b""
-        return carried.bits
+        known = carried is not None and (carried.hasher, carried.fingerprint) == (
+            self.hasher.name,
+            self.hasher.fingerprint,
+        )
+        return Coded(carried.bits if known and carried is not None else b"", header.width, header.height)
 
     def codes(self, paths: Sequence[Path]) -> list[bytes | AecodecError]:
         """The set of codes of each file, count x n_bits / 8 bytes, or the error that says why there is none."""
-        found: list[bytes | AecodecError] = []
-        pixels, places = [], []
+        return [one.codes if isinstance(one, Coded) else one for one in self.describe(paths)]
+
+    def describe(self, paths: Sequence[Path]) -> list[Coded | AecodecError]:
+        """As `codes`, with the size of each picture."""
+        found: list[Coded | AecodecError] = []
+        reduced, places = [], []
         for path in paths:
             try:
                 picture = self.read(path)
             except Exception as fault:
                 found.append(error_of(str(path), fault))
                 continue
-            if isinstance(picture, Reduced):
-                places.append(len(found))
-                pixels.append(picture.pixels)
-            found.append(picture if isinstance(picture, bytes) else b"")
-        for place, code in zip(places, self._hash_each(pixels), strict=True):
-            found[place] = code
+            if isinstance(picture, Coded):
+                found.append(picture)
+                continue
+            places.append(len(found))
+            reduced.append(picture)
+            found.append(Coded(b"", picture.width, picture.height))
+        codes = self._hash_each([picture.pixels for picture in reduced])
+        for place, picture, code in zip(places, reduced, codes, strict=True):
+            found[place] = code if isinstance(code, AecodecError) else Coded(code, picture.width, picture.height)
         return found
 
     def _hash_each(self, pixels: list[np.ndarray]) -> list[bytes | AecodecError]:

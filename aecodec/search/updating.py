@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,8 @@ GROUP = 16
 #: Seconds between two writings of an unfinished index.
 EVERY = 30.0
 Advance = Callable[[int, int], None]
+#: Groups of files -> the codes of each group, or their errors, in order, as `CodeReader.codes` gives them.
+HashGroups = Callable[[Sequence[Sequence[Path]]], Iterator[list[bytes | AecodecError]]]
 
 
 @dataclass
@@ -50,27 +53,34 @@ class Report:
         return (self.added + self.changed) / self.seconds if self.seconds > 0 else 0.0
 
 
-def hash_files(
-    reader: CodeReader, found: Sequence[Found], jobs: int
-) -> Iterator[tuple[Sequence[Found], list[bytes | AecodecError]]]:
-    """Groups of files with their codes or errors, in order, read and hashed by ``jobs`` threads.
+def in_threads(reader: CodeReader, jobs: int) -> HashGroups:
+    """Groups read and hashed by ``jobs`` threads.
 
     At most a few groups are ahead of the one that is asked for, so memory does not grow with the folder.
     """
+
+    def hash_groups(groups: Sequence[Sequence[Path]]) -> Iterator[list[bytes | AecodecError]]:
+        waiting: deque[Future[list[bytes | AecodecError]]] = deque()
+        with ThreadPoolExecutor(jobs, "hash") as pool:
+            try:
+                for group in groups:
+                    waiting.append(pool.submit(reader.codes, group))
+                    if len(waiting) > 2 * jobs:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    return hash_groups
+
+
+def hash_files(
+    found: Sequence[Found], hashing: HashGroups
+) -> Iterator[tuple[Sequence[Found], list[bytes | AecodecError]]]:
+    """Groups of files with their codes or errors, in order."""
     groups = [found[start : start + GROUP] for start in range(0, len(found), GROUP)]
-    waiting: deque[tuple[Sequence[Found], Future[list[bytes | AecodecError]]]] = deque()
-    with ThreadPoolExecutor(jobs, "hash") as pool:
-        try:
-            for group in groups:
-                waiting.append((group, pool.submit(reader.codes, [picture.path for picture in group])))
-                if len(waiting) > 2 * jobs:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return zip(groups, hashing([[picture.path for picture in group] for group in groups]), strict=True)
 
 
 def update(
@@ -80,15 +90,17 @@ def update(
     *,
     forget: Sequence[str] = (),
     jobs: int = 1,
+    hashing: HashGroups | None = None,
     save: Callable[[], None] | None = None,
     every: float = EVERY,
     advance: Advance = lambda done, total: None,
 ) -> Report:
     """Hash what is new or has another time or size, and put it into the index.
 
-    forget: ids to drop. save: called about every ``every`` seconds and when interrupted, with all codes so far in the
-    index; not at the end. advance: told how many of how many files are done. A file without a code is a failure; its
-    old code is dropped if the file was looked at and is no picture any more, and kept if it could not be looked at.
+    forget: ids to drop. hashing: what hashes; ``jobs`` threads of this process unless given. save: called about every
+    ``every`` seconds and when interrupted, with all codes so far in the index; not at the end. advance: told how many
+    of how many files are done. A file without a code is a failure; its old code is dropped if the file was looked at
+    and is no picture any more, and kept if it could not be looked at.
     """
     began = time.monotonic()
     stamps = stamps_of(index)
@@ -110,7 +122,7 @@ def update(
 
     saved = time.monotonic()
     try:
-        for group, codes in hash_files(reader, fresh, jobs):
+        for group, codes in hash_files(fresh, hashing or in_threads(reader, jobs)):
             for picture, code in zip(group, codes, strict=True):
                 if isinstance(code, AecodecError):
                     report.failures.append(Failure(str(picture.path), str(error_of(str(picture.path), code))))
