@@ -18,17 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..contracts import BatchSource, CheckpointError, Loss, MissingDependencyError
+from ..contracts import BatchSource, CheckpointError, Loss
 from ..nn.backbone import PREFIX, Backbone
-from ..nn.binary import above_zero, bi_half, correlation, kl_to_fair_coin, masked, straight_through
+from ..nn.binary import correlation, kl_to_fair_coin, masked, sampled_codes
 from ..nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from ..nn.hashing import Decoder, Encoder
 from ..nn.taught import split
 from ..nn.trunk import STAGES, Trunk
 from ..nn.views import RECIPES, disjoint_halves, random_view
-
-#: Slope of the sigmoid on logits of unit variance.
-_SLOPE = 2.0
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,9 @@ class SemanticHash(nn.Module):
             features = self.encoder(views.contiguous(memory_format=torch.channels_last))
         logits = self.head(masked(features, config.mask, rng)).float()
         with torch.autocast(batch.device.type, enabled=False):
-            codes, probabilities = self._codes(logits, rng)
+            codes, probabilities = sampled_codes(
+                logits, rng, noise=config.noise, balanced=config.bi_half, hard=config.straight_through
+            )
             contrast = self._contrast(codes, self._alike(batch, features, logits, progress))
             relation = self._relation(codes, taught, halved)
             kl = kl_to_fair_coin(probabilities)
@@ -269,18 +268,6 @@ class SemanticHash(nn.Module):
         taught = F.normalize(batch[:, config.stored_views * length :], dim=1) if config.teacher else None
         return trunk.late(pair.contiguous(memory_format=torch.channels_last)), taught
 
-    def _codes(self, logits: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """(2 B, K) -> codes in {-1, 1} with a gradient, and the probabilities of a one."""
-        noise = torch.randn(logits.shape, generator=rng, device=logits.device)
-        noisy = logits + self.config.noise * noise
-        probabilities = torch.sigmoid(_SLOPE * noisy)
-        if not self.config.straight_through:
-            return 2 * probabilities - 1, probabilities
-        values = noisy.detach()
-        # Each half of the rows is one view of the whole batch, and is balanced on its own.
-        bits = torch.cat([bi_half(half) for half in values.chunk(2)]) if self.config.bi_half else above_zero(values)
-        return 2 * straight_through(bits, probabilities) - 1, probabilities
-
     def _alike(
         self, batch: torch.Tensor, features: torch.Tensor, logits: torch.Tensor, progress: float
     ) -> torch.Tensor | None:
@@ -288,14 +275,15 @@ class SemanticHash(nn.Module):
         config = self.config
         if not config.neighbours or progress < config.neighbours_from:
             return None
-        if config.neighbours_of == "features":
-            first, second = features.detach().float().chunk(2)
-            return mutual_neighbours(first + second - (first + second).mean(0), config.neighbours)
-        if config.neighbours_of == "codes":
-            first, second = torch.tanh(logits.detach()).chunk(2)
-            return mutual_neighbours(first + second, config.neighbours)
-        coarse = F.adaptive_avg_pool2d(batch, 14).flatten(1)
-        return mutual_neighbours(coarse - coarse.mean(0), config.neighbours)
+        if config.neighbours_of == "pixels":
+            vectors = F.adaptive_avg_pool2d(batch, 14).flatten(1)
+        else:
+            seen = features.float() if config.neighbours_of == "features" else torch.tanh(logits)
+            first, second = seen.detach().chunk(2)
+            vectors = first + second
+        # Codes are centred by the norm before them.
+        centre = 0.0 if config.neighbours_of == "codes" else vectors.mean(0)
+        return mutual_neighbours(vectors - centre, config.neighbours)
 
     def _contrast(self, codes: torch.Tensor, alike: torch.Tensor | None) -> torch.Tensor:
         """Mean over the lengths of the code."""
@@ -335,7 +323,7 @@ class SemanticHash(nn.Module):
 
 def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | Backbone:
     if config.backbone:
-        return _backbone(config)
+        return Backbone.named(config.backbone, config.shape[0]).requires_grad_(False)
     if config.trunk_blocks:
         return Trunk(config.trunk_blocks, frozen=config.frozen)
     return Encoder(config.shape[0], config.widths, config.strides or (2,) * len(config.widths), config.blocks)
@@ -345,12 +333,3 @@ def _decoder(config: SemanticHashConfig, width: int) -> nn.Module | None:
     if not config.decoder:
         return None
     return nn.Linear(config.n_bits, width) if config.backbone else Decoder(config.n_bits, config.decoder, config.shape)
-
-
-def _backbone(config: SemanticHashConfig) -> Backbone:
-    try:
-        return Backbone(config.backbone.removeprefix(PREFIX), config.shape[0]).requires_grad_(False)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"backbone {config.backbone} needs {error.name}: pip install 'aecodec[timm]'"
-        ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..contracts import CheckpointError
+from ..contracts import CheckpointError, MissingDependencyError
 from ..data.pickled import read_pickled
 
 PREFIX = "timm:"
@@ -42,6 +42,14 @@ class Backbone(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
+
+    @classmethod
+    def named(cls, name: str, channels: int) -> Backbone:
+        """name: as configurations have it, "timm:NAME". Raises MissingDependencyError without timm; RuntimeError."""
+        try:
+            return cls(name.removeprefix(PREFIX), channels)
+        except ImportError as error:
+            raise MissingDependencyError(f"backbone {name} needs {error.name}: pip install 'aecodec[timm]'") from error
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net((x - self.mean) / self.std)

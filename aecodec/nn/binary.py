@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+#: Slope of the sigmoid on logits of unit variance.
+_SLOPE = 2.0
+
 
 def above_zero(logits: torch.Tensor) -> torch.Tensor:
     """(B, K) floating -> (B, K) float32 in {0, 1}: the sign of each logit; zero counts as one."""
@@ -27,6 +30,23 @@ def straight_through(bits: torch.Tensor, probabilities: torch.Tensor) -> torch.T
     bits: (B, K) float32 in {0, 1}; probabilities: (B, K) float32 in [0, 1] -> (B, K) float32 in {0, 1}.
     """
     return bits + (probabilities - probabilities.detach())
+
+
+def sampled_codes(
+    logits: torch.Tensor, rng: torch.Generator, *, noise: float, balanced: bool, hard: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(2 B, K) floating, one view of a batch above another -> codes in [-1, 1], and the probabilities of a one.
+
+    noise: standard deviation of what is added to the logits; hard: codes are bits, with the gradient of the
+    probabilities; balanced: each bit is given to half of each view's pictures.
+    """
+    noisy = logits + noise * torch.randn(logits.shape, generator=rng, device=logits.device)
+    probabilities = torch.sigmoid(_SLOPE * noisy)
+    if not hard:
+        return 2 * probabilities - 1, probabilities
+    values = noisy.detach()
+    bits = torch.cat([bi_half(half) for half in values.chunk(2)]) if balanced else above_zero(values)
+    return 2 * straight_through(bits, probabilities) - 1, probabilities
 
 
 def kl_to_fair_coin(p: torch.Tensor) -> torch.Tensor:

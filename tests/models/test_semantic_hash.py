@@ -21,7 +21,7 @@ from aecodec.cli import run
 from aecodec.contracts import CheckpointError, MissingDependencyError
 from aecodec.data.arrays import ArraySet
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
-from aecodec.nn.binary import above_zero, bi_half, masked, straight_through
+from aecodec.nn.binary import above_zero, bi_half, masked, sampled_codes, straight_through
 from aecodec.nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from aecodec.nn.fold import fold_batch_norms
 from aecodec.nn.taught import join, split
@@ -175,12 +175,12 @@ def test_neighbours_wait_for_their_share_of_the_training():
 
 def test_without_a_straight_through_the_codes_are_probabilities_and_with_it_bits():
     logits = torch.randn(10, 32, generator=rng())
-    soft, _ = small(straight_through=False)._codes(logits, rng())
-    hard, p = small()._codes(logits, rng())
+    soft, _ = sampled_codes(logits, rng(), noise=0.3, balanced=True, hard=False)
+    hard, p = sampled_codes(logits, rng(), noise=0.3, balanced=True, hard=True)
     assert soft.abs().max() < 1
     assert torch.equal(hard.abs(), torch.ones_like(hard))
     assert torch.equal(hard[:5].sum(0), torch.full((32,), 1.0))  # bi-half: 3 of 5 rows of each view
-    assert torch.allclose((p.logit() / 2 - logits).std(), torch.tensor(SMALL.noise), atol=0.1)
+    assert torch.allclose((p.logit() / 2 - logits).std(), torch.tensor(0.3), atol=0.1)
 
 
 def test_items_larger_than_the_hashed_square_are_cut_down():
