@@ -6,6 +6,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -305,8 +307,8 @@ def test_other_endings_missing_files_and_packages_are_named(tmp_path, monkeypatc
     (tmp_path / "a.jsonl").write_text("mine")
     with pytest.raises(OutputExistsError):
         exchange.export(tmp_path / "a.hix", tmp_path / "a.jsonl")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    monkeypatch.delitem(__import__("sys").modules, "aecodec.index.formats.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "aecodec.index.formats.parquet", raising=False)
     with pytest.raises(MissingDependencyError, match=r"aecodec\[parquet\]"):
         exchange.export(tmp_path / "a.hix", tmp_path / "a.parquet")
 
@@ -353,3 +355,40 @@ def test_a_description_is_read_as_it_was_written():
         one = Description("photo-hash", PRINT, 64, True, 1, root)
         assert parse_description(one.to_json(5), "x", counted=True) == (one, 5)
         assert parse_description(one.to_json(), "x") == (one, 0)
+
+
+LARGE = """
+import resource, sys
+from pathlib import Path
+import pyarrow.parquet
+from aecodec.index import exchange
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+def there_and_back(name):
+    for suffix in sys.argv[2:]:
+        exchange.export(here / f"{name}.hix", here / f"{name}{suffix}")
+        exchange.bring_in(here / f"{name}{suffix}", here / f"{name}{suffix}.hix", memory=1 << 20)
+
+here = Path(sys.argv[1])
+there_and_back("small")
+before = peak()
+there_and_back("large")
+print(peak() - before)
+"""
+
+
+@needs("pyarrow")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory otherwise")
+def test_memory_is_that_of_blocks_however_long_the_index_is(tmp_path, monkeypatch):
+    small(True).save(tmp_path / "small.hix")
+    count, rng = 120_000, np.random.default_rng(0)
+    index = make(True, 4096, root="/photos")
+    index.add([f"{row:09d}" for row in range(count)], rng.integers(0, 256, (count, 512), np.uint8))
+    index.save(tmp_path / "large.hix")
+    del index
+    command = [sys.executable, "-c", LARGE, str(tmp_path), ".npz", ".parquet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "large.parquet.hix").read_bytes() == (tmp_path / "large.hix").read_bytes()
+    assert int(done.stdout) < 60  # MiB, of files of 65: blocks of 8 and 16 MiB, and as much on its way to a file

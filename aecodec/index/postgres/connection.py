@@ -100,7 +100,9 @@ def find_table(connection: Connection, address: Address) -> Table | None:
     if found is None:
         return None
     oid, schema, name, comment = found
-    description, _ = parse_description(comment or "", str(address))
+    if not comment:
+        raise IndexFileError(f"{address}: is a table of somebody else: it does not say what index it is of")
+    description, _ = parse_description(comment, str(address))
     if not description.has_paths or description.layout:
         raise IndexFileError(f"{address}: holds no codes of whole pictures under paths")
     return Table(sql.Identifier(schema, name), oid, description)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -130,54 +131,52 @@ class TableIndex:
 
     def _nearest(self, query: np.ndarray, k: int | None, radius: int | None) -> list[tuple[str, int]]:
         """(path, distance), by distance, then by the bytes of the path."""
-        bits = "".join(map(str, np.unpackbits(query).tolist()))
-        within = self.n_bits if radius is None else check_radius(radius, self.n_bits // 8)
-        given = [bits, within, *self._values, *([] if k is None else [k])]
-        found: list[tuple[str, float]] = []
+        given: list[Any] = ["".join(map(str, np.unpackbits(query).tolist())), *self._values]
+
+        def parameter(value: int, kind: str) -> sql.Composable:
+            given.append(value)
+            return sql.SQL(f"${len(given)}::{kind}")
+
+        within = None if radius is None else parameter(check_radius(radius, self.n_bits // 8), "integer")
+        last = None if k is None else parameter(k, "bigint")
+        found: list[tuple[str, float]] | None = None
         with told(self.address):
-            if self._approximate and k is not None:
+            if self._approximate and k is not None and last is not None:
                 wanted = str(min(max(k, _LEAST), _MOST))
                 self._connection.execute("SELECT set_config('hnsw.ef_search', $1, false)", [wanted])
-                found = self._connection.execute(self._by_graph(), given).fetchall()
-            if not self._approximate or k is None or (len(found) < k and radius is None):
-                found = self._connection.execute(self._by_scan(k), given).fetchall()
+                found = self._connection.execute(self._by_graph(within, last), given).fetchall()
+                if len(found) < k and within is None:
+                    found = None  # a condition has left few of those that the graph led to
+            if found is None:
+                found = self._connection.execute(self._by_scan(within, last), given).fetchall()
         return [(os.fsdecode(self._name(path)), int(distance)) for path, distance in found]
 
-    def _by_scan(self, k: int | None) -> sql.Composed:
+    def _by_scan(self, within: sql.Composable | None, last: sql.Composable | None) -> sql.Composed:
         """All rows are compared: pgvector's operator may be answered by an index, its function is not. Of those that
         are as far as the k-th all come, and their paths decide."""
         distance = sql.SQL("{}(code, $1::{})").format(
             sql.Identifier(self._schema, "hamming_distance"), bits_of(self.n_bits)
         )
+        near = [] if within is None else [sql.SQL("{} <= {}").format(distance, within)]
+        limit = sql.SQL("")
+        if last is not None:
+            limit = sql.SQL("ORDER BY distance FETCH FIRST ({}) ROWS WITH TIES").format(last)
         inner = sql.SQL("SELECT path, {} AS distance FROM {} {} {}").format(
-            distance,
-            self._table,
-            self._filter(3, sql.SQL("{} <= $2::integer").format(distance)),
-            sql.SQL("" if k is None else "ORDER BY distance FETCH FIRST ({}) ROWS WITH TIES").format(self._last),
+            distance, self._table, self._filter(2, *near), limit
         )
-        return self._ordered(inner, k is not None)
+        return _ordered(inner, last)
 
-    def _by_graph(self) -> sql.Composed:
+    def _by_graph(self, within: sql.Composable | None, last: sql.Composable) -> sql.Composed:
         """What the graph of HNSW leads to."""
         inner = sql.SQL("SELECT path, {0} AS distance FROM {1} {2} ORDER BY {0} LIMIT {3}").format(
             sql.SQL("code OPERATOR({}.<~>) $1::{}").format(sql.Identifier(self._schema), bits_of(self.n_bits)),
             self._table,
-            self._filter(3),
-            self._last,
+            self._filter(2),
+            last,
         )
-        near = sql.SQL("SELECT * FROM ({}) AS near WHERE distance <= $2::integer").format(inner)
-        return self._ordered(near, True)
-
-    def _ordered(self, inner: sql.Composable, limited: bool) -> sql.Composed:
-        """By distance, then by the bytes that a path is."""
-        return sql.SQL("SELECT path, distance FROM ({}) AS found ORDER BY distance, decode(path, 'escape') {}").format(
-            inner, sql.SQL("LIMIT {}").format(self._last) if limited else sql.SQL("")
-        )
-
-    @property
-    def _last(self) -> sql.Composable:
-        """The parameter that is k, behind those of the conditions."""
-        return sql.SQL(f"${3 + len(self._values)}::bigint")
+        if within is not None:
+            inner = sql.SQL("SELECT * FROM ({}) AS near WHERE distance <= {}").format(inner, within)
+        return _ordered(inner, last)
 
     @property
     def _values(self) -> list[str]:
@@ -199,6 +198,13 @@ class TableIndex:
             return name_of(path)
         except ValueError as error:
             raise IndexFileError(f"{self.address}: {path[:100]!a} is no path ({error})") from error
+
+
+def _ordered(inner: sql.Composable, last: sql.Composable | None) -> sql.Composed:
+    """By distance, then by the bytes that a path is; the first so many, unless all."""
+    return sql.SQL("SELECT path, distance FROM ({}) AS found ORDER BY distance, decode(path, 'escape') {}").format(
+        inner, sql.SQL("") if last is None else sql.SQL("LIMIT {}").format(last)
+    )
 
 
 def _columns(found: list[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray]:
