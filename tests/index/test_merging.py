@@ -220,21 +220,18 @@ def test_what_is_there_is_replaced_on_request_and_by_one_writer(tmp_path):
 
 
 LARGE = """
-import resource, sys
+import sys
 from pathlib import Path
-import numpy as np
+from aecodec.bench.memory import forget_peak, held_bytes, peak_bytes
 from aecodec.index import merging
-from aecodec.index.hash_index import HashIndex
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (10 if sys.platform != "darwin" else 20)
 
 here = Path(sys.argv[1])
 paths = [here / "0.hix", here / "1.hix"]
 merging.merge(here / "small.hix", [here / "small0.hix"])
-before = peak()
+forget_peak()
+before = held_bytes()
 merging.merge(here / "all.hix", paths, memory=1 << 20)
-print(peak() - before)
+print(peak_bytes() - before >> 20)
 """
 
 
