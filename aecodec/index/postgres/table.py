@@ -158,7 +158,7 @@ class TableIndex:
             sql.Identifier(self._schema, "hamming_distance"), bits_of(self.n_bits)
         )
         near = [] if within is None else [sql.SQL("{} <= {}").format(distance, within)]
-        limit = sql.SQL("")
+        limit: sql.Composable = sql.SQL("")
         if last is not None:
             limit = sql.SQL("ORDER BY distance FETCH FIRST ({}) ROWS WITH TIES").format(last)
         inner = sql.SQL("SELECT path, {} AS distance FROM {} {} {}").format(
