@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from typing import Any
 import click
 import numpy as np
 from PIL import Image
+from postgres_server import PostgresServer, postgres_server
 
 from aecodec import cli
 from aecodec.bench import provenance
@@ -37,6 +39,9 @@ from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder
 from aecodec.engine.opening import limit_threads
 from aecodec.index.hash_index import HashIndex
+from aecodec.index.postgres.address import parse_address
+from aecodec.index.postgres.pushing import push
+from aecodec.index.postgres.table import TableIndex
 from aecodec.ray.cluster import LOCAL, connected
 
 PIXELS, QUALITY = 250_000, 90
@@ -213,18 +218,36 @@ def search_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def native(codes: np.ndarray, path: Path) -> Engine:
-    """An index file, mapped."""
-    opened: list[HashIndex] = []
+def engines(codes: np.ndarray, folder: Path, server: PostgresServer) -> list[Engine]:
+    """An index file of codes, mapped, and the same rows in PostgreSQL, without and with an index for approximate
+    search; in this order, since each makes use of the one before."""
+    path, opened = folder / "codes.hix", list[HashIndex | TableIndex]()
+    address = parse_address(server.database("scale"), "codes")
+    server.execute("ALTER SYSTEM SET maintenance_work_mem = '1GB'")
+    server.execute("SELECT pg_reload_conf()")
 
-    def load() -> int:
-        index = HashIndex(hasher="scale", fingerprint=bytes(8), n_bits=BITS)
-        index.add(None, codes)
+    def build() -> int:
+        index = HashIndex(hasher="scale", fingerprint=bytes(8), n_bits=BITS, paths=True, root="/pictures")
+        stamps = np.zeros((len(codes), 2), np.int64)
+        index.add([f"{number:09d}.jpg" for number in range(len(codes))], codes, stamps=stamps)
         index.save(path)
         opened.append(HashIndex.view(path, backend="native"))
         return path.stat().st_size
 
-    return Engine("index file, native", load, lambda query: opened[0].search(query, K).distances[0])
+    def push_rows(approximate: bool) -> int:
+        push(path, address, hnsw=approximate)
+        server.execute("VACUUM ANALYZE codes", database="scale")
+        opened.append(TableIndex(address, approximate=approximate))
+        return int(server.execute("SELECT pg_total_relation_size('codes')", database="scale")[0][0])
+
+    def ask(query: np.ndarray) -> np.ndarray:
+        return opened[-1].search(query, K).distances[0]
+
+    return [
+        Engine("index file, native", build, ask),
+        Engine("pgvector, exact", partial(push_rows, False), ask),
+        Engine("pgvector, HNSW", partial(push_rows, True), ask),
+    ]
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -241,7 +264,8 @@ def main(pictures: Path, count: int, rounds: int, codes: int, queries: int, out:
         with tempfile.TemporaryDirectory() as folder:
             make_files(pictures, Path(folder, "in"), count)
             worked = bulk(Path(folder), count, rounds)
-            found = search([native(stored, Path(folder, "codes.hix"))], codes, asked)
+            with postgres_server() as server:
+                found = search(engines(stored, Path(folder), server), codes, asked)
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     tables = {"bulk": bulk_table(worked), "search": search_table(found)}
