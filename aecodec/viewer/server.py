@@ -24,8 +24,7 @@ HOST = "127.0.0.1"
 #: What pages may load and run. Sent with everything, so that no file that is served is a page of another kind.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
-    "img-src 'self' blob: data:; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
+    "img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 #: Sent with every answer. The cross-origin ones let WebAssembly have threads, and keep pages of elsewhere out.
 HEADERS = {

@@ -328,7 +328,7 @@ def test_the_command_says_what_it_did(pictures, tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "out")
     assert run(["web", str(pictures), "-o", out, "-m", str(MODEL)]) == 0
     told = capsys.readouterr()
-    assert re.fullmatch(rf"{out}: 4 pictures, 1 model, [\d.]+ [kM]B \(11 files written, 0 unchanged\)\n", told.out)
+    assert re.fullmatch(rf"{out}: 4 pictures, 1 model, [\d.]+ [kM]B \(10 files written, 0 unchanged\)\n", told.out)
     assert "links out of the folder not followed" in told.err
     (pictures / "broken.aec").write_bytes(b"AEC")
     assert run(["web", str(pictures), "-o", out, "-m", str(MODEL), "--pictures", "--json", "--title", "Ours"]) == 1

@@ -16,8 +16,8 @@ class Page {
     this.thumbnails = new Thumbnails(this.decoder);
     this.wall = new Grid(at("wall"), this.thumbnails, at("end"));
     this.hits = new Grid(at("hits"), this.thumbnails);
-    const parts = Object.fromEntries(["view", "alone", "before", "after"].map((id) => [id, at(id)]));
-    this.single = new Single(parts, (event) => this.press(event));
+    const parts = Object.fromEntries(["view", "image", "alone", "before", "after"].map((id) => [id, at(id)]));
+    this.single = new Single(parts, this.decoder);
     this.byAddress = new Map(manifest.entries.map((entry) => [entry.address, entry]));
     /** What was dropped last. */
     this.dropped = null;

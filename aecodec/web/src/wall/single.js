@@ -1,34 +1,34 @@
-// One picture alone, over the wall: an .aec file in a frame with the page of a single file, another as the browser shows it.
+// One picture alone, over the wall: an .aec file as the page of one file shows it, another as the browser does.
 
-const FRAMED = "file.html";
+import { FileView } from "../page/file_view.js";
 
-/** parts: the elements {view, alone, before, after}, which stand over the wall. */
+/** parts: elements {view, image, alone, before, after}. decoder: which the wall uses as well. */
 export class Single {
-  constructor(parts, onKey) {
-    Object.assign(this, parts, { onKey });
+  constructor(parts, decoder) {
+    Object.assign(this, parts);
+    this.files = new FileView(this.view, decoder);
+    this.stop = new AbortController();
   }
 
   /** before, after: whether there is a picture on that side. */
-  show(entry, { before, after }) {
+  async show(entry, { before, after }) {
     this.clear();
+    const { signal } = this.stop;
     this.alone.textContent = entry.name;
     this.before.disabled = !before;
     this.after.disabled = !after;
-    if (entry.aec) this.frame(entry);
-    else this.picture(entry);
-  }
-
-  frame(entry) {
-    const frame = document.createElement("iframe");
-    frame.title = entry.name;
-    frame.src = entry.address === null ? FRAMED : `${FRAMED}?file=${encodeURIComponent(entry.address)}`;
-    frame.addEventListener("load", () => {
-      // Same origin: keys of the frame are heard here too, and what was dropped is given to its input.
-      frame.contentWindow.addEventListener("keydown", this.onKey);
-      if (entry.file) handOver(entry.file, frame.contentDocument.getElementById("file"));
-      frame.contentWindow.focus();
-    });
-    this.view.append(frame);
+    this.view.hidden = !entry.aec;
+    this.image.hidden = entry.aec;
+    if (!entry.aec) {
+      this.picture(entry);
+      return;
+    }
+    try {
+      const bytes = await entry.read(signal);
+      if (!signal.aborted) await this.files.show(entry.parts.last, bytes);
+    } catch (error) {
+      if (!signal.aborted) this.files.refuse(entry.parts.last, error);
+    }
   }
 
   picture(entry) {
@@ -39,19 +39,15 @@ export class Single {
     image.addEventListener("error", () => {
       image.replaceWith(document.createTextNode("It cannot be shown: damaged, or no picture that this browser knows."));
     });
-    this.view.append(image);
+    this.image.replaceChildren(image);
   }
 
   clear() {
+    this.stop.abort();
+    this.stop = new AbortController();
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = null;
-    this.view.replaceChildren();
+    this.image.replaceChildren();
+    this.files.clear();
   }
-}
-
-function handOver(file, input) {
-  const carried = new DataTransfer();
-  carried.items.add(file);
-  input.files = carried.files;
-  input.dispatchEvent(new Event("change"));
 }

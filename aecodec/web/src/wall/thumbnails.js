@@ -67,7 +67,7 @@ export class Thumbnails {
         this.made.set(entry, await this.make(entry, signal, tiles));
       } catch (error) {
         if (signal.aborted) this.waiting = new Map([[entry, tiles], ...this.waiting]);
-        else this.made.set(entry, { why: error.message });
+        else this.made.set(entry, { why: words(error) });
       }
       const made = this.made.get(entry);
       if (made) for (const tile of tiles) tile.show(made);
@@ -105,6 +105,11 @@ export class Thumbnails {
       file.close();
     }
   }
+}
+
+/** Why there is no thumbnail. */
+function words({ name, message }) {
+  return ["BitstreamError", "TruncatedError"].includes(name) ? `damaged: ${message}` : message;
 }
 
 /** Draw a block of a picture into one that is smaller. Its edges fall on whole pixels, so that blocks have no seams. */
