@@ -16,19 +16,21 @@ let runtime = null;
 /** Number of a job that is waiting or running -> what stops it. */
 const stops = new Map();
 
-async function networksOf(stored) {
+/** The runtime, started when it is first needed, and again after it could not be. */
+async function started() {
   runtime ??= openRuntime(new URL("ort/", here), { gpu });
-  let opened;
   try {
-    opened = await runtime;
+    return await runtime;
   } catch (error) {
     runtime = null;
     throw new CheckpointError(`ONNX Runtime cannot be started (${error.message})`);
   }
-  if (!networks.has(stored.fingerprint)) {
-    networks.set(stored.fingerprint, new OnnxNetworks(opened.ort, stored, opened.providers));
-  }
-  return { networks: networks.get(stored.fingerprint), computed: opened.name };
+}
+
+function networksOf(stored, { ort, providers }) {
+  const { fingerprint } = stored;
+  if (!networks.has(fingerprint)) networks.set(fingerprint, new OnnxNetworks(ort, stored, providers));
+  return networks.get(fingerprint);
 }
 
 const jobs = {
@@ -41,11 +43,12 @@ const jobs = {
   async decode({ id, file: number, keep }) {
     const file = files.get(number);
     const { signal } = stops.get(id);
-    const { stored, coder } = await models.find(file.info);
-    const found = await networksOf(stored);
+    signal.throwIfAborted();
+    // Both are fetched at once.
+    const [{ stored, coder }, opened] = await Promise.all([models.find(file.info), started()]);
     const onTile = (tile) => postMessage({ id, tile }, [tile.rgba.buffer]);
-    const result = await file.decode({ coder, networks: found.networks, onTile, keep, signal });
-    return { ...result, computed: found.computed };
+    const result = await file.decode({ coder, networks: networksOf(stored, opened), onTile, keep, signal });
+    return { ...result, computed: opened.name };
   },
 
   async png({ file }) {
