@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import types
 
@@ -14,6 +15,7 @@ from aecodec.coding import container
 from aecodec.coding.container import SIDE, Header, SideChunk
 from aecodec.contracts import Autoencoder
 from aecodec.index import INDEXES, Backend
+from aecodec.index.formats import FORMATS, Entry, lines
 from aecodec.index.hash_index import HashIndex
 from aecodec.index.oracle import NumpyScanner
 from aecodec.models import FAMILIES, Family
@@ -85,6 +87,18 @@ def test_an_index_backend_is_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch, 
     assert index.search(codes[7:8], k=1).of(0)[0][0] == 7
     index.save(tmp_path / "x.hix")
     assert len(HashIndex.load(tmp_path / "x.hix", backend="backwards")) == 50
+
+
+def test_a_format_of_exported_indexes_is_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    module = types.ModuleType("aecodec.index.formats.upper")
+    module.write = lambda reader, file: file.write(f"{reader.description.to_json(len(reader)).upper()}\n".encode())
+    module.read = lambda file, name: lines.read(io.BytesIO(file.read().lower()), name)
+    monkeypatch.setitem(sys.modules, "aecodec.index.formats.upper", module)
+    monkeypatch.setitem(FORMATS, ".upper", Entry("upper", "for the test"))
+    HashIndex(hasher="mine", fingerprint=bytes(8), n_bits=64).save(tmp_path / "a.hix")
+    assert run(["index", "export", str(tmp_path / "a.hix"), "--to", str(tmp_path / "a.upper")]) == 0
+    assert run(["index", "import", str(tmp_path / "a.upper"), "-o", str(tmp_path / "b.hix")]) == 0
+    assert (tmp_path / "a.hix").read_bytes() == (tmp_path / "b.hix").read_bytes()
 
 
 def test_a_chunk_is_a_line_and_travels_with_its_file(monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,10 @@ from .formats import FORMATS, PIPED, format_of
 from .ids import Paths
 from .merging import Batch, Merged, Part, check_names, put_together
 from .rows import Rows
-from .streams import MAX_PATH, MEMORY, row_reader, row_writer
+from .streams import MAX_PATH, MEMORY, RowWriter, row_reader, row_writer
+
+#: Files that are open at a time.
+_MANY = 100
 
 
 def export(path: Path, target: Path | BinaryIO, *, overwrite: bool = False) -> int:
@@ -68,9 +71,12 @@ def bring_in(
             description, blocks = read(file, name)
             folder = held.enter_context(_folder_beside(out))
             paths, twins = _sorted_runs(description, _checked(blocks, name), folder, memory)
-            readers = [held.enter_context(row_reader(path)) for path in paths]
-            with row_writer(out, description, overwrite=overwrite) as writer:
-                twins += put_together([Part(reader, 0, len(reader)) for reader in readers], writer, memory)
+            while len(paths) > _MANY:
+                paths, left_out = _fewer_runs(description, paths, folder, memory)
+                twins += left_out
+            sources = [source] if isinstance(source, Path) else []
+            with row_writer(out, description, overwrite=overwrite, sources=sources) as writer:
+                twins += _join(paths, writer, memory)
         except (IndexFileError, ImageReadError) as error:
             raise IndexFileError(str(error_of(name, error))) from error
     return Merged(description, writer.count, twins)
@@ -111,6 +117,25 @@ def _sorted_runs(description: Description, blocks: Iterator[Rows], folder: Path,
                 writer.append(rows)
                 twins += left_out
     return paths, twins
+
+
+def _fewer_runs(description: Description, paths: Sequence[Path], folder: Path, memory: int) -> tuple[list[Path], int]:
+    """Neighbouring runs joined: no system lets a process open any number of files."""
+    joined, twins = [], 0
+    for start in range(0, len(paths), _MANY):
+        several = paths[start : start + _MANY]
+        joined.append(folder / f"{several[0].stem}+.hix")
+        with row_writer(joined[-1], description, overwrite=False) as writer:
+            twins += _join(several, writer, memory)
+        for path in several:
+            path.unlink()
+    return joined, twins
+
+
+def _join(paths: Sequence[Path], writer: RowWriter, memory: int) -> int:
+    with contextlib.ExitStack() as held:
+        readers = [held.enter_context(row_reader(path)) for path in paths]
+        return put_together([Part(reader, 0, len(reader)) for reader in readers], writer, memory)
 
 
 def _numbered(blocks: Iterator[Rows], memory: int) -> Iterator[tuple[int, Rows, int]]:

@@ -135,7 +135,7 @@ def merge(
         for reader in readers:
             reader.check()
         parts = [part for reader in readers for part in parts_below(reader, first.description.root)]
-        with row_writer(out, first.description, overwrite=overwrite) as writer:
+        with row_writer(out, first.description, overwrite=overwrite, sources=inputs) as writer:
             twins = put_together(parts, writer, memory)
             for reader in readers:
                 reader.check_unchanged()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -230,12 +230,15 @@ def _parts(spool: IO[bytes]) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def row_writer(path: Path, description: Description, *, overwrite: bool) -> Iterator[RowWriter]:
-    """A file to append rows to, which is there, whole, once the block ends; atomically, see `files.atomic_file`.
+def row_writer(
+    path: Path, description: Description, *, overwrite: bool, sources: Iterable[Path] = ()
+) -> Iterator[RowWriter]:
+    """A file to append rows to, which is there, whole, once the block ends; atomically, see `files.atomic_file`, which
+    tells what sources are.
 
     Beside it as much room is needed again while it is written. Raises OutputExistsError or OutputError.
     """
-    with atomic_file(path, overwrite=overwrite) as file, contextlib.ExitStack() as held:
+    with atomic_file(path, overwrite=overwrite, sources=sources) as file, contextlib.ExitStack() as held:
         names = ("codes", "windows", "numbers", "stamps", "offsets", "paths")
         folder = os.path.dirname(os.path.realpath(path))
         spools = {name: held.enter_context(tempfile.TemporaryFile(dir=folder)) for name in names}

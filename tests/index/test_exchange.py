@@ -134,6 +134,7 @@ def test_rows_in_any_order_become_the_index_that_a_program_would_make(tmp_path, 
     (tmp_path / "b.jsonl").write_text("\n".join([head, *rows]) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aecodec.index.formats.lines._ROWS", 7)
+        patch.setattr("aecodec.index.exchange._MANY", 3)
         made = exchange.bring_in(tmp_path / "b.jsonl", tmp_path / "b.hix", memory=memory)
     assert (made.count, made.twins) == (200, 50)
     assert (tmp_path / "b.hix").read_bytes() == (tmp_path / "a.hix").read_bytes()

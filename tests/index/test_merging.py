@@ -207,6 +207,13 @@ def test_an_input_that_changes_meanwhile_makes_no_index(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["0.hix", "1.hix"]
 
 
+def test_a_merged_index_is_for_no_more_eyes_than_what_it_is_made_of(tmp_path):
+    paths = saved(tmp_path, small(), small())
+    paths[1].chmod(0o600)
+    merging.merge(tmp_path / "all.hix", paths)
+    assert (tmp_path / "all.hix").stat().st_mode & 0o777 == 0o600
+
+
 def test_what_is_there_is_replaced_on_request_and_by_one_writer(tmp_path):
     paths, out = saved(tmp_path, small()), tmp_path / "all.hix"
     make(True).save(out)
