@@ -79,6 +79,9 @@ WRITING = {
     "index build": Writing(
         lambda out: f"index build photos --hasher h.safetensors -o {out}", "x.hix", ("photos/p2.png", "h.safetensors")
     ),
+    "index merge": Writing(lambda out: f"index merge {out} photos.hix", "x.hix", ("photos.hix",)),
+    "index export": Writing(lambda out: f"index export photos.hix --to {out}", "x.jsonl", ("photos.hix",)),
+    "index import": Writing(lambda out: f"index import rows.jsonl -o {out}", "x.hix", ("rows.jsonl",)),
     "search --html": Writing(
         lambda out: f"search photos.hix photos/p0.png q.png --html {out}",
         "x.html",
@@ -158,6 +161,7 @@ def here(
         "e.onnx",
         "d.json",
         "l.csv",
+        "rows.jsonl",
         "run/crops/p0/webp.png",
     ):
         Path(name).write_bytes(b"of no use")
