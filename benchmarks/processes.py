@@ -29,8 +29,8 @@ from aecodec.bench.measurements import pictures_in, read_rgb, write_records
 from aecodec.contracts import AecodecError
 
 SAMPLES = Path(__file__).resolve().parents[1] / "scripts" / "samples"
-#: The lowest level that refines anything.
-LOWEST_EFFORT = 2
+#: Levels that refine.
+EFFORTS = (2, 3, 4, 5)
 STEPS = ("encode", "decode")
 COLUMNS = ("picture", "process", "step", "quality", "runs", "wall_s", "cpu_s", "peak_mib", "bytes")
 #: Starts a command and tells of it: seconds on the clock, CPU seconds, bytes at its peak, exit code. A process of its
@@ -76,7 +76,7 @@ class Process:
 
 
 def ours(engine: str, effort: int = 1) -> Process:
-    """The command line with an engine and a level of effort, above 1 of which torch is loaded as well."""
+    """The command line with an engine and a level of effort."""
     command = (sys.executable, "-m", "aecodec")
     common = ("{source}", "-o", "{target}", "--engine", engine, "--device", "cpu", "--threads", "1", "-f")
     return Process(
@@ -146,9 +146,9 @@ def measure(picture: Path, quality: int, runs: int, folder: Path) -> list[dict[s
     """A record for each process and step on one picture, medians of the rounds. folder: for files."""
     source, file = folder / "source.png", folder / "first.aec"
     read_rgb(picture).save(source)
-    mine = [ours("onnx")]
+    mine = [ours("onnx"), *(ours("onnx", effort) for effort in EFFORTS)]
     if find_spec("torch"):
-        mine += [ours("torch"), ours("onnx", LOWEST_EFFORT)]
+        mine.append(ours("torch"))
     mine = [replace(each, quality=quality) for each in mine]
     run(mine[0].command("encode", source, file))
     limit = file.stat().st_size

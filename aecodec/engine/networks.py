@@ -65,8 +65,10 @@ def _reason(error: Exception) -> str:
 class OnnxNetworks:
     """See `latents.protocol.Networks`. May be called from several threads, and in forked children."""
 
-    def __init__(self, stored: Stored, path: Path) -> None:
-        """path: of the checkpoint, for errors. Raises CheckpointError without onnxruntime."""
+    def __init__(self, stored: Stored, path: Path, lean: Iterable[str] = ()) -> None:
+        """path: of the checkpoint, for errors; lean: networks that give their memory back after each run, of which much
+        is needed at once. Raises CheckpointError without onnxruntime."""
+        self._lean = frozenset(lean)
         self._runtime, self._stored, self._path = runtime(), stored, path
         self._sessions: dict[str, Any] = {}
         self._lock = Lock()
@@ -119,6 +121,7 @@ class OnnxNetworks:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = _threads, 1
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = name not in self._lean
         graph = self._stored.graphs[name]
         names = [key for key in self._stored.tensors if holds_weight(graph, key)]
         weights = [

@@ -29,7 +29,7 @@ class OnnxEngine:
         CheckpointError for a model that codes no pictures, or one whose exact part could leave the range in which its
         arithmetic is exact, or without onnxruntime."""
         self._coder = coder_of(stored.family, Parts(stored.config, stored.tensors, stored.tables), path)
-        self._networks = OnnxNetworks(stored, path)
+        self._networks = OnnxNetworks(stored, path, lean=getattr(self._coder, "gradients", ()))
         self._open_refining = open_refining
         self._refining_engine: RefiningEngine | None = None
         self._opening = Lock()

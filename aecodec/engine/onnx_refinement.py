@@ -13,6 +13,8 @@ from ..latents.protocol import Networks, RefinableCoder
 from .descent import BETAS, EPSILON, Descent, bit_lines, schedule_of_hyper_latents, schedule_of_latents
 from .protocol import Canvas
 
+#: A window is synthesised, and its error's gradient found, in bands of about so many positions: that bounds the memory.
+BAND = 32 * 48
 #: The sensitivity of the pixels to each channel is estimated from so many positions along each side.
 PROBED = 16
 #: So many times the pixels' range, so that they themselves do not count in a gradient.
@@ -107,8 +109,7 @@ class OnnxRefinement(Descent):
         known, y_hat = self._start
         if code is not known:
             y_hat = self._coder.dequantise(self._networks, code)
-        rows, columns = self._canvas.measured.slices
-        x_hat = self._coder.synthesise(self._networks, self._window(y_hat), self._quality)[:, rows, columns]
+        x_hat = self._synthesised(self._window(y_hat))
         if self._grey:
             x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
         levels = np.floor(x_hat.clip(0, 1) * np.float32(255.0) + np.float32(0.5)) / np.float32(255.0)
@@ -167,12 +168,43 @@ class OnnxRefinement(Descent):
             residual = residual.clip(-reach, reach)
             y_hat, low = mean + residual, np.floor(residual)
             window = self._window(coder.from_units(y_hat, self._quality))
-            by_window = coder.error_gradient(self._networks, window, self._quality, target, counted, self._grey)
+            by_window = self._by_bands(window, target, counted)
             by_y_hat = weight * coder.from_units(by_window[:, rows, columns], self._quality)
             by_residual = bits(low) + curvature * (np.float32(1.0) - 2 * (residual - low))
             mean, gradient = coder.means_and_gradient(self._networks, z, y_hat, by_y_hat, by_residual, slope)
             adam.step(gradient, size)
             yield step + 1
+
+    def _by_bands(self, window: np.ndarray, target: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """The gradient of the error in the whole window: of the pixels of each band in the positions that they see."""
+        gradient = np.zeros_like(window)
+        for band, seen in self._bands():
+            weights = np.zeros_like(counted[:, :, seen])
+            inside = slice(band.start - seen.start, band.stop - seen.start)
+            weights[:, :, inside] = counted[:, :, band]
+            gradient[:, seen] += self._coder.error_gradient(
+                self._networks, window[:, seen], self._quality, target[:, :, seen], weights, self._grey
+            )
+        return gradient
+
+    def _synthesised(self, window: np.ndarray) -> np.ndarray:
+        """y_hat (N, H, W) of the window -> the measured pixels, (3, r, c) float32."""
+        stride = self._coder.stride
+        rows, columns = self._canvas.measured.slices
+        parts = []
+        for band, seen in self._bands():
+            x_hat = self._coder.synthesise(self._networks, window[:, seen], self._quality)
+            inside = slice(*(stride * (end - seen.start) for end in (band.start, band.stop)))
+            parts.append(x_hat[:, inside, columns])
+        return np.concatenate(parts, axis=1)[:, rows]
+
+    def _bands(self) -> Iterator[tuple[slice, slice]]:
+        """The rows of the window in parts, and for each those that its pixels depend on."""
+        height, width = self._canvas.y_hat.shape[1:]
+        count, reach = -(-height * width // BAND), self._coder.context
+        for number in range(count):
+            band = slice(height * number // count, height * (number + 1) // count)
+            yield band, slice(max(band.start - reach, 0), min(band.stop + reach, height))
 
     def _blocks(self) -> tuple[np.ndarray, np.ndarray]:
         """The target and the weight of its pixels, in the window."""

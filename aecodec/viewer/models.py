@@ -19,7 +19,9 @@ from ..zoo.registry import SUFFIX, find_fingerprint
 
 FORMAT = "aecodec-decoder-1"
 #: The networks of the codec families, as latents/ tells of them, that no decoder runs.
-ENCODING = frozenset({"analysis", "hyper_analysis", "quantiser"})
+ENCODING = frozenset(
+    {"analysis", "hyper_analysis", "quantiser", "error_gradient", "means_and_gradient", "hyper_gradient"}
+)
 _NAME = re.compile(rf"([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 
 

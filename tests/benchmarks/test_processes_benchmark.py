@@ -47,8 +47,8 @@ def test_every_process_is_measured_in_one_run(script, tmp_path):
     result = run(script.main, "--pictures", tmp_path / "pictures", "--runs", 1, "--out", out)
     assert result.exit_code == 0, result.output
     rows = rows_of(out / "processes.csv")
-    names = ["aecodec, onnx"]
-    names += ["aecodec, torch", f"aecodec, onnx, effort {script.LOWEST_EFFORT}"] if script.find_spec("torch") else []
+    names = ["aecodec, onnx", *(f"aecodec, onnx, effort {effort}" for effort in script.EFFORTS)]
+    names += ["aecodec, torch"] if script.find_spec("torch") else []
     names += ["AVIF, Pillow", "JPEG XL, cjxl", "AVIF, avifenc"]
     assert [(row["process"], row["step"]) for row in rows] == [(name, step) for name in names for step in script.STEPS]
     assert all(float(row[key]) >= 0 for row in rows for key in ("cpu_s", "quality"))

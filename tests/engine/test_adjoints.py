@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import natural_picture
 from small_models import SMALL, small_flagship
 
 from aecodec.coding.tables import freeze_symmetric
-from aecodec.engine import adjoints
+from aecodec.data.tiling import Window
+from aecodec.engine import adjoints, onnx_refinement
 from aecodec.engine.graphs import export_graphs
 from aecodec.engine.networks import OnnxNetworks
-from aecodec.engine.onnx_refinement import Adam, BitSlopes, soft_round
+from aecodec.engine.onnx_refinement import Adam, BitSlopes, OnnxRefinement, soft_round
+from aecodec.engine.opening import open_engine
+from aecodec.engine.protocol import Canvas
 from aecodec.latents.context import STEPS, step_map
 from aecodec.nn import quantise
 from aecodec.nn.transforms import to_blocks
+from aecodec.zoo.registry import find_model
 from aecodec.zoo.stored import Stored
 
 HEIGHT, WIDTH = 8, 12
@@ -119,6 +124,27 @@ def test_the_gradient_in_hyper_latents(model, networks, draw):
     inputs = {"z": z.detach(), "y": y, "steps": steps(), "offset": offset, "weight": weight[:, :, 0, 0]}
     agree(adjoints.hyper_gradient(model, *inputs.values()), expected)
     agree_in_a_graph(networks, "hyper_gradient", expected, **inputs)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_bands_of_a_window_give_what_it_gives_as_a_whole(monkeypatch, grey):
+    """The pixels that a change of the latents moves, and the gradient of their error."""
+    engine = open_engine(find_model(), engine="onnx")
+    height, width = 28, 4
+    pixels = natural_picture(16 * height, 16 * width)[:-40]
+    target = pixels[..., 0] if grey else pixels
+    y = engine.analyse(natural_picture(16 * height, 16 * width))
+    code, everything = engine.quantise(y, QUALITY), Window(0, 0, height, width)
+    canvas = Canvas(y, np.zeros_like(y), everything, target, Window(0, 0, *target.shape[:2]))
+    refinement = OnnxRefinement(engine._coder, engine._networks, code, canvas)
+    window, blocks = engine.dequantise(code), refinement._blocks()
+    found = []
+    for positions in (height * width, 30):
+        monkeypatch.setattr(onnx_refinement, "BAND", positions)
+        found.append((refinement._synthesised(window), refinement._by_bands(window, *blocks)))
+    (pixels, gradient), (in_bands, gradient_in_bands) = found
+    np.testing.assert_allclose(in_bands, pixels, atol=1e-5)
+    assert np.abs(gradient_in_bands - gradient).max() < 1e-5 * np.abs(gradient).max()
 
 
 def test_silent_latents_and_clamped_indices_are_among_those_of_the_laws(model, draw):
