@@ -147,13 +147,16 @@ def device_asked(device: str) -> str:
 def workers_for(count: int | None, device: str, threads: int = 1) -> Workers:
     """Actors for a device, as the connected cluster has them: count of them, or as many as it has room for.
 
-    Each takes a GPU if the device is one, or is "auto", the cluster has some, and torch is there to use them. Raises
-    UsageError for one GPU among many, which Ray chooses; ClusterError where no node has what an actor takes.
+    A process that is not connected yet is, as ray.init() has it without arguments. Each takes a GPU if the device is
+    one, or is "auto", the cluster has some, and torch is there to use them. Raises UsageError for one GPU among many,
+    which Ray chooses; ClusterError where no node has what an actor takes.
     """
     import ray
 
     if device.startswith("cuda:"):
         raise UsageError(f"Ray gives each worker a GPU of its own: the device is cuda, not {device}")
+    if not ray.is_initialized():
+        ray.init()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     able = device == "cuda" or (device == "auto" and find_spec("torch") is not None)
     gpus = int(able and (device == "cuda" or any(node.get("GPU", 0) >= 1 for node in nodes)))

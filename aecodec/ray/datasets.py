@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +18,12 @@ from ..codec.options import EncodeOptions
 from ..coding.container import SUFFIX
 from ..contracts import AecodecError, UsageError, error_of
 from ..data.files import make_folder
-from ..data.folders import list_photos
+from ..data.folders import Walk
+from ..data.formats import picture_suffixes
 from ..data.outputs import check_distinct, check_output, output_below
 from ..engine.opening import limit_threads
 from ..hasher import Hasher
-from ..search.pictures import CodeReader, list_pictures
+from ..search.pictures import CodeReader, picture_walk
 from ..search.updating import GROUP
 from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL
 from .agreement import Agreement, witness
@@ -64,7 +66,7 @@ def hash(
     Hasher.from_pretrained(name, device="cpu", bits=bits)  # what cannot be is told here
     paths: list[Path] = []
     if isinstance(source, str | Path):
-        paths = [picture.path for picture in list_pictures(Path(source), os.path.abspath(source))[0]]
+        paths = _listed(Path(source), picture_walk())
     opening = partial(_open_hashing, name, bits, device, threads)
     workers, agreement = workers_for(num_workers, device, threads), Agreement.of(paths[:1], [name])
     dataset = _of_paths(paths, GROUP) if isinstance(source, str | Path) else source
@@ -125,7 +127,7 @@ def compress(
     models = [model or DEFAULT_MODEL, *([hasher or DEFAULT_HASHER] if with_hash else [])]
     paths: list[Path] = []
     if isinstance(source, str | Path):
-        root, paths = source, list_photos(Path(source))
+        root, paths = source, _listed(Path(source), Walk(picture_suffixes(), once=False))
         places = [(output_below(out, path, Path(source), SUFFIX, append_ext), str(path)) for path in paths]
         check_distinct(places, "; use append_ext=True")
         dataset = _of_paths(paths, _FEW)
@@ -187,13 +189,25 @@ class _Compression:
             return None, None, None, None, None, False, str(error_of(path, fault, str(output)))
 
 
+def _listed(folder: Path, walk: Walk) -> list[Path]:
+    """The files that a walk finds; a warning tells of what it could not look at. Raises UsageError if there is none."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    paths = [one.path for one in walk.files(folder)]
+    if not paths:
+        raise UsageError(f"{folder}: no pictures found in it{f' ({walk.summary})' if walk.summary else ''}")
+    if walk.unreadable:
+        warnings.warn(f"{folder}: {walk.summary}", stacklevel=3)
+    return paths
+
+
 def _of_paths(paths: Iterable[Path], rows: int) -> Dataset:
     """A dataset of paths in blocks of so many rows."""
     import pyarrow as pa
     import ray.data
 
     names = [str(path) for path in paths]
-    starts = range(0, max(len(names), 1), rows)
+    starts = range(0, len(names), rows)
     return ray.data.from_arrow([pa.table({"path": pa.array(names[n : n + rows], pa.string())}) for n in starts])
 
 
