@@ -30,7 +30,7 @@ BY_NAME = {page.name: page for page in PAGES}
 CLI = BY_NAME["docs/cli.md"]
 ACTIVATE = "source .venv/bin/activate"
 #: Programs of others that a page may call on a fresh machine.
-FOREIGN = {"git", "tar", "source", "ray"}
+FOREIGN = {"git", "tar", "source", "ray", "export"}
 #: Sections of docs/cli.md that hold for several commands.
 SHARED = ("Many files at once", "Folders", "One writer at a time", "Hashers and backends")
 

@@ -84,8 +84,18 @@ def _start(address: str, cpus: int) -> None:
         with _without_stderr():
             ray.init(address=address, **told)
     except Exception as fault:
-        reason = " ".join(str(fault).split())[:300] or type(fault).__name__
-        raise ClusterError(f"{address}: no Ray cluster to work on ({reason})") from fault
+        raise ClusterError(f"{address}: no Ray cluster to work on ({_reason(fault)})") from fault
+
+
+def _reason(fault: BaseException) -> str:
+    """In a line. That a token is asked for, as `ray start` has it of itself and ray.init has not, Ray tells only in
+    the middle of what caused it."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        if "AuthenticationError" in str(cause):
+            return "it asks for a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as there"
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(fault).split())[:300] or type(fault).__name__
 
 
 def _knock(address: str) -> None:

@@ -15,7 +15,7 @@ from extras import needs
 def test_every_engine_is_measured_in_one_run(monkeypatch, pictures, tmp_path):
     monkeypatch.setenv("RAY_worker_niceness", "0")
     script, out = load_script(monkeypatch, "scale"), tmp_path / "out"
-    arguments = ("--count", 3, "--rounds", 1, "--codes", 2000, "--queries", 5, "--out", out)
+    arguments = ("--count", 3, "--rounds", 1, "--codes", 2000, "--graph", 1000, "--queries", 5, "--out", out)
     result = run(script.main, pictures, *arguments)
     assert result.exit_code == 0, result.output
     engines = ["-j 1", "--ray, 1 workers", "-j 2", "--ray, 2 workers"]
@@ -24,11 +24,13 @@ def test_every_engine_is_measured_in_one_run(monkeypatch, pictures, tmp_path):
     assert [row["engine"] for row in worked[1:]] == engines * 2
     assert all(float(row["cpu_seconds"]) > 0 for row in worked)
     assert len({row["bytes"] for row in worked[1:5]}) == 1
-    found = {row["engine"]: row for row in rows_of(out / "search.csv")}
-    assert list(found) == ["index file, native", "pgvector, exact", "pgvector, HNSW"]
-    assert float(found["index file, native"]["recall"]) == float(found["pgvector, exact"]["recall"]) == 1
-    assert 0 < float(found["pgvector, HNSW"]["recall"]) <= 1
-    assert int(found["pgvector, HNSW"]["bytes"]) > int(found["pgvector, exact"]["bytes"]) > 2000 * 32
+    *few, native, exact = rows_of(out / "search.csv")
+    names = ["index file, native", "pgvector, exact", "pgvector, HNSW"]
+    assert [(row["engine"], row["codes"]) for row in few] == [(name, "1000") for name in names]
+    assert [(row["engine"], row["codes"]) for row in (native, exact)] == [(name, "2000") for name in names[:2]]
+    assert {float(row["recall"]) for row in (*few[:2], native, exact)} == {1.0}
+    assert 0 < float(few[2]["recall"]) <= 1
+    assert int(few[2]["bytes"]) > int(few[1]["bytes"]) > 1000 * 32
     assert len((out / "bulk.md").read_text().splitlines()) == 2 + len(worked)
     assert {"ray", "psycopg"} <= set(json.loads((out / "scale.json").read_text())["engines"])
 
