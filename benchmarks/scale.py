@@ -8,7 +8,8 @@ turned and mirrored until there are enough. Engines take turns, and the round wi
 programs stretch seconds on the clock, and CPU seconds hardly. CPU time is that of this process and all below it.
 
 Search: codes of 256 bits about centres, each bit flipped with probability 0.08, 50 to a centre; queries are such codes
-as well, asked one by one, k = 10. A graph of HNSW is made of the first of them only, for it takes long. Recall is the share of the k hits that are not farther than the true k-th.
+as well, asked one by one, k = 10. A graph of HNSW is made of the first of them only, for it takes long. Recall is the
+share of the k hits that are not farther than the true k-th.
 """
 
 from __future__ import annotations
