@@ -18,10 +18,10 @@ from ..zoo import stored
 from ..zoo.registry import SUFFIX, find_fingerprint
 
 FORMAT = "aecodec-decoder-1"
-#: The networks of the codec families, as latents/ tells of them, that no decoder runs.
-ENCODING = frozenset(
-    {"analysis", "hyper_analysis", "quantiser", "error_gradient", "means_and_gradient", "hyper_gradient"}
-)
+#: The networks of the codec families, as latents/ tells of them, that decoders run; and those whose weights are an
+#: encoder's own. Other graphs, as those of gradients, have no weights of their own.
+DECODING = frozenset({"dequantiser", "means", "synthesis"})
+ENCODING = frozenset({"analysis", "hyper_analysis", "quantiser"})
 _NAME = re.compile(rf"([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 
 
@@ -29,15 +29,15 @@ def decoder_part(path: Path) -> bytes:
     """A checkpoint's file -> the file of what decodes. Raises CheckpointError as `stored.read` does, and for a model
     without graphs, which no browser can run."""
     whole = stored.read(path)
-    kept = {name: graph for name, graph in whole.graphs.items() if name not in ENCODING}
+    kept = {name: graph for name, graph in whole.graphs.items() if name in DECODING}
     if not kept:
         raise CheckpointError(f"{path}: holds no graphs, without which no browser runs it (see aecodec models export)")
     spare = [graph for name, graph in whole.graphs.items() if name in ENCODING]
+    others = [graph for name, graph in whole.graphs.items() if name not in ENCODING]
     tensors = {
         name: array
         for name, array in whole.tensors.items()
-        if any(holds_weight(graph, name) for graph in kept.values())
-        or not any(holds_weight(graph, name) for graph in spare)
+        if any(holds_weight(graph, name) for graph in others) or not any(holds_weight(graph, name) for graph in spare)
     }
     part = replace(whole, tensors=tensors, graphs=kept, card={})
     told = {"format": FORMAT, "fingerprint": whole.fingerprint.hex(), "part": part.fingerprint.hex()}
