@@ -50,7 +50,7 @@ class Part:
 
     def blocks(self, memory: int) -> Iterator[Rows]:
         """The rows, some at a time, under their new ids. Raises what `check_names` raises."""
-        for rows in self.reader.blocks(self.start, self.stop, memory):
+        for rows in self.reader.blocks(memory, self.start, self.stop):
             if not isinstance(rows.ids, Paths):
                 yield rows
                 continue

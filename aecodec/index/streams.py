@@ -72,7 +72,7 @@ class RowReader:
         """One path."""
         return self._paths(row, row + 1).raw(0)
 
-    def blocks(self, start: int = 0, stop: int | None = None, memory: int = MEMORY) -> Iterator[Rows]:
+    def blocks(self, memory: int, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
         """Rows from one to another, some at a time, that take so many bytes at most, if one row does."""
         width = self.description.width * (1 + self.description.shown)
         for first, last in self._spans(start, len(self) if stop is None else stop, memory, width):

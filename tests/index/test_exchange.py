@@ -362,6 +362,8 @@ LARGE = """
 import sys
 from pathlib import Path
 import pyarrow.parquet
+from aecodec.index import streams
+streams.MEMORY = 1 << 20  # before anything takes it from there
 from aecodec.bench.memory import forget_peak, held_bytes, peak_bytes
 from aecodec.index import exchange
 
@@ -383,7 +385,7 @@ print(peak_bytes() - before >> 20)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count memory otherwise")
 def test_memory_is_that_of_blocks_however_long_the_index_is(tmp_path):
     small(True).save(tmp_path / "small.hix")
-    count, rng = 220_000, np.random.default_rng(0)
+    count, rng = 130_000, np.random.default_rng(0)
     index = make(True, 4096, root="/photos")
     index.add([f"{row:09d}" for row in range(count)], rng.integers(0, 256, (count, 512), np.uint8))
     index.save(tmp_path / "large.hix")
@@ -391,4 +393,6 @@ def test_memory_is_that_of_blocks_however_long_the_index_is(tmp_path):
     command = [sys.executable, "-c", LARGE, str(tmp_path), ".npz", ".parquet"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (tmp_path / "large.parquet.hix").read_bytes() == (tmp_path / "large.hix").read_bytes()
-    assert int(done.stdout) < 95  # MiB, of files of 115: blocks of 8 and 16 MiB, each several times on its way
+    assert (
+        int(done.stdout) < 55
+    )  # MiB, of files of 68: blocks of 1 MiB, those of 4 that a format has, and pyarrow itself

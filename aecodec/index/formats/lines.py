@@ -29,7 +29,7 @@ _ROWS, _REST = 4096, 1024
 def write(reader: RowReader, file: BinaryIO) -> None:
     """See `Format.write`."""
     file.write(f"{reader.description.to_json(len(reader))}\n".encode())
-    for rows in reader.blocks(memory=MEMORY // 8):
+    for rows in reader.blocks(MEMORY // 8):
         file.write("".join(f"{json.dumps(record)}\n" for record in _records(rows)).encode())
 
 

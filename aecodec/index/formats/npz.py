@@ -40,7 +40,7 @@ def write(reader: RowReader, file: BinaryIO) -> None:
     width, shown = description.width, description.shown
 
     def column(of: Callable[[Rows], np.ndarray]) -> Iterator[bytes]:
-        return (np.ascontiguousarray(of(rows)).tobytes() for rows in reader.blocks())
+        return (np.ascontiguousarray(of(rows)).tobytes() for rows in reader.blocks(MEMORY))
 
     said = description.to_json(count).encode()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

@@ -48,7 +48,7 @@ def write(reader: RowReader, file: BinaryIO) -> None:
     # codes are as good as random: packing them takes time and gives nothing
     packed = {name: "NONE" if name in ("code", "windows") else "ZSTD" for name in columns}
     with pq.ParquetWriter(file, schema, compression=packed, use_dictionary=False) as writer:
-        for rows in reader.blocks(memory=MEMORY // 2):
+        for rows in reader.blocks(MEMORY // 2):
             values = _values(rows)
             arrays = [_array(values[name], kind) for name, kind in columns.items()]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
