@@ -20,6 +20,7 @@ import json
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ from aecodec.ray.cluster import LOCAL, connected
 PIXELS, QUALITY = 250_000, 90
 BITS, K, MEMBERS, FLIPPED = 256, 10, 50, 0.08
 WORKERS = (1, 2)
+#: Seconds between two looks at the processes.
+_GLANCE = 0.25
 HOUR, MILLION = 3600.0, 1_000_000
 BULK_COLUMNS = ("work", "engine", "pictures", "seconds", "cpu_seconds", "bytes")
 SEARCH_COLUMNS = ("engine", "codes", "load_seconds", "bytes", "seconds_per_query", "recall")
@@ -63,16 +66,32 @@ class Cost:
 
 @contextlib.contextmanager
 def clocked() -> Iterator[list[Cost]]:
-    """The cost of the block, in a list once it is left."""
+    """The cost of the block, in a list once it is left. Processes are looked at a few times a second: those that end
+    take what they have used with them, and nobody is left who knows it."""
     costs: list[Cost] = []
-    wall, cpu = time.perf_counter(), cpu_below(os.getpid())
-    yield costs
-    costs.append(Cost(time.perf_counter() - wall, cpu_below(os.getpid()) - cpu))
+    wall, before = time.perf_counter(), cpu_below(os.getpid())
+    latest, ended = dict(before), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_GLANCE):
+            latest.update(cpu_below(os.getpid()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield costs
+    finally:
+        ended.set()
+        watcher.join()
+    latest.update(cpu_below(os.getpid()))
+    spent = sum(used - before.get(process, 0.0) for process, used in latest.items())
+    costs.append(Cost(time.perf_counter() - wall, spent))
 
 
-def cpu_below(process: int) -> float:
-    """CPU seconds of a process, of those that it started and they started, and of all that these have seen end."""
-    spent: dict[int, tuple[int, int]] = {}
+def cpu_below(root: int) -> dict[tuple[int, int], float]:
+    """CPU seconds of a process and of all that it started and they started, each known by number and time of birth."""
+    parents: dict[int, int] = {}
+    spent: dict[int, tuple[tuple[int, int], float]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -80,12 +99,14 @@ def cpu_below(process: int) -> float:
             words = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        spent[int(entry.name)] = int(words[1]), sum(map(int, words[11:15]))
-    total, inside = 0, {process}
+        process = int(entry.name)
+        parents[process] = int(words[1])
+        spent[process] = (process, int(words[19])), sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK")
+    found, inside = {}, {root}
     while inside:
-        total += sum(spent[one][1] for one in inside if one in spent)
-        inside = {one for one, (parent, _) in spent.items() if parent in inside}
-    return total / os.sysconf("SC_CLK_TCK")
+        found.update(spent[process] for process in inside if process in spent)
+        inside = {process for process, parent in parents.items() if parent in inside}
+    return found
 
 
 def make_files(pictures: Path, folder: Path, count: int) -> None:
