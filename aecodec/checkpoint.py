@@ -162,7 +162,12 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
 @shielded()
 def load(path: Path, device: str | torch.device = "cpu") -> FrozenModel:
     """A model ready for use. Raises CheckpointError if the file is damaged or its fingerprint is wrong."""
-    kept = stored.read(path)
+    return restore(stored.read(path), path, device)
+
+
+@shielded()
+def restore(kept: Stored, path: Path, device: str | torch.device = "cpu") -> FrozenModel:
+    """What was read of a path as a model ready for use. Raises CheckpointError for weights that do not fit."""
     try:
         model = build(kept.family, kept.config, Room(kept.tensors))
     except (CheckpointError, UnknownName) as error:

@@ -12,7 +12,8 @@ from .coding.container import SemanticHash
 from .contracts import CheckpointError, UsageError
 from .data.pixels import WindowedPixels
 from .data.thumbnails import square_thumbnail
-from .engine.hashing import HashNetwork, open_hash_network
+from .engine.hashing import open_hash_network
+from .engine.protocol import HashNetwork
 from .zoo.registry import DEFAULT_HASHER, find_model
 
 #: An .aec file carries a code of so many bits, if the hasher is nested.
@@ -80,15 +81,15 @@ class Hasher:
                 f"hasher {self.name} takes (N, {', '.join(map(str, shape))}) float32 or uint8, "
                 f"found {images.shape} {images.dtype}"
             )
-        return np.packbits(self._codes(images)[:, : self.n_bits], axis=1)
+        return np.packbits(self._codes(images, self.n_bits), axis=1)
 
-    def _codes(self, images: np.ndarray) -> np.ndarray:
-        """As `hash`, but (N, longest length) bool."""
-        parts = [np.zeros((0, self.lengths[-1]), bool)]
+    def _codes(self, images: np.ndarray, bits: int) -> np.ndarray:
+        """As `hash`, but (N, bits) bool, of one of the lengths."""
+        parts = [np.zeros((0, bits), bool)]
         for start in range(0, len(images), _BATCH):
             x = images[start : start + _BATCH]
             x = np.divide(x, np.float32(255.0), dtype=np.float32) if x.dtype == np.uint8 else x
-            parts.append(self._network.logits(x) >= 0)
+            parts.append(self._network.logits(x, bits)[:, :bits] >= 0)
         return np.concatenate(parts)
 
     def hash_pixels(self, pictures: Sequence[np.ndarray | WindowedPixels]) -> np.ndarray:
@@ -100,5 +101,5 @@ class Hasher:
     def describe(self, pixels: np.ndarray | WindowedPixels) -> SemanticHash:
         """What an .aec file carries of a picture (H, W) or (H, W, 3) uint8: its shortest code of at least 64 bits."""
         enough = next((bits for bits in self.lengths if bits >= CARRIED_BITS), self.lengths[-1])
-        code = self._codes(square_thumbnail(pixels, self.side, self.channels)[None])[0]
-        return SemanticHash(self.name, self.fingerprint, np.packbits(code[:enough]).tobytes())
+        code = self._codes(square_thumbnail(pixels, self.side, self.channels)[None], enough)[0]
+        return SemanticHash(self.name, self.fingerprint, np.packbits(code).tobytes())

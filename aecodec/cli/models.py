@@ -11,7 +11,7 @@ import click
 
 from ..contracts import CheckpointError
 from ..data.locks import WAIT
-from .numbers import MANY, Whole, parse_levels
+from .numbers import MANY, Whole, parse_counts, parse_levels
 from .output import bar, emit_json, fail, notice, say, size_text, wait_option
 from .writing import check_outputs
 
@@ -196,6 +196,45 @@ def _squares(paths: list[Path], advance: Callable[[int], None]) -> Callable[[int
             advance(1)
 
     return squares
+
+
+@models.command("join")
+@click.argument("hashers", nargs=-1, required=True, metavar="HASHER...")
+@click.option("--bits", required=True, help="Of each, the first so many: 128,128.")
+@click.option("--name", required=True, help="Name of the hasher.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it; the cache by default.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def join_command(hashers: tuple[str, ...], bits: str, name: str, output: Path | None, force: bool) -> None:
+    """Make one hasher of several: the first bits of each, one after another.
+
+    What it writes is one file that holds them all, for --hasher everywhere. Without -o it goes into the cache, where
+    --hasher NAME finds it.
+    """
+    from ..coding.header import is_model_name
+    from ..contracts import UsageError
+    from ..data.files import make_folder
+    from ..data.outputs import output_in
+    from ..data.private import make_private
+    from ..engine.hashing import open_hash_network
+    from ..engine.joined import join
+    from ..zoo import stored
+    from ..zoo.registry import SUFFIX, cache_folder, find_model
+
+    if not is_model_name(name):
+        raise UsageError(f"{name!r} is no name for a model")
+    paths = [find_model(hasher) for hasher in hashers]
+    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
+    check_outputs([(target, name)], overwrite=force, inputs=paths, makes_folders=True)
+    if target.suffix != SUFFIX:
+        raise UsageError(f"{target}: hashers are kept in files that end in {SUFFIX}")
+    for path in paths:
+        open_hash_network(path)  # raises for a model that is no hasher, or is damaged
+    made = join([stored.read(path) for path in paths], parse_counts(bits, "--bits"), name)
+    if output is None:
+        make_private(target.parent)
+    make_folder(target.parent)
+    print_ = stored.write(made, target)
+    say(f"{target}: {name}, {bits.replace(',', ' + ')} bits, fingerprint {print_.hex()}")
 
 
 @models.command("import")

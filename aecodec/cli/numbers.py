@@ -81,5 +81,13 @@ def parse_levels(text: str, option: str) -> tuple[float, ...]:
     return levels
 
 
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """128,128 -> whole numbers of 1 to MANY. Raises UsageError."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 20 and 1 <= int(part) <= MANY for part in parts):
+        raise UsageError(f"{option} takes whole numbers with commas between them, got {_short(text)}")
+    return tuple(int(part) for part in parts)
+
+
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")

@@ -133,7 +133,7 @@ class Extractor:
 
 
 class ExtractorNetwork:
-    """See `hashing.HashNetwork`; on the CPU, by ONNX Runtime."""
+    """See `protocol.HashNetwork`; on the CPU, by ONNX Runtime."""
 
     def __init__(self, kept: Stored, path: Path) -> None:
         """Raises CheckpointError as `Extractor` does, and for a fit that does not go with its configuration."""
@@ -150,7 +150,7 @@ class ExtractorNetwork:
         if lengths != sorted(set(lengths)) or any(length % 8 for length in lengths):
             raise CheckpointError(f"{path}: lengths of {lengths} bits are none of codes in one another")
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def logits(self, x: np.ndarray, bits: int | None = None) -> np.ndarray:
         """See `HashNetwork.logits`."""
         features = self._extractor.features(x)
         if features.shape[1] != len(self._centre):

@@ -81,8 +81,11 @@ def _is_cpu(device: str) -> bool:
     return not find_spec("torch") or not any(Path(place).exists() for place in _DRIVERS)
 
 
-def torch_frozen(path: Path, device: str = "cpu", *, what: str = "this") -> FrozenModel:
-    """A checkpoint loaded by torch. what: the thing that needs it. Raises MissingDependencyError without torch."""
+def torch_frozen(path: Path, device: str = "cpu", *, what: str = "this", kept: Stored | None = None) -> FrozenModel:
+    """A checkpoint loaded by torch. what: the thing that needs it; kept: what was read of the path already.
+
+    Raises MissingDependencyError without torch.
+    """
     if not find_spec("torch"):
         raise MissingDependencyError(f"{what} needs torch: pip install 'aecodec[torch]'")
     from .. import checkpoint
@@ -92,7 +95,7 @@ def torch_frozen(path: Path, device: str = "cpu", *, what: str = "this") -> Froz
 
     if networks.threads():  # the limit was set before torch was loaded
         limit_torch(networks.threads())
-    return checkpoint.load(path, pick_device(device))
+    return checkpoint.restore(kept or stored.read(path), path, pick_device(device))
 
 
 def open_torch(path: Path, device: str = "cpu", precision: str = "auto", *, what: str = "this") -> RefiningEngine:

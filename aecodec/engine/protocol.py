@@ -1,4 +1,4 @@
-"""What the file codec needs of whatever computes a model: tiles as NumPy arrays, on the host."""
+"""What the file codec and hashers need of whatever computes a model: NumPy arrays, on the host."""
 
 from __future__ import annotations
 
@@ -103,4 +103,19 @@ class RefiningEngine(Engine, Protocol):
 
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """A tile's integers -> integers that cost no more, after so many gradient steps."""
+        ...
+
+
+class HashNetwork(Protocol):
+    """A hasher's network. name, fingerprint (8 bytes), config: of its checkpoint."""
+
+    name: str
+    fingerprint: bytes
+    config: dict[str, Any]
+
+    def logits(self, x: np.ndarray, bits: int | None = None) -> np.ndarray:
+        """x (n, C, H, W) float32 in [0, 1] -> (n, n_bits) float32; the signs are the code.
+
+        bits: only so many are asked for, a length of the code; the columns of more may be missing.
+        """
         ...

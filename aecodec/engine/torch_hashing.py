@@ -15,7 +15,7 @@ from .torch_engine import Forked
 
 @shield
 class TorchHashNetwork(Forked):
-    """See `hashing.HashNetwork`. In float32, without autocast or TF32."""
+    """See `protocol.HashNetwork`. In float32, without autocast or TF32."""
 
     def __init__(self, frozen: FrozenModel) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class TorchHashNetwork(Forked):
         self._device = next(self._model.parameters()).device
 
     @torch.inference_mode()
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def logits(self, x: np.ndarray, bits: int | None = None) -> np.ndarray:
         """See `HashNetwork.logits`."""
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             batch = torch.from_numpy(np.ascontiguousarray(x)).to(self._device)
