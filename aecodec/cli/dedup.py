@@ -60,7 +60,7 @@ _ACTING = ("move_to", "trash", "link", "log", "script")
     "--max-distance",
     type=Whole(0, 4096),
     metavar="BITS",
-    help="How far from the first of its group a picture may be; 1 of 64 bits, 4 of 128, 10 of 256 unless given.",
+    help="How far from the first of its group a picture may be; 1 of 64 bits, 5 of 128, 14 of 256 unless given.",
 )
 @click.option("--turned", is_flag=True, help="Find mirrored and turned copies as well; reads all pictures.")
 @click.option("--windows", is_flag=True, help="Find crops as well, by windows of the pictures.")
@@ -204,6 +204,7 @@ def _folder(given: Path | Address) -> Path:
 def _open_both(run: _Run, opened: dict[Path | Address, HashIndex | None]) -> Opened:
     """The indexes, made in memory for folders. An index tells the hasher."""
     from ..search.building import fitted, folder_index
+    from ..search.duplicates import COPY_BITS
 
     given = [index for index in opened.values() if index is not None]
     for path, index in opened.items() if run.windows else ():
@@ -218,6 +219,8 @@ def _open_both(run: _Run, opened: dict[Path | Address, HashIndex | None]) -> Ope
     folders = [_folder(path) for path, index in opened.items() if index is None]
     if folders:
         reader = open_reader(run.hasher, run.device, run.jobs, index=pattern, windows=run.windows)
+        if pattern is None and COPY_BITS in reader.hasher.lengths:
+            reader = reader.shortened(COPY_BITS)
         for folder in folders if pattern is None else ():
             reader = fitted(reader, folder)
     for path, index in opened.items():

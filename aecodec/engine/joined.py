@@ -56,7 +56,8 @@ def join(members: Sequence[Stored], bits: Sequence[int], name: str) -> Stored:
         raise UsageError(f"squares of {shapes} have not the same channels, and sides that go into the largest")
     config: dict[str, Any] = {"shape": list(shape), "n_bits": sum(bits), "bits": list(bits)}
     config["prefixes"] = _prefixes(members[0].config["prefixes"], bits)
-    tensors, graphs = {}, {}
+    tensors: dict[str, np.ndarray] = {}
+    graphs: dict[str, bytes] = {}
     for number, member in enumerate(members):
         settings = {"name": member.name, "family": member.family, **member.config}
         config |= {f"{number}/{key}": value for key, value in settings.items()}

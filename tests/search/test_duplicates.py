@@ -85,7 +85,7 @@ def test_many_groups_are_found_batch_by_batch(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_bits", "bits"), [(8, 0), (32, 0), (64, 1), (96, 1), (128, 4), (192, 6), (256, 10), (512, 20), (4096, 160)]
+    ("n_bits", "bits"), [(8, 0), (32, 0), (64, 1), (96, 1), (128, 5), (192, 7), (256, 14), (512, 28), (4096, 224)]
 )
 def test_the_usual_distance_grows_with_the_code(n_bits, bits):
     assert near(n_bits) == bits

@@ -14,7 +14,8 @@ from aecodec.tasks import anomaly, generate
 from aecodec.zoo.registry import EMBEDDED, SUFFIX, read_header
 
 PATHS = sorted(EMBEDDED.glob(f"*{SUFFIX}"))
-AUTOENCODERS = [path for path in PATHS if FAMILIES[read_header(path)["family"]].role == "autoencoder"]
+ROLES = {name: family.role for name, family in FAMILIES.items()}
+AUTOENCODERS = [path for path in PATHS if ROLES.get(read_header(path)["family"]) == "autoencoder"]
 LARGEST = 3_000_000
 
 
