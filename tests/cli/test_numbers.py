@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from aecodec.bench.opening import parse_qualities
 from aecodec.cli import COMMANDS, root, run
-from aecodec.cli.numbers import PLACE_LIMIT, SIZE_LIMIT, Real, Whole, parse_levels, parse_rectangle, parse_size
+from aecodec.cli.numbers import (
+    PLACE_LIMIT,
+    SIZE_LIMIT,
+    Real,
+    Whole,
+    parse_counts,
+    parse_levels,
+    parse_rectangle,
+    parse_size,
+)
 from aecodec.codec.options import EncodeOptions
 from aecodec.contracts import UsageError
 
@@ -25,6 +34,7 @@ TEXTS = {
     "--box": lambda text: parse_rectangle(text, "--box", "LEFT,TOP,WIDTH,HEIGHT"),
     "--qualities": lambda text: parse_qualities((text,)),
     "--mean": lambda text: parse_levels(text, "--mean"),
+    "--bits": lambda text: parse_counts(text, "--bits"),
     "--std": lambda text: parse_levels(text, "--std"),
 }
 #: Options whose values are words. One that is in neither table fails the law until it is put into one.
@@ -47,12 +57,16 @@ WORDS = frozenset(
         "--name",
         "--output",
         "--precision",
+        "--ray",
         "--resume",
         "--score",
         "--set",
+        "--table",
         "--task",
         "--test",
         "--title",
+        "--to",
+        "--where",
     ]
 )
 

@@ -130,6 +130,11 @@ WRITING = {
         lambda out: f"models export m.safetensors --onnx -o {out}", "x.safetensors", ("m.safetensors",), extras=TORCH
     ),
     "models hasher": Writing(lambda out: f"models hasher e.onnx --fit photos -o {out}", "x.safetensors", ("e.onnx",)),
+    "models join": Writing(
+        lambda out: f"models join h.safetensors m.safetensors --bits 64,64 --name both -o {out}",
+        "x.safetensors",
+        ("h.safetensors", "m.safetensors"),
+    ),
     "web": Writing(lambda out: f"web photos --pictures -o {_parent(out)}", "site/index.html"),
     "models import": Writing(
         lambda out: f"models import w.pth -o {out}", "x.safetensors", ("w.pth",), extras=("torch", "compressai")

@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 from conftest import natural_picture
 from PIL import Image
+from places import TESTS
 
 from aecodec.codec.codec import Codec
 from aecodec.coding import container
 from aecodec.latents.adaptation import PREFIX
 from aecodec.zoo import stored
-from aecodec.zoo.registry import DEFAULT_HASHER, find_model
+
+HASHER = TESTS / "engine" / "small-hash.safetensors"
 
 
 def test_a_calibrated_model_has_its_weights_and_codes_photographs_in_fewer_bytes(model_file, photo_folder, tmp_path):
@@ -51,7 +53,7 @@ def test_middles_are_in_the_middle_and_what_is_smaller_than_the_alignment_is_lef
 
 
 def test_a_model_that_codes_no_pictures_is_refused(photo_folder):
-    result = CliRunner().invoke(calibrate.main, [str(find_model(DEFAULT_HASHER)), str(photo_folder)])
+    result = CliRunner().invoke(calibrate.main, [str(HASHER), str(photo_folder)])
     assert result.exit_code == 1
     assert "codes no pictures" in result.output
 
