@@ -11,7 +11,6 @@ id            (N,) int64              of numbers
 
 from __future__ import annotations
 
-import contextlib
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +18,11 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from ...contracts import IndexFileError
 from ..description import LONGEST, Description, parse_description
 from ..ids import Numbers, Paths
 from ..rows import Rows
 from ..streams import MAX_PATH, MEMORY, RowReader
+from .faults import named
 
 _Shape = tuple[int, ...]
 #: The time that every array has, so that the same index gives the same file.
@@ -71,7 +70,7 @@ def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: _Shape, parts: I
 
 def read(file: BinaryIO, name: str) -> tuple[Description, Iterator[Rows]]:
     """See `Format.read`."""
-    with _named(name):
+    with named(name):
         archive = zipfile.ZipFile(file)
         said = _Column(archive, "index", "u1", (-1,))
         if said.shape[0] > LONGEST:
@@ -81,7 +80,7 @@ def read(file: BinaryIO, name: str) -> tuple[Description, Iterator[Rows]]:
 
 
 def _named_blocks(archive: zipfile.ZipFile, description: Description, count: int, name: str) -> Iterator[Rows]:
-    with _named(name):
+    with named(name):
         yield from _blocks(archive, description, count)
 
 
@@ -162,14 +161,3 @@ class _PathColumn:
             raise ValueError(f"path_offsets are paths of 1 to {MAX_PATH} bytes")
         self._end = offsets[-1:]
         return Paths(self._bytes.take(int(offsets[-1] - offsets[0])), offsets - offsets[0])
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except IndexFileError:
-        raise
-    except Exception as error:  # whatever NumPy, zipfile and zlib raise of their own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise IndexFileError(f"{name}: is no exported index ({reason})") from error

@@ -5,18 +5,18 @@ The description and the number of rows stand as JSON in the file's metadata, und
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...contracts import IndexFileError, MissingDependencyError
+from ...contracts import MissingDependencyError
 from ..description import WHAT, Description, parse_description
 from ..ids import Numbers, Paths
 from ..names import name_of, text_of
 from ..rows import Rows
 from ..streams import MEMORY, RowReader
+from .faults import named
 
 try:
     import pyarrow as pa
@@ -70,7 +70,7 @@ def _array(values: Any, kind: Any) -> Any:
 
 def read(file: BinaryIO, name: str) -> tuple[Description, Iterator[Rows]]:
     """See `Format.read`."""
-    with _named(name):
+    with named(name):
         # a row group's columns are read page by page, not whole
         source = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
         said = (source.schema_arrow.metadata or {}).get(_KEY)
@@ -88,7 +88,7 @@ def read(file: BinaryIO, name: str) -> tuple[Description, Iterator[Rows]]:
 
 
 def _blocks(source: Any, description: Description, columns: dict[str, Any], name: str) -> Iterator[Rows]:
-    with _named(name):
+    with named(name):
         for batch in source.iter_batches(_ROWS, columns=list(columns), use_threads=False):
             batch.validate(full=True)
             found = {column: _checked(batch.column(column), column, kind) for column, kind in columns.items()}
@@ -119,14 +119,3 @@ def _bytes(array: Any, size: int) -> np.ndarray:
     """An array of binaries of one size -> (N, size) uint8."""
     whole = np.frombuffer(array.buffers()[1], np.uint8)
     return whole[array.offset * size : (array.offset + len(array)) * size].reshape(-1, size)
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except IndexFileError:
-        raise
-    except Exception as error:  # whatever pyarrow raises of its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise IndexFileError(f"{name}: is no exported index ({reason})") from error
