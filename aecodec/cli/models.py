@@ -98,6 +98,26 @@ def export_command(model: str | None, onnx: bool, output: Path, force: bool) -> 
     say(f"{output}: {', '.join(names) or 'a family without graphs'}")
 
 
+def _target(name: str, output: Path | None, force: bool, label: str, inputs: list[Path]) -> Path:
+    """Where a model of a name is written, the cache unless told otherwise. label: what it is made of, for errors."""
+    from ..data.outputs import output_in
+    from ..zoo.registry import SUFFIX, cache_folder
+
+    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
+    check_outputs([(target, label)], overwrite=force, inputs=inputs, makes_folders=True)
+    return target
+
+
+def _make_room(target: Path, output: Path | None) -> None:
+    """Its folder, which is nobody else's where it is the cache."""
+    from ..data.files import make_folder
+    from ..data.private import make_private
+
+    if output is None:
+        make_private(target.parent)
+    make_folder(target.parent)
+
+
 @models.command("hasher")
 @click.argument("file", metavar="ONNX", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -148,20 +168,16 @@ def hasher_command(
     """
     from ..coding.header import is_model_name
     from ..contracts import UsageError
-    from ..data.files import make_folder
     from ..data.folders import list_photos
-    from ..data.outputs import output_in
-    from ..data.private import make_private
     from ..engine.fitting import IMAGENET, Taking, make_hasher
-    from ..zoo.registry import SUFFIX, cache_folder
+    from ..zoo.registry import SUFFIX
 
     name = name or file.stem
     if not is_model_name(name):
         raise UsageError(f"{name!r} is no name for a model; give one by --name")
     if bits % 8:
         raise UsageError(f"codes are of whole bytes, not of {bits} bits")
-    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
-    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
+    target = _target(name, output, force, str(file), [file])
     if target.suffix != SUFFIX:
         raise UsageError(f"{target}: hashers are kept in files that end in {SUFFIX}")
     centre = parse_levels(mean, "--mean") if mean else IMAGENET[0]
@@ -170,9 +186,7 @@ def hasher_command(
     taking = Taking(side, centre, divisor, int(range_), bgr, features)
     with bar("fitting", len(paths), quiet=quiet) as update:
         squares = _squares(paths, lambda count: update(advance=count))
-        if output is None:
-            make_private(target.parent)
-        make_folder(target.parent)
+        _make_room(target, output)
         made = make_hasher(file, squares, target, taking=taking, name=name, bits=bits, rotation=rotation, seed=seed)
     shape = " x ".join(map(str, made.config["shape"]))
     say(f"{target}: {name}, {bits} bits of {shape} {made.config['layout']}, fingerprint {made.fingerprint.hex()}")
@@ -212,27 +226,21 @@ def join_command(hashers: tuple[str, ...], bits: str, name: str, output: Path | 
     """
     from ..coding.header import is_model_name
     from ..contracts import UsageError
-    from ..data.files import make_folder
-    from ..data.outputs import output_in
-    from ..data.private import make_private
     from ..engine.hashing import open_hash_network
     from ..engine.joined import join
     from ..zoo import stored
-    from ..zoo.registry import SUFFIX, cache_folder, find_model
+    from ..zoo.registry import SUFFIX, find_model
 
     if not is_model_name(name):
         raise UsageError(f"{name!r} is no name for a model")
     paths = [find_model(hasher) for hasher in hashers]
-    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
-    check_outputs([(target, name)], overwrite=force, inputs=paths, makes_folders=True)
+    target = _target(name, output, force, name, paths)
     if target.suffix != SUFFIX:
         raise UsageError(f"{target}: hashers are kept in files that end in {SUFFIX}")
     for path in paths:
         open_hash_network(path)  # raises for a model that is no hasher, or is damaged
     made = join([stored.read(path) for path in paths], parse_counts(bits, "--bits"), name)
-    if output is None:
-        make_private(target.parent)
-    make_folder(target.parent)
+    _make_room(target, output)
     print_ = stored.write(made, target)
     say(f"{target}: {name}, {bits.replace(',', ' + ')} bits, fingerprint {print_.hex()}")
 
@@ -251,17 +259,10 @@ def import_command(
 
     Without -o it goes into the cache, where compress -m NAME and decompress find it.
     """
-    from ..data.files import make_folder
-    from ..data.outputs import output_in
-    from ..data.private import make_private
     from ..train.compressai_weights import import_state_dict, model_name
-    from ..zoo.registry import SUFFIX, cache_folder
 
     name = name or model_name(file)
-    target = output or output_in(cache_folder() / "models", f"{name}{SUFFIX}")
-    check_outputs([(target, str(file))], overwrite=force, inputs=[file], makes_folders=True)
-    if output is None:
-        make_private(target.parent)
-    make_folder(target.parent)
+    target = _target(name, output, force, str(file), [file])
+    _make_room(target, output)
     done = import_state_dict(file, family, name, out=target, overwrite=force, wait=wait, say=notice)
     say(f"{done.path}: {done.name}, {done.family}, fingerprint {done.fingerprint.hex()}")
