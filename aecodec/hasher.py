@@ -43,9 +43,7 @@ class Hasher:
             raise CheckpointError(f"model {network.name} hashes pictures of {height} x {width}; a hasher takes squares")
         self.name, self.fingerprint, self.side = network.name, network.fingerprint, int(height)
         self.lengths: tuple[int, ...] = (*config["prefixes"], config["n_bits"])
-        self.n_bits = bits if bits is not None else config["n_bits"]
-        if self.n_bits not in self.lengths:
-            raise UsageError(f"hasher {self.name} makes codes of {self.lengths} bits, not of {self.n_bits}")
+        self.n_bits = self._length(config["n_bits"] if bits is None else bits)
 
     @classmethod
     def from_pretrained(
@@ -62,6 +60,12 @@ class Hasher:
         """
         path = find_model(name_or_path or DEFAULT_HASHER)
         return cls(open_hash_network(path, device=device, engine=engine), bits=bits)
+
+    def _length(self, bits: int) -> int:
+        """Raises UsageError for a length that it was not trained for."""
+        if bits not in self.lengths:
+            raise UsageError(f"hasher {self.name} makes codes of {self.lengths} bits, not of {bits}")
+        return bits
 
     @property
     def nested(self) -> bool:
@@ -92,11 +96,17 @@ class Hasher:
             parts.append(self._network.logits(x, bits)[:, :bits] >= 0)
         return np.concatenate(parts)
 
-    def hash_pixels(self, pictures: Sequence[np.ndarray | WindowedPixels]) -> np.ndarray:
-        """Pictures (H, W) or (H, W, 3) uint8 of any size -> (N, n_bits // 8) uint8. Raises ImageReadError."""
+    def hash_pixels(self, pictures: Sequence[np.ndarray | WindowedPixels], bits: int | None = None) -> np.ndarray:
+        """Pictures (H, W) or (H, W, 3) uint8 of any size -> (N, bits // 8) uint8.
+
+        bits: one of the lengths, n_bits unless given; a joined hasher makes short codes in a part of the time. Raises
+        ImageReadError, or UsageError for another length.
+        """
+        wanted = self._length(self.n_bits if bits is None else bits)
         if not len(pictures):
-            return np.zeros((0, self.n_bits // 8), np.uint8)
-        return self.hash(np.stack([square_thumbnail(pixels, self.side, self.channels) for pixels in pictures]))
+            return np.zeros((0, wanted // 8), np.uint8)
+        squares = np.stack([square_thumbnail(pixels, self.side, self.channels) for pixels in pictures])
+        return np.packbits(self._codes(squares, wanted), axis=1)
 
     def describe(self, pixels: np.ndarray | WindowedPixels) -> SemanticHash:
         """What an .aec file carries of a picture (H, W) or (H, W, 3) uint8: its shortest code of at least 64 bits."""

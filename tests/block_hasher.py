@@ -28,9 +28,9 @@ class BlockHasher:
             raise UnknownName(f"no hasher {name_or_path!r}")
         return cls()
 
-    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) or (H, W, 3) uint8 -> (N, 8) uint8."""
+    def hash_pixels(self, pictures: Sequence[np.ndarray], bits: int | None = None) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 -> (N, bits / 8) uint8, 64 bits unless given."""
         self.hashed += len(pictures)
         blocks = [np.asarray(Image.fromarray(p).convert("L").resize((8, 8), Image.Resampling.BOX)) for p in pictures]
         flat = np.stack(blocks).reshape(len(pictures), 64)
-        return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1)
+        return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1)[:, : (bits or self.n_bits) // 8]

@@ -64,6 +64,9 @@ def test_a_short_code_is_the_beginning_of_a_long_one(hasher_file, hasher):
     short = Hasher.from_pretrained(hasher_file, bits=16)
     assert short.n_bits == 16
     assert np.array_equal(short.hash_pixels(some_pictures()), hasher.hash_pixels(some_pictures())[:, :2])
+    assert np.array_equal(short.hash_pixels(some_pictures()), hasher.hash_pixels(some_pictures(), 16))
+    with pytest.raises(UsageError, match="not of 24"):
+        hasher.hash_pixels(some_pictures(), 24)
     with pytest.raises(UsageError, match="not of 24"):
         Hasher.from_pretrained(hasher_file, bits=24)
 

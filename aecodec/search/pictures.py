@@ -238,12 +238,11 @@ class CodeReader:
 
     def sets(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Pixels of pictures -> (N, count, n_bits / 8) uint8, each with its windows."""
-        codes = picture_codes(self.hasher, pixels, self.layout)
-        return np.ascontiguousarray(codes[..., : self.n_bits // 8])
+        return picture_codes(self.hasher, pixels, self.layout, self.n_bits)
 
     def hash(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Pixels of pictures -> (N, n_bits / 8) uint8, of the wholes alone."""
-        return np.ascontiguousarray(picture_codes(self.hasher, pixels, 0)[:, 0, : self.n_bits // 8])
+        return picture_codes(self.hasher, pixels, 0, self.n_bits)[:, 0]
 
 
 def read_any(path: Path, least: int, decode: Decode | None = None) -> Reduced:

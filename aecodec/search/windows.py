@@ -24,8 +24,8 @@ class PictureHasher(Protocol):
     side: int
     lengths: tuple[int, ...]
 
-    def hash_pixels(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) or (H, W, 3) uint8 of any sizes -> (N, n_bits / 8) uint8."""
+    def hash_pixels(self, pictures: Sequence[np.ndarray], bits: int | None = None) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8 of any sizes -> (N, bits / 8) uint8. bits: one of the lengths, or n_bits."""
         ...
 
 
@@ -48,16 +48,20 @@ def part_record(part: Window) -> list[float] | None:
     return None if part == WHOLE else [round(side, 4) for side in sides]
 
 
-def picture_codes(hasher: PictureHasher, pictures: Sequence[np.ndarray], layout: int = LAYOUT) -> np.ndarray:
-    """Sets of codes, all hashed in one batch: (H, W) or (H, W, 3) uint8 each -> (N, 1 + W, n_bits / 8) uint8.
+def picture_codes(
+    hasher: PictureHasher, pictures: Sequence[np.ndarray], layout: int = LAYOUT, bits: int | None = None
+) -> np.ndarray:
+    """Sets of codes, all hashed in one batch: (H, W) or (H, W, 3) uint8 each -> (N, 1 + W, bits / 8) uint8.
 
-    layout: a number of `index.windows.LAYOUTS`; the first code of each set is that of the whole.
+    layout: a number of `index.windows.LAYOUTS`; the first code of each set is that of the whole. bits: one of the
+    hasher's lengths, its n_bits unless given.
     """
+    bits = hasher.n_bits if bits is None else bits
     parts = (WHOLE, *LAYOUTS[layout])
     if not len(pictures):
-        return np.empty((0, len(parts), hasher.n_bits // 8), np.uint8)
+        return np.empty((0, len(parts), bits // 8), np.uint8)
     cuts = [np.ascontiguousarray(cut(pixels, part)) for pixels in pictures for part in parts]
-    return hasher.hash_pixels(cuts).reshape(len(pictures), len(parts), -1)
+    return hasher.hash_pixels(cuts, bits).reshape(len(pictures), len(parts), -1)
 
 
 #: Sets that are compared with all others at a time.

@@ -16,6 +16,8 @@ from aecodec.contracts import CheckpointError, UsageError
 from aecodec.engine.hashing import open_hash_network
 from aecodec.engine.joined import join
 from aecodec.hasher import Hasher
+from aecodec.index.windows import LAYOUT
+from aecodec.search.pictures import CodeReader
 from aecodec.zoo import stored
 
 BITS = (16, 64)
@@ -68,6 +70,16 @@ def test_a_short_code_is_the_beginning_and_asks_the_first_member_alone(joined, s
     assert np.array_equal(network.logits(x)[:, :16], network.logits(x, 16))
     short = Hasher(network, bits=16)
     assert np.array_equal(short.hash(squares), Hasher(network).hash(squares)[:, :2])
+
+
+@pytest.mark.parametrize("layout", [0, LAYOUT])
+def test_an_index_of_short_codes_has_the_first_member_compute_alone(layout, joined):
+    network, pictures = open_hash_network(joined, engine="onnx"), [natural_picture(60, 70, 1)]
+    reader = CodeReader(Hasher(network), layout=layout).shortened(16)
+    sets, wholes = reader.sets(pictures), reader.hash(pictures)
+    assert set(network._networks) == {0}
+    assert np.array_equal(sets, CodeReader(Hasher(network), layout=layout).sets(pictures)[..., :2])
+    assert np.array_equal(wholes, sets[:, 0])
 
 
 def test_every_engine_gives_the_same_logits(joined, squares):

@@ -27,9 +27,9 @@ from aecodec.search.windows import cut, distances, picture_codes
 
 def test_each_code_is_that_of_the_pixels_of_its_window():
     class Batches(BlockHasher):
-        def hash_pixels(self, pictures):
+        def hash_pixels(self, pictures, bits=None):
             assert self.hashed == 0
-            return super().hash_pixels(pictures)
+            return super().hash_pixels(pictures, bits)
 
     pictures = [natural_picture(70, 90, 1), natural_picture(50, 120, 2)[..., 0]]
     sets = picture_codes(Batches(), pictures)
@@ -42,6 +42,7 @@ def test_each_code_is_that_of_the_pixels_of_its_window():
             assert BlockHasher().hash_pixels([pixels[top:bottom, left:right]])[0].tolist() == code.tolist()
     assert picture_codes(BlockHasher(), []).shape == (0, 1 + len(LAYOUTS[LAYOUT]), 8)
     assert picture_codes(BlockHasher(), pictures[:1], 0).shape == (1, 1, 8)
+    assert np.array_equal(picture_codes(BlockHasher(), pictures, bits=32), sets[..., :4])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2), (640, 5)])
