@@ -152,12 +152,11 @@ def keep(folder: Path, rates: list[Rate], hasher: PictureHasher, paths: list[Pat
 
 
 def open_hasher(name: str | None) -> PictureHasher:
-    """A hasher that computes with one thread: each of ours hashes pictures of its own."""
-    import torch
-
+    """A hasher that computes with one thread, as the commands have it: each of theirs hashes pictures of its own."""
+    from aecodec.engine.opening import limit_threads
     from aecodec.hasher import Hasher
 
-    torch.set_num_threads(1)
+    limit_threads(1)
     return Hasher.from_pretrained(name)
 
 

@@ -27,11 +27,11 @@ def square_thumbnail(pixels: np.ndarray | WindowedPixels, side: int, channels: i
     height, width = shape[:2]
     down, across = max(1, height // (_GAP * side)), max(1, width // (_GAP * side))
     rows = max(1, _BAND // (width * down)) * down
-    bands = (pixels[top : min(top + rows, height), 0:width] for top in range(0, height, rows))
-    reduced = [np.asarray(_image(band).reduce((across, down))) for band in bands]
-    small = _image(np.concatenate(reduced)).resize(
-        (side, side), Image.Resampling.BILINEAR, (0, 0, width / across, height / down)
-    )
+    bands = (_image(pixels[top : min(top + rows, height), 0:width]) for top in range(0, height, rows))
+    reduced = [band if across == down == 1 else band.reduce((across, down)) for band in bands]
+    # Pixels go back and forth between NumPy and Pillow only where they must: that takes as long as the resampling.
+    whole = reduced[0] if len(reduced) == 1 else _image(np.concatenate([np.asarray(band) for band in reduced]))
+    small = whole.resize((side, side), Image.Resampling.BILINEAR, (0, 0, width / across, height / down))
     square = np.asarray(small.convert("L" if channels == 1 else "RGB"))
     return np.array(square.reshape(side, side, channels).transpose(2, 0, 1), order="C")
 
