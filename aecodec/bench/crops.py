@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..contracts import AecodecError, OutputError
+from ..contracts import OutputError
 from ..data.files import make_folder, write_atomic
 from ..data.outputs import output_in
 from ..metrics import psnr
 from .codecs import FileCodec
 from .measurements import read_rgb
+from .sizing import at_most, common_size
 
 #: In the folder of each picture, beside the crops.
 ORIGINAL, CROPS_FILE = "original.png", "crops.json"
 SIDE = 224
 #: The size that is looked for, unless a codec cannot make so small a file.
 TARGET_BPP = 0.25
-_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -59,27 +58,6 @@ def detailed_window(pixels: np.ndarray, side: int = SIDE) -> tuple[int, int, int
     return left, top, left + side_x, top + side_y
 
 
-def _at_most(codec: FileCodec, image: Image.Image, target: int) -> tuple[float, bytes]:
-    """The best point, from the codec's poorest up, whose file is at most `target` bytes, by bisection."""
-    if codec.falling:
-        sizes = [(point, codec.encode(image, point)) for point in sorted(codec.qualities, reverse=True)]
-        return max((entry for entry in sizes if len(entry[1]) <= target), key=lambda e: len(e[1]), default=sizes[0])
-    low = float(min(codec.qualities))
-    high = 100.0 if codec.scale == "quality" else float(max(codec.qualities))
-    best = low, codec.encode(image, low)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        middle = math.ceil(middle) if codec.integer else middle
-        data = codec.encode(image, middle)
-        if len(data) <= target:
-            low, best = middle, (middle, data)
-        else:
-            high = middle - 1 if codec.integer else middle
-        if high <= low:
-            break
-    return best
-
-
 def make_crops(codecs: list[FileCodec], pictures: list[Path], folder: Path, say: Callable[[str], None]) -> None:
     """For each picture: what `crop_files` names, replacing older ones; other files there stay.
 
@@ -93,24 +71,17 @@ def make_crops(codecs: list[FileCodec], pictures: list[Path], folder: Path, say:
             say(f"crops of {path.name}: left out: {error}")
             continue
         image = read_rgb(path)
-        smallest = {}
-        for codec in codecs:
-            try:
-                smallest[codec.name] = len(codec.encode(image, codec.poorest))
-            except (AecodecError, OSError, ValueError, RuntimeError) as error:
-                say(f"{codec.name}, crops of {path.name}: left out: {error}")
-        if not smallest:
+        target, able = common_size(codecs, image, TARGET_BPP, f"crops of {path.name}", say)
+        if not able:
             continue
-        target = max([round(TARGET_BPP * image.width * image.height / 8), *smallest.values()])
         make_folder(place)
         box = detailed_window(np.asarray(image))
         _write_png(image.crop(box), place / ORIGINAL, path)
         crops = []
-        for codec in codecs:
-            if codec.name in smallest:
-                crop, part = _crop(codec, image, target, box)
-                _write_png(part, output_in(place, crop.file), path)
-                crops.append(crop)
+        for codec in able:
+            crop, part = _crop(codec, image, target, box)
+            _write_png(part, output_in(place, crop.file), path)
+            crops.append(crop)
         content = {"image": path.stem, "box": box, "target_bytes": target, "crops": [asdict(crop) for crop in crops]}
         write_atomic(place / CROPS_FILE, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
 
@@ -135,9 +106,9 @@ def _crop(
     codec: FileCodec, image: Image.Image, target: int, box: tuple[int, int, int, int]
 ) -> tuple[Crop, Image.Image]:
     """A codec's crop as it is told of, and its pixels."""
-    quality, data = _at_most(codec, image, target)
-    decoded = codec.decode(data)
+    file = at_most(codec, image, target)
+    decoded = codec.decode(file.data)
     decibels = psnr(np.asarray(image), np.asarray(decoded))
-    bpp = 8 * len(data) / (image.width * image.height)
-    crop = Crop(codec.name, f"{codec.name}.png", quality, len(data), bpp, decibels)
+    bpp = 8 * len(file.data) / (image.width * image.height)
+    crop = Crop(codec.name, f"{codec.name}.png", file.quality, len(file.data), bpp, decibels)
     return crop, decoded.crop(box)

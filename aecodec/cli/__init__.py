@@ -30,6 +30,7 @@ COMMANDS = {
     "probe": ("probe", "probe", "What a classifier can read from a model's code."),
     "bench": ("bench", "bench", "Rate-distortion curves of codecs over a folder of pictures."),
     "report": ("bench", "report", "A page, table or plot of benchmark runs."),
+    "flip": ("flip", "flip", "A page to compare codecs by eye, at one file size, openly or blind."),
     "index": ("index", "index", "Build, add to, sync and look at indexes of pictures."),
     "search": ("search", "search", "Pictures of an index that look like a picture."),
     "dedup": ("dedup", "dedup", "Groups of pictures that are nearly the same."),

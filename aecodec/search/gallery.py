@@ -4,12 +4,10 @@ pictures whose list the page saves."""
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 import json
 import os
-import re
 import urllib.parse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from PIL import Image
 
 from ..contracts import AecodecError
 from ..data.files import write_atomic
+from ..data.webpage import filled
 from ..index.windows import WHOLE, Window
 from .choices import VERSION, WHAT, uri_of
 from .moving import Chosen
@@ -29,7 +28,6 @@ from .pictures import Decode, read_any
 HEIGHT, WIDTH = 240, 720
 #: Pictures on a page at most: about 10 kB each.
 MOST = 5000
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _PAGE = Path(__file__).with_name("gallery.html")
 
 
@@ -114,20 +112,16 @@ def page(
     sections = "\n".join(_section(wall, thumbnails, folder, roots) for wall in walls)
     boxes = any(tile.choice is not None for wall in walls for tile in wall.tiles)
     begun = {"what": WHAT, "version": VERSION, "roots": [uri_of(Path(os.path.abspath(root))) for root in roots]}
-    template = _PAGE.read_text(encoding="utf-8")
-    script = _SCRIPT.search(template)
-    assert script is not None
     farthest = max((tile.distance or 0 for wall in walls for tile in wall.tiles), default=0)
     fields = {
         "TITLE": html.escape(title),
         "NOTE": html.escape(note),
         "FARTHEST": str(farthest),
-        "SCRIPT": base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode(),
         "LIST": html.escape(json.dumps(begun)) if boxes else "",
         "CHOOSING": "" if boxes else " hidden",
         "GROUPS": sections or '<p class="empty">Nothing was found.</p>',
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], template)
+    return filled(_PAGE, fields)
 
 
 def _section(wall: Wall, thumbnails: dict[Path, _Thumbnail | str], folder: Path, roots: Sequence[Path]) -> str:

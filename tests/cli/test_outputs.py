@@ -113,6 +113,7 @@ WRITING = {
         "rd/crops/p0/original.png",
         force=False,
     ),
+    "flip": Writing(lambda out: f"flip photos -o {_parent(out)} --codecs jpeg420,jpeg444 --limit 1", "page/index.html"),
     "train": Writing(
         lambda out: f"train autoencoder --data photos --config settings/config.yaml --out {_parent(out)}",
         "trained/config.yaml",
@@ -156,7 +157,7 @@ def here(
     assert run(["index", "build", "photos", "-o", "photos.hix"]) == 0
     Image.fromarray(natural_picture(30, 40)).save("q.png")
     Image.fromarray(natural_picture(30, 40)).save("mask.png")
-    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0", "site"):
+    for folder in ("run/crops/p0", "settings", "heat", "found", "rd", "trained", "rd/crops/p0", "site", "page"):
         Path(folder).mkdir(parents=True)
     for name in (
         "y.aec",
