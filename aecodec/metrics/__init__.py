@@ -17,6 +17,8 @@ from .bd_rate import (
     bd_rate,
     common_range,
 )
+from .cvvdp import SMALLEST_SIDE as CVVDP_SIDE
+from .cvvdp import cvvdp
 from .ms_ssim import SMALLEST_SIDE as MS_SSIM_SIDE
 from .ms_ssim import ms_ssim, ratio_decibels
 from .psnr import pooled_psnr, psnr
@@ -61,6 +63,14 @@ METRICS: dict[str, Metric] = {
     "ssimulacra2": Metric(
         ssimulacra2, "SSIMULACRA2", "perceptual score, 100 for equal pictures", smallest_side=SSIMULACRA2_SIDE
     ),
+    "cvvdp": Metric(
+        cvvdp,
+        "ColorVideoVDP",
+        "visible difference by a model of vision, 10 for equal pictures",
+        unit="JOD",
+        digits=3,
+        smallest_side=CVVDP_SIDE,
+    ),
 }
 
 __all__ = [
@@ -75,6 +85,7 @@ __all__ = [
     "average_precision",
     "bd_rate",
     "common_range",
+    "cvvdp",
     "mean_average_precision",
     "ms_ssim",
     "pooled_psnr",

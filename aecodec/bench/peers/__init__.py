@@ -58,6 +58,11 @@ PEERS: dict[str, Peer] = {
         (("#7A1FA2", "s"), ("#E57FA8", "D")),
     ),
     "avif": Peer(".avif:open_avif", "AVIF (aom, 4:4:4)", "#0072B2", "^", "Pillow's AVIF: libaom, speed 4, for PSNR"),
+    "avif-iq": Peer(".avif:open_avif_iq", "AVIF (tune iq)", "#3E9BD8", "v", "the same for eyes, libavif's own tune"),
+    "avif-ssim": Peer(".avif:open_avif_ssim", "AVIF (tune ssim)", "#1F5F8B", "p", "the same for structural similarity"),
+    "avif-default": Peer(
+        ".avif:open_avif_default", "AVIF (as shipped)", "#6FA8C9", "P", "Pillow's AVIF at its defaults: speed 6, 4:2:0"
+    ),
     "jpeg2000": Peer(".jpeg2000:open_jpeg2000", "JPEG 2000", "#CC79A7", "D", "Pillow's OpenJPEG, at rates in bpp"),
     "webp": Peer(".webp:open_webp", "WebP", "#009E73", "v", "Pillow's libwebp, method 6"),
     "jpeg444": Peer(".jpeg:open_jpeg444", "JPEG 4:4:4", "#56B4E9", "s", "Pillow's JPEG, optimised tables"),
