@@ -80,11 +80,14 @@ def find_pictures(folder: Path, limit: int | None = None, walk: Walk | None = No
 
 
 def kept_rows(path: Path, codec: FileCodec, metrics: tuple[str, ...], resume: bool) -> list[Measurement]:
-    """Rows of an earlier run that may stand: of the same codec in the same version, with every metric asked for."""
+    """Rows of an earlier run that may stand: of the same codec in the same version, with every metric asked for.
+
+    A row of a quality that is not measured this time stands as it is, whatever it lacks.
+    """
     if not resume or not path.exists():
         return []
     rows = [row for row in read_rows(path) if row.codec == codec.name and row.version == codec.version]
-    return [row for row in rows if not lacks(row, metrics)]
+    return [row for row in rows if row.quality not in codec.qualities or not lacks(row, metrics)]
 
 
 def keep_provenance(path: Path, codec: FileCodec, new_rows: int, first: bool, folder: Path, **more: Any) -> None:
