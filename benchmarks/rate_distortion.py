@@ -6,7 +6,8 @@
 
 Measures as `aecodec bench` does, whose names of codecs, qualities and metrics it takes. Leaves in the output folder,
 for each codec, CODEC.csv (a row per picture and quality) and CODEC.json (where it comes from), and over all codecs of
-the folder summary.csv, agreement.md, bd_rate.md, rd.png and rd_ms_ssim.png.
+the folder summary.csv, agreement.md, bd_rate.md and rd.png, by other metrics bd_rate_METRIC.md and rd_METRIC.png. An
+empty --codecs measures nothing, and makes these anew.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from aecodec.bench.peers import PEERS, table_name
 from aecodec.bench.plot import Line, draw, lines_of
 from aecodec.bench.results import CodecResult, read_runs
 from aecodec.bench.runs import Runner, find_pictures
-from aecodec.bench.tables import bd_table, curve, write_summary
+from aecodec.bench.tables import bd_heading, bd_table, compared_columns, curve, write_summary
 from aecodec.contracts import AecodecError
 from aecodec.data.files import make_folder, write_atomic
-from aecodec.metrics import BjontegaardMissingError
+from aecodec.metrics import METRICS, BjontegaardMissingError
 
 #: What every installation has, less the variants that only repeat another benchmark's settings.
 BUILT_IN = "aec,jpeg420,jpeg444,webp,avif,jpeg2000"
@@ -58,8 +59,9 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
         _publish(out / "agreement.md", text + agreement_table(checks))
     # Variants that only repeat another benchmark's settings would crowd tables and hide curves.
     codecs = [codec for codec in codecs if codec.name not in COMPRESSAI]
-    _publish(out / "bd_rate.md", _bd_rates(codecs, known, count))
-    _draw(out, codecs, known, f"mean over {count} pictures of {pictures[0].parent.name}")
+    for column in compared_columns(codec.points for codec in codecs):
+        _publish(out / f"bd_rate{_suffix(column)}.md", _bd_rates(codecs, known, count, column))
+        _draw(out, codecs, known, f"mean over {count} pictures of {pictures[0].parent.name}", column)
     return all(check.holds for check in checks)
 
 
@@ -68,24 +70,32 @@ def _publish(path: Path, text: str) -> None:
     click.echo(text + "\n")
 
 
-def _bd_rates(codecs: list[CodecResult], known: Anchors, count: int) -> str:
-    """Markdown: networks against the other codecs and published curves, or all against each other without networks."""
-    networks = {codec.name: curve(codec.points) for codec in codecs if codec.learned}
-    peers = {codec.name: curve(codec.points) for codec in codecs if not codec.learned}
-    references = {**peers, **{PUBLISHED[key]: published for key, published in known.published.items()}}
-    return (
-        f"## BD-rate\n\nPSNR-based, means over {count} pictures, piecewise cubic (PCHIP), over the range of "
-        f"PSNR that both curves reach. Negative: fewer bits than the row's codec.\n\n"
-        f"{bd_table(networks or peers, references)}"
-    )
+def _suffix(column: str) -> str:
+    """What names of files add for a metric; the one of every table adds nothing."""
+    return "" if column == "psnr" else f"_{column}"
 
 
-def _draw(out: Path, codecs: list[CodecResult], known: Anchors, of: str) -> None:
-    published = [(PUBLISHED[key], known.published[key]) for key in _DRAWN_PUBLISHED if key in known.published]
-    dashed = [Line(label, curve.rates, curve.qualities) for label, curve in published]
-    draw(out / "rd.png", [*lines_of(codecs, "psnr"), *dashed], "psnr", title=f"Rate and distortion, {of}")
-    similar = lines_of(codecs, "ms_ssim")
-    draw(out / "rd_ms_ssim.png", similar, "ms_ssim", title=f"Rate and structural similarity, {of}")
+def _bd_rates(codecs: list[CodecResult], known: Anchors, count: int, column: str) -> str:
+    """Markdown: networks against the other codecs and published curves, or all against each other without networks.
+
+    The codecs are those that were measured by the metric; what was published is PSNR.
+    """
+    curves = [(codec, curve(codec.points, column)) for codec in codecs]
+    networks = {codec.name: own for codec, own in curves if own.rates and codec.learned}
+    peers = {codec.name: own for codec, own in curves if own.rates and not codec.learned}
+    published = known.published if column == "psnr" else {}
+    references = {**peers, **{PUBLISHED[key]: their for key, their in published.items()}}
+    table = bd_table(networks or peers, references, column)
+    return f"{bd_heading(column, count)} Negative: fewer bits than the row's codec.\n\n{table}"
+
+
+def _draw(out: Path, codecs: list[CodecResult], known: Anchors, of: str, column: str) -> None:
+    lines = [line for line in lines_of(codecs, column) if line.bpp]
+    if column == "psnr":
+        published = [(PUBLISHED[key], known.published[key]) for key in _DRAWN_PUBLISHED if key in known.published]
+        lines += [Line(label, curve.rates, curve.qualities) for label, curve in published]
+    quality = {"psnr": "distortion", "ms_ssim": "structural similarity"}.get(column, METRICS[column].label)
+    draw(out / f"rd{_suffix(column)}.png", lines, column, title=f"Rate and {quality}, {of}")
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -118,7 +128,7 @@ def main(
     try:
         found = find_pictures(pictures, limit)
         runner = Runner(out, metric_columns(metrics), resume=resume, jobs=jobs, say=_say)
-        specs = codec_specs(codecs, qualities, device)
+        specs = codec_specs(codecs, qualities, device) if codecs else []
         opened = [spec.open() for spec in specs]
         make_folder(out)
         failures = sum(runner.run(spec, codec, found) for spec, codec in zip(specs, opened, strict=True))

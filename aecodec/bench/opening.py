@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass, replace
 
-from ..contracts import UnknownName, UsageError
+from ..contracts import MissingDependencyError, UnknownName, UsageError
 from ..metrics import METRICS
 from .codecs import FileCodec
 from .peers import PEERS
@@ -78,7 +79,8 @@ def parse_qualities(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
 def metric_columns(metrics: str) -> tuple[str, ...]:
     """What the command line says, "psnr,ms-ssim" -> columns of METRICS.
 
-    Raises UnknownName, or UsageError without psnr, which every table needs.
+    Raises UnknownName, UsageError without psnr, which every table needs, or MissingDependencyError for a metric that
+    cannot be computed here.
     """
     names, columns = [part.strip() for part in metrics.split(",")], {spelled(column): column for column in METRICS}
     for name in names:
@@ -86,6 +88,12 @@ def metric_columns(metrics: str) -> tuple[str, ...]:
             raise UnknownName(f"no metric {name!r}; there are: {', '.join(columns)}")
     if "psnr" not in names:
         raise UsageError("the metrics must include psnr: BD-rates and tables are made of it")
+    for name in names:
+        metric = METRICS[columns[name]]
+        if metric.module and importlib.util.find_spec(metric.module) is None:
+            raise MissingDependencyError(
+                f"metric {name} needs the package {metric.module}: pip install 'aecodec[{metric.extra}]'"
+            )
     return tuple(columns[name] for name in names)
 
 

@@ -13,7 +13,7 @@ from .codecs import FileCodec
 from .crops import crop_files
 from .opening import CodecSpec
 from .results import CROPS_FOLDER, RUN_FILE, Results, read_runs
-from .tables import bd_table, curve, write_summary
+from .tables import bd_heading, bd_table, compared_columns, curve, write_summary
 
 SUMMARY_FILE, BD_FILE = "summary.csv", "bd_rate.md"
 
@@ -46,7 +46,7 @@ def keep_settings(out: Path, data: Path, anchor: str) -> None:
 
 
 def summarise_run(out: Path) -> str:
-    """Write summary.csv and bd_rate.md of a run -> the BD-rate table as Markdown. Raises RunError."""
+    """Write summary.csv and bd_rate.md of a run -> the BD-rate tables as Markdown. Raises RunError."""
     results = read_runs([out])
     write_summary(out / SUMMARY_FILE, [point for codec in results.codecs for point in codec.points])
     text = bd_text(results)
@@ -55,14 +55,21 @@ def summarise_run(out: Path) -> str:
 
 
 def bd_text(results: Results) -> str:
-    """Markdown: every codec against every codec. Raises MissingDependencyError without the package bjontegaard."""
-    curves = {codec.name: curve(codec.points) for codec in results.codecs}
-    try:
-        table = bd_table(curves, curves)
-    except BjontegaardMissingError as error:
-        raise MissingDependencyError(str(error)) from error
-    return (
-        f"## BD-rate\n\nPSNR-based, means over {len(results.pictures)} pictures of {results.data}, piecewise cubic "
-        "(PCHIP), over the range of PSNR that both curves reach. Negative: the column's codec needs fewer bits than "
-        f"the row's. The anchor is {results.anchor}.\n\n{table}"
-    )
+    """Markdown: every codec against every codec, a table for each metric that they can be compared by.
+
+    Raises MissingDependencyError without the package bjontegaard.
+    """
+    sections = []
+    for column in compared_columns(codec.points for codec in results.codecs):
+        found = {codec.name: curve(codec.points, column) for codec in results.codecs}
+        curves = {name: own for name, own in found.items() if own.rates}
+        try:
+            table = bd_table(curves, curves, column)
+        except BjontegaardMissingError as error:
+            raise MissingDependencyError(str(error)) from error
+        heading = bd_heading(column, len(results.pictures), results.data)
+        sections.append(
+            f"{heading} Negative: the column's codec needs fewer bits than the row's. The anchor is "
+            f"{results.anchor}.\n\n{table}"
+        )
+    return "\n\n".join(sections)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.files import write_atomic
-from ..metrics import METRICS, BdRateError, Curve, bd_rate, common_range
+from ..metrics import METRICS, BdRateError, Curve, Metric, bd_rate, common_range
 from .measurements import Measurement, with_scores
 
 _TIMES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "entropy_decode_s")
@@ -54,10 +54,14 @@ def summarise(rows: Iterable[Measurement]) -> list[Point]:
     return points
 
 
-def curve(entries: Iterable[Point | Measurement]) -> Curve:
-    """bpp against PSNR, of points or of the rows of one picture."""
-    entries = list(entries)
-    return Curve([entry.bpp for entry in entries], [entry.scores["psnr"] for entry in entries])
+def curve(entries: Iterable[Point | Measurement], column: str = "psnr") -> Curve:
+    """bpp against a metric of METRICS as it is drawn, of points or of the rows of one picture.
+
+    Those that were not measured by it are left out.
+    """
+    known = [entry for entry in entries if not math.isnan(entry.scores[column])]
+    drawn = METRICS[column].drawn
+    return Curve([entry.bpp for entry in known], [drawn(entry.scores[column]) for entry in known])
 
 
 def write_summary(path: Path, points: Iterable[Point]) -> None:
@@ -82,19 +86,44 @@ def number_text(value: object) -> str:
 # -- BD-rate -------------------------------------------------------------------------------------
 
 
-def _bd_cell(reference: Curve, tested: Curve) -> str:
+def compared_columns(codecs: Iterable[Iterable[Point]]) -> list[str]:
+    """The metrics of METRICS by which at least two codecs were measured, and so can be compared; PSNR in any case."""
+    points = [list(own) for own in codecs]
+    known = {name: sum(bool(curve(own, name).rates) for own in points) for name in METRICS}
+    return [name for name in METRICS if name == "psnr" or known[name] > 1]
+
+
+def bd_heading(column: str, pictures: int, of: str = "") -> str:
+    """What stands above a table of BD-rates by this metric. of: the set of pictures."""
+    metric = METRICS[column]
+    by = f"{metric.label} as -10 log10(1 - x) in dB" if metric.decibels else metric.label
+    title = "" if column == "psnr" else f" by {metric.label}"
+    means = f"means over {pictures} pictures" + (f" of {of}" if of else "")
+    return (
+        f"## BD-rate{title}\n\nBits at equal {by}, {means}, piecewise cubic (PCHIP), over the range that both curves "
+        "reach."
+    )
+
+
+def _bd_cell(reference: Curve, tested: Curve, metric: Metric) -> str:
     try:
         percent, (low, high) = bd_rate(reference, tested), common_range(reference, tested)
     except BdRateError as error:
         return f"n/a: {error}"
-    return f"{percent:+.1f} % ({low:.1f} to {high:.1f} dB)"
+    digits = 1 if metric.decibels else metric.digits - 1
+    return f"{percent:+.1f} % ({low:.{digits}f} to {high:.{digits}f}{metric.drawn_unit and ' '}{metric.drawn_unit})"
 
 
-def bd_table(tested: Mapping[str, Curve], references: Mapping[str, Curve]) -> str:
-    """Markdown: BD-rate of each tested codec (columns) against each reference (rows); negative is fewer bits."""
+def bd_table(tested: Mapping[str, Curve], references: Mapping[str, Curve], column: str = "psnr") -> str:
+    """Markdown: BD-rate of each tested codec (columns) against each reference (rows); negative is fewer bits.
+
+    column: the metric of METRICS that the curves are by.
+    """
     lines = ["| against | " + " | ".join(tested) + " |", "|---" * (len(tested) + 1) + "|"]
     for label, reference in references.items():
-        cells = ["same" if own == label else _bd_cell(reference, curve) for own, curve in tested.items()]
+        cells = [
+            "same" if own == label else _bd_cell(reference, curve, METRICS[column]) for own, curve in tested.items()
+        ]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -34,6 +34,7 @@ class Metric:
     score: takes two uint8 pictures (H, W) or (H, W, C) of one shape, the original first. label: the name for people;
     unit: of the score, "" for none; digits: behind the point in tables. smallest_side: the short side in pixels from
     which the metric exists, NaN below. decibels: the score is a ratio up to 1, drawn as -10 log10(1 - x).
+    module: what must be importable, which is in the extra `extra`; "" for a metric that needs nothing more.
     """
 
     score: Callable[[np.ndarray, np.ndarray], float]
@@ -43,6 +44,13 @@ class Metric:
     digits: int = 2
     smallest_side: int = 0
     decibels: bool = False
+    module: str = ""
+    extra: str = ""
+
+    @property
+    def drawn_unit(self) -> str:
+        """The unit of what `drawn` gives, "" for none."""
+        return "dB" if self.decibels else self.unit
 
     def drawn(self, score: float) -> float:
         """A score as curves show it."""
@@ -61,7 +69,12 @@ METRICS: dict[str, Metric] = {
         decibels=True,
     ),
     "ssimulacra2": Metric(
-        ssimulacra2, "SSIMULACRA2", "perceptual score, 100 for equal pictures", smallest_side=SSIMULACRA2_SIDE
+        ssimulacra2,
+        "SSIMULACRA2",
+        "perceptual score, 100 for equal pictures",
+        smallest_side=SSIMULACRA2_SIDE,
+        module="torch",
+        extra="torch",
     ),
     "cvvdp": Metric(
         cvvdp,
@@ -70,6 +83,8 @@ METRICS: dict[str, Metric] = {
         unit="JOD",
         digits=3,
         smallest_side=CVVDP_SIDE,
+        module="pycvvdp",
+        extra="cvvdp",
     ),
 }
 

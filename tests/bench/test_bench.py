@@ -50,7 +50,9 @@ def test_a_run_keeps_rows_provenance_and_tables(finished: Path, pictures: Path) 
     sidecar = json.loads((finished / "jpeg420.json").read_text())
     assert "libjpeg-turbo" in sidecar["version"]
     assert sidecar["runs"][0]["rows"] == 8
-    assert "| against | webp | jpeg420 |" in (finished / "bd_rate.md").read_text()
+    text = (finished / "bd_rate.md").read_text()
+    assert text.count("| against | webp | jpeg420 |") == 2, "by PSNR and by MS-SSIM"
+    assert "## BD-rate by MS-SSIM\n\nBits at equal MS-SSIM as -10 log10(1 - x) in dB, means over 2 pictures" in text
 
 
 def test_crops_are_of_files_no_larger_than_the_size_named(finished: Path) -> None:
@@ -108,6 +110,17 @@ def test_resuming_measures_again_what_lacks_a_metric_that_is_asked_for(
     arguments = ("--codecs", "webp", "--qualities", QUALITIES, "--crops", 0, "--resume")
     assert _bench(pictures, out, *arguments, "--metrics", "psnr,ssimulacra2") == 0
     assert all(row.scores["ssimulacra2"] < 100 for row in read_rows(out / "webp.csv"))
+
+
+def test_resuming_at_some_qualities_keeps_the_rows_of_others(finished: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rd"
+    shutil.copytree(finished, out)
+    arguments = ("--codecs", "webp", "--qualities", "20,90", "--crops", 0, "--resume")
+    assert _bench(pictures, out, *arguments, "--metrics", "psnr,ssimulacra2") == 0
+    before, after = (read_rows(folder / "webp.csv") for folder in (finished, out))
+    assert [row.key for row in after] == [row.key for row in before]
+    assert {row.quality for row in after if not math.isnan(row.scores["ssimulacra2"])} == {20.0, 90.0}
+    assert [row for row in after if row.quality in (50, 80)] == [row for row in before if row.quality in (50, 80)]
     assert [r["rows"] for r in json.loads((out / "webp.json").read_text())["runs"]] == [8]
 
 

@@ -12,7 +12,7 @@ from places import BENCHMARKS
 from aecodec.bench import provenance
 from aecodec.bench.measurements import RunError, append_row, columns, measure, pictures_in, read_rows, write_rows
 from aecodec.bench.opening import open_codec
-from aecodec.bench.tables import bd_table, summarise
+from aecodec.bench.tables import Point, bd_heading, bd_table, compared_columns, curve, summarise
 from aecodec.metrics import METRICS, Curve
 
 
@@ -43,7 +43,7 @@ def test_columns_are_found_by_name_and_later_ones_may_be_missing(pictures: Path,
     write_rows(tmp_path / "rows.csv", [row])
     head, line = ((tmp_path / "rows.csv").read_text().splitlines()[k].replace(", lib", "; lib") for k in (0, 1))
     cells = dict(zip(head.split(","), line.replace('"', "").split(","), strict=True))
-    kept = [name for name in reversed(cells) if name not in ("ssimulacra2", "peak_mib", "ms_ssim")]
+    kept = [name for name in reversed(cells) if name not in ("ssimulacra2", "cvvdp", "peak_mib", "ms_ssim")]
     (tmp_path / "old.csv").write_text(f"{','.join(kept)}\n{','.join(cells[name] for name in kept)}\n")
     old = read_rows(tmp_path / "old.csv")[0]
     assert old.scores["psnr"] == pytest.approx(row.scores["psnr"], rel=1e-7)
@@ -71,6 +71,35 @@ def test_bd_table_names_why_a_cell_is_empty() -> None:
     text = bd_table({"ours": better}, {"same shape": reference, "far": Curve(rates, [50, 51, 52, 53])})
     assert "| same shape | -20.0 % (28.0 to 36.0 dB) |" in text
     assert "| far | n/a: the curves share no quality" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "scores", "low_to_high"),
+    [
+        ("psnr", [28.0, 30.0, 33.0, 36.0], "28.0 to 36.0 dB"),
+        ("ms_ssim", [0.9, 0.95, 0.97, 0.99], "10.0 to 20.0 dB"),
+        ("ssimulacra2", [-20.0, 10.0, 50.0, 80.0], "-20.0 to 80.0"),
+        ("cvvdp", [7.5, 8.5, 9.5, 9.75], "7.50 to 9.75 JOD"),
+    ],
+)
+def test_a_table_by_any_metric_is_that_of_its_curve_by_hand(column: str, scores: list[float], low_to_high: str) -> None:
+    """Whatever the scale: a codec that needs 0.8 of the bits everywhere has -20 %, and points without a score none."""
+    pytest.importorskip("bjontegaard")
+
+    def points(codec: str, factor: float) -> list[Point]:
+        known = dict.fromkeys(METRICS, math.nan)
+        rates = zip([0.1, 0.2, 0.4, 0.8, 1.6], [*scores, math.nan], strict=True)
+        return [
+            Point(codec, rate, 1, factor * rate, {**known, column: score}, *([0.01] * 4), math.nan)
+            for rate, score in rates
+        ]
+
+    codecs = {"peer": points("peer", 1.0), "ours": points("ours", 0.8)}
+    assert compared_columns(codecs.values()) == list(dict.fromkeys(["psnr", column]))
+    curves = {name: curve(own, column) for name, own in codecs.items()}
+    assert [len(own.rates) for own in curves.values()] == [4, 4]
+    assert f"| peer | same | -20.0 % ({low_to_high}) |" in bd_table(curves, curves, column)
+    assert METRICS[column].label in bd_heading(column, 1)
 
 
 @pytest.mark.parametrize(

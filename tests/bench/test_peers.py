@@ -19,6 +19,7 @@ from aecodec.bench.complexity import kmac_per_pixel
 from aecodec.bench.measurements import measure
 from aecodec.bench.opening import CodecSpec, open_codec
 from aecodec.bench.peers import PEERS, table_name
+from aecodec.bench.peers.pillow_format import saved
 from aecodec.bench.peers.vvc import from_planes, to_planes
 from aecodec.bench.plot import SPARE_CURVES, curves_of
 from aecodec.contracts import AecodecError, MissingDependencyError, UsageError
@@ -91,7 +92,26 @@ def test_what_is_here_makes_files_that_decode(pictures: Path, name: str) -> None
 
 @needs("imagecodecs")
 def test_pillow_and_the_test_installation_bring_most() -> None:
-    assert all(map(_is_here, ["jpeg", "jpeg420", "jpeg444", "webp", "webp-default", "avif", "jpeg2000", "jxl"]))
+    avif = ["avif", "avif-iq", "avif-ssim", "avif-default"]
+    assert all(map(_is_here, [*avif, "jpeg", "jpeg420", "jpeg444", "webp", "webp-default", "jpeg2000", "jxl"]))
+
+
+def test_the_tunes_of_avif_differ_and_the_library_s_own_is_for_eyes(pictures: Path) -> None:
+    with Image.open(pictures / "p0.png") as image:
+        picture = image.convert("RGB")
+    files = {name: open_codec(name).encode(picture, 56) for name in ("avif", "avif-iq", "avif-ssim", "avif-default")}
+    assert len(set(files.values())) == 4
+    untuned = saved(picture, "AVIF", codec="aom", speed=4, subsampling="4:4:4", quality=56, max_threads=1)
+    assert files["avif-iq"] == untuned
+
+
+def test_a_library_without_a_tune_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> bytes:
+        raise ValueError("Invalid codec-specific option")
+
+    monkeypatch.setattr("aecodec.bench.peers.avif.saved", refuse)
+    with pytest.raises(MissingDependencyError, match="codec avif-iq needs a Pillow whose libaom has tune=iq"):
+        open_codec("avif-iq")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from aecodec.bench.tables import Point
 
 HEADER = (
     "codec,version,quality,image,width,height,bytes,bpp,psnr,ms_ssim,"
-    "encode_s,decode_s,encode_cpu_s,decode_cpu_s,entropy_decode_s,peak_mib,ssimulacra2"
+    "encode_s,decode_s,encode_cpu_s,decode_cpu_s,entropy_decode_s,peak_mib,ssimulacra2,cvvdp"
 )
 QUALITIES = ["5", "10", "15", "20", "30", "45", "60", "75", "85"]
 
@@ -44,7 +44,7 @@ def test_a_quick_run_keeps_rows_provenance_tables_and_plots(script: Any, picture
     assert sidecar["runs"][0]["rows"] == 18
     assert {"date", "command", "commit", "versions", "machine"} <= sidecar["runs"][0].keys()
     assert [row["quality"] for row in rows_of(out / "summary.csv")] == QUALITIES
-    kept = {"jpeg420.csv", "jpeg420.json", "summary.csv", "bd_rate.md", "rd.png", "rd_ms_ssim.png"}
+    kept = {"jpeg420.csv", "jpeg420.json", "summary.csv", "bd_rate.md", "rd.png"}
     assert {path.name for path in out.iterdir() if path.stat().st_size} == kept
 
 
@@ -107,6 +107,10 @@ def test_our_own_codec_is_measured_with_its_entropy_decoder(
     assert {len(row["version"]) for row in rows} == {16}
     assert all(0 < float(row["entropy_decode_s"]) <= float(row["decode_s"]) for row in rows)
     assert "| against | aec-small |" in (out / "bd_rate.md").read_text()
+    # A table and a picture for each metric that both were measured by.
+    for suffix, label in (("_ms_ssim", "MS-SSIM"), ("_ssimulacra2", "SSIMULACRA2")):
+        assert f"Bits at equal {label}" in (out / f"bd_rate{suffix}.md").read_text()
+        assert (out / f"rd{suffix}.png").stat().st_size
 
 
 def test_the_tables_of_kodak_are_made_again_from_its_rows(
@@ -123,7 +127,13 @@ def test_the_tables_of_kodak_are_made_again_from_its_rows(
     again = (tmp_path / "kodak" / "bd_rate.md").read_text().splitlines()
     assert again == lines[: len(again)]
     assert len(lines) - len(again) == 5
-    assert drawn == [("rd.png", 11), ("rd_ms_ssim.png", 11)]
+    tables = {path.name for path in kept.glob("bd_rate_*.md")}
+    assert tables, "other metrics"
+    assert {path.name for path in (tmp_path / "kodak").glob("bd_rate_*.md")} == tables
+    for name in tables:
+        assert (tmp_path / "kodak" / name).read_bytes() == (kept / name).read_bytes()
+    assert drawn[0][0] == "rd.png"
+    assert {name for name, _ in drawn[1:]} == {f"rd{name[len('bd_rate') : -len('.md')]}.png" for name in tables}
     assert capsys.readouterr().err == ""
 
 

@@ -12,6 +12,7 @@ from extras import needs
 from PIL import Image
 from places import SAMPLES
 
+from aecodec.contracts import MissingDependencyError
 from aecodec.metrics import (
     METRICS,
     BdRateError,
@@ -22,11 +23,13 @@ from aecodec.metrics import (
     TooFewPointsError,
     bd_rate,
     common_range,
+    cvvdp,
     ms_ssim,
     pooled_psnr,
     psnr,
     ssimulacra2,
 )
+from aecodec.metrics.cvvdp import _predictor
 from aecodec.metrics.ms_ssim import SMALLEST_SIDE
 from aecodec.metrics.ssimulacra2 import _taps
 
@@ -45,16 +48,25 @@ def _noisy(picture: np.ndarray, seed: int, sigma: float) -> np.ndarray:
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
+#: What some metrics need beside the package.
+NEEDED = {"ssimulacra2": needs("torch"), "cvvdp": needs("pycvvdp")}
+
+
 @pytest.mark.parametrize("shape", [(170, 180), (175, 163, 3), (200, 168, 1)])
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs("torch") if name == "ssimulacra2" else ()) for name in METRICS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDED.get(name, ())) for name in METRICS])
 def test_laws_of_every_metric(name: str, shape: tuple[int, ...]) -> None:
     metric, a = METRICS[name].score, _picture(1, *shape)
     near, far = _noisy(a, 2, 5.0), _noisy(a, 3, 25.0)
-    if name != "ssimulacra2":  # its edges count differently in the original
+    if name not in ("ssimulacra2", "cvvdp"):  # edges and the brightness around them are the original's
         assert metric(a, near) == pytest.approx(metric(near, a), rel=1e-6)
     assert metric(a, a) > metric(a, near) > metric(a, far)
+
+
+def test_a_metric_is_drawn_in_its_unit_or_in_decibels() -> None:
+    assert (METRICS["psnr"].drawn(30.0), METRICS["psnr"].drawn_unit) == (30.0, "dB")
+    assert (METRICS["ms_ssim"].drawn(0.99), METRICS["ms_ssim"].drawn_unit) == (pytest.approx(20.0), "dB")
+    assert (METRICS["cvvdp"].drawn(9.5), METRICS["cvvdp"].drawn_unit) == (9.5, "JOD")
+    assert (METRICS["ssimulacra2"].drawn(-3.0), METRICS["ssimulacra2"].drawn_unit) == (-3.0, "")
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -224,3 +236,38 @@ def test_the_blur_of_ssimulacra2_is_close_to_a_gaussian_and_keeps_the_mean() -> 
     assert taps.sum() == pytest.approx(1.0, abs=1e-12)
     assert (taps * offsets**2).sum() == pytest.approx(1.5**2, rel=1e-9)
     assert np.abs(taps - gaussian / gaussian.sum()).max() < 0.005
+
+
+#: What the authors' package, release 0.5.7, says of the same distortions on its standard display.
+CVVDP_SCORES = {
+    "beach-reflection.png": {"coarse": 9.4012, "halved": 9.6646, "shifted": 9.0088},
+    "blue-flowers.png": {"coarse": 9.3021, "halved": 9.9271, "shifted": 9.5429},
+}
+
+
+@needs("pycvvdp")
+@pytest.mark.parametrize("name", CVVDP_SCORES)
+def test_cvvdp_gives_the_scores_of_its_package(name: str) -> None:
+    with Image.open(SAMPLES / name) as image:
+        picture = np.asarray(image.convert("RGB"))
+    for kind, score in CVVDP_SCORES[name].items():
+        distorted = _distorted(picture, kind)
+        original = picture[: distorted.shape[0], : distorted.shape[1]]
+        assert cvvdp(original, distorted) == pytest.approx(score, abs=0.005)
+
+
+@needs("pycvvdp")
+def test_cvvdp_of_equal_grey_and_tiny_pictures() -> None:
+    a = _picture(6, 90, 77)
+    assert cvvdp(a, a) == 10.0
+    b = _noisy(a, 7, 9.0)
+    assert cvvdp(a, b) == pytest.approx(cvvdp(*(np.repeat(p[..., None], 3, axis=2) for p in (a, b))))
+    assert cvvdp(a[:16, :16], b[:16, :16]) < 10.0
+    assert math.isnan(cvvdp(a[:15], b[:15]))
+
+
+def test_cvvdp_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycvvdp", None)
+    _predictor.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"aecodec\[cvvdp\]"):
+        cvvdp(_picture(6, 20, 20), _picture(7, 20, 20))
