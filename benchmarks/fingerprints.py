@@ -112,10 +112,10 @@ def colour_histogram() -> Description:
     return Description("colour-histogram", {"colour-histogram": 0}, _histogram)
 
 
-def make_descriptions(hashers: Sequence[Hasher], *, windows: bool = False) -> list[Description]:
-    """Every hash that is compared: those of the hashers at all their lengths, perhaps with windows, and of packages."""
+def make_descriptions(hashers: Sequence[Hasher]) -> list[Description]:
+    """Every hash that is compared: those of the hashers at all their lengths, and of packages."""
     packages = [of_imagehash(name, side) for side in (8, 16) for name in ("phash", "dhash")]
-    return [*map(ours, hashers), *(map(with_windows, hashers) if windows else ()), *packages, *pdq()]
+    return [*map(ours, hashers), *packages, *pdq()]
 
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -125,32 +125,44 @@ def read(path: Path) -> Image.Image:
     return Image.fromarray(read_picture(path).pixels).convert("RGB")
 
 
-def describe(descriptions: Sequence[Description], images: Sequence[Callable[[], Image.Image]]) -> dict[str, np.ndarray]:
-    """Every picture by every description, each read once -> key -> (N, rows, B)."""
-    rows: dict[str, list[np.ndarray]] = {one.key: [] for one in descriptions}
-    for image in images:
+def describe(
+    descriptions: Sequence[Description],
+    images: Sequence[Callable[[], Image.Image]],
+    cache: Path | None = None,
+    of: str = "",
+) -> dict[str, np.ndarray]:
+    """Every picture by every description, each read once -> key -> (N, rows, B).
+
+    cache: a folder where rows are kept; of: says in it what the pictures are.
+    """
+    places = {
+        one.key: cache / f"{hashlib.sha256(f'{one.key}:{of}'.encode()).hexdigest()[:24]}.npy"
+        for one in descriptions
+        if cache
+    }
+    found = {key: np.load(place) for key, place in places.items() if place.exists()}
+    rows: dict[str, list[np.ndarray]] = {one.key: [] for one in descriptions if one.key not in found}
+    for image in images if rows else ():
         pixels = np.asarray(image())
         for one in descriptions:
-            rows[one.key].append(one(pixels))
-    return {key: np.stack(found) for key, found in rows.items()}
+            if one.key in rows:
+                rows[one.key].append(one(pixels))
+    new = {key: np.stack(made) for key, made in rows.items()}
+    if cache:
+        make_folder(cache)
+        for key, made in new.items():
+            with atomic_file(places[key], overwrite=True) as file:
+                np.save(file, made)
+    return {**found, **new}
+
+
+def listing(paths: Sequence[Path]) -> str:
+    """The names, sizes and times of files."""
+    return "\n".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
 
 def describe_files(
     descriptions: Sequence[Description], paths: Sequence[Path], cache: Path | None = None
 ) -> dict[str, np.ndarray]:
-    """`describe` of files. cache: a folder where rows are kept, by key and the names, sizes and times of the files."""
-    listing = "\n".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
-    places = {
-        one.key: cache / f"{hashlib.sha256(f'{one.key}:{listing}'.encode()).hexdigest()[:24]}.npy"
-        for one in descriptions
-        if cache
-    }
-    kept = {key: np.load(place) for key, place in places.items() if place.exists()}
-    missing = [one for one in descriptions if one.key not in kept]
-    new = describe(missing, [lambda path=path: read(path) for path in paths]) if missing else {}
-    if cache:
-        make_folder(cache)
-        for key, rows in new.items():
-            with atomic_file(places[key], overwrite=True) as file:
-                np.save(file, rows)
-    return {**kept, **new}
+    """`describe` of files. cache: a folder where rows are kept until one of the files is another."""
+    return describe(descriptions, [lambda path=path: read(path) for path in paths], cache, listing(paths))

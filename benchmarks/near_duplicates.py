@@ -2,6 +2,7 @@
 
     python benchmarks/near_duplicates.py --queries KODAK --queries MORE --distractors CALTECH --cache CACHE \\
         --out benchmarks/results/hashing
+    python benchmarks/near_duplicates.py --windows ...
 
 Protocol. The database holds the untouched query pictures and all distractors. Each query picture is changed by each
 entry of `transformations.TRANSFORMATIONS`, and by compression to .aec, and is then searched for.
@@ -14,6 +15,9 @@ entry of `transformations.TRANSFORMATIONS`, and by compression to .aec, and is t
   pair, and query pictures, some of which show one scene, are none of each other. Distractors that could be copies of a
   query picture are those that two hashes of different kinds, the first hasher's longest and pHash's, bring within a
   quarter of their bits: they are listed, to be looked at, and ``--leave-out`` takes away those that are.
+
+With ``--windows`` the hashers are compared with themselves by windows, as indexes that have them do, and with nothing
+else. A picture then costs as many times more as it has windows.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from typing import Any
 
 import click
 import numpy as np
-from fingerprints import Description, describe, describe_files, make_descriptions, read
+from fingerprints import Description, describe, describe_files, listing, make_descriptions, ours, read, with_windows
 from PIL import Image
 from transformations import TRANSFORMATIONS, USUAL, transform
 
@@ -121,12 +125,18 @@ class Search:
 
 
 def near_duplicates(
-    descriptions: Sequence[Description], database: dict[str, np.ndarray], queries: dict[str, list[Path]], codec: Codec
+    descriptions: Sequence[Description],
+    database: dict[str, np.ndarray],
+    queries: dict[str, list[Path]],
+    codec: Codec,
+    cache: Path | None = None,
+    only: Sequence[str] = (),
 ) -> Iterator[Found]:
     """Rows for every method, transformation and set of queries. database: what `describe_files` gives for all queries
-    and the distractors after them."""
+    and the distractors after them. cache: as of `describe`. only: names of transformations, all unless given."""
     originals = [path for paths in queries.values() for path in paths]
     sets = np.repeat(np.array(list(queries)), [len(paths) for paths in queries.values()])
+    asked = f"{codec.fingerprint.hex()}:{listing(originals)}"
     changed = {
         name: describe(
             descriptions,
@@ -134,8 +144,11 @@ def near_duplicates(
                 lambda path=path, number=number, change=change: change(read(path), number)
                 for number, path in enumerate(originals)
             ],
+            cache,
+            f"{name}:{asked}",
         )
         for name, change in all_changes(codec).items()
+        if not only or name in only
     }
     for one in descriptions:
         for method, bits in one.lengths.items():
@@ -150,9 +163,13 @@ def near_duplicates(
 
 
 def suspects(descriptions: Sequence[Description], database: dict[str, np.ndarray], count: int) -> list[tuple[int, int]]:
-    """Pairs of an original and a distractor, as numbers in the database, that two hashes take for one picture."""
+    """Pairs of an original and a distractor, as numbers in the database, that two hashes take for one picture; by
+    windows, where pHash is not computed, none."""
     both = np.ones((count, len(next(iter(database.values()))) - count), bool)
-    for one in (descriptions[0], next(one for one in descriptions if "phash-256" in one.lengths)):
+    second = next((one for one in descriptions if "phash-256" in one.lengths), None)
+    if second is None:
+        return []
+    for one in (descriptions[0], second):
         method, bits = list(one.lengths.items())[-1]
         rows = database[one.key]
         both &= one.distances(method, rows[:count], rows[count:]) <= SUSPECT * bits
@@ -173,6 +190,8 @@ def table(rows: list[Found], column: str) -> str:
         lines.append("| " + " | ".join([name, *(f"{value[name, m]:.3f}" for m in methods)]) + " |")
     usual = [name for name in names if name in USUAL or name.startswith("aec-")]
     for label, counted in (("mean of the usual", usual), ("mean of all", names)):
+        if not counted:
+            continue
         means = [np.mean([value[name, m] for name in counted]) for m in methods]
         lines.append("| " + " | ".join([f"**{label}**", *(f"**{mean:.4f}**" for mean in means)]) + " |")
     return "\n".join(lines)
@@ -202,10 +221,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--distractors", multiple=True, required=True, type=_FOLDER, help="Folder of others; several add up.")
 @click.option("--leave-out", multiple=True, type=_FILE, help="Distractor that is a copy of an original.")
 @click.option("--hasher", "hasher_names", multiple=True, help="Hasher by name or path; may be repeated.")
-@click.option("--windows/--no-windows", default=True, show_default=True, help="The hashers with windows as well.")
+@click.option(
+    "--windows", is_flag=True, help="The hashers alone, whole and by windows; kept as near_duplicates_windows."
+)
+@click.option("--only", multiple=True, help="Only this transformation; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures of each folder.")
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the database's rows in."
+    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep rows in, for another run."
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(
@@ -214,6 +236,7 @@ def main(
     leave_out: tuple[Path, ...],
     hasher_names: tuple[str, ...],
     windows: bool,
+    only: tuple[str, ...],
     limit: int | None,
     cache: Path | None,
     out: Path | None,
@@ -223,24 +246,25 @@ def main(
         asked = {folder.name: list_photos(folder)[:limit] for folder in queries}
         others = [path for folder in distractors for path in list_photos(folder)[:limit] if path not in leave_out]
         originals = [path for paths in asked.values() for path in paths]
-        descriptions, files = make_descriptions(hashers, windows=windows), [*originals, *others]
+        both = [describe_by(hasher) for hasher in hashers for describe_by in (ours, with_windows)]
+        descriptions, files = both if windows else make_descriptions(hashers), [*originals, *others]
         database = describe_files(descriptions, files, cache)
         alike = suspects(descriptions, database, len(originals))
         for query, distractor in alike:
             click.echo(f"to be looked at: {files[query]} and {files[distractor]}", err=True)
-        found = list(near_duplicates(descriptions, database, asked, codec))
+        found = list(near_duplicates(descriptions, database, asked, codec, cache, only))
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{len(originals)} originals among {len(files)} pictures\n\nrecall at 1\n\n{table(found, 'recall_at_1')}\n\n"
         f"recall at 1 within the threshold\n\n{table(found, 'recall_at_1_within')}\n"
     )
-    times = {one.key: 1000 * one.seconds / one.pictures for one in descriptions}
+    times = {one.key: 1000 * one.seconds / one.pictures for one in descriptions if one.pictures}
     click.echo("CPU milliseconds per decoded picture: " + ", ".join(f"{k} {v:.2f}" for k, v in times.items()))
     if out:
         keep(
             out,
-            "near_duplicates",
+            "near_duplicates_windows" if windows else "near_duplicates",
             found,
             Found,
             hashers={hasher.name: hasher.fingerprint.hex() for hasher in hashers},

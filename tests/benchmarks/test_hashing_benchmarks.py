@@ -255,7 +255,7 @@ def test_near_duplicates_make_their_table(module, monkeypatch, tmp_path):
     rows = rows_of(tmp_path / "out" / "near_duplicates.csv")
     assert {row["count"] for row in rows} == {"3"}
     assert {"aec-40", "crop-60", "jpeg-10", "collage"} <= {row["transformation"] for row in rows}
-    assert {"small-hash-16", "small-hash-64-windows", "phash-64", "dhash-256"} <= {row["method"] for row in rows}
+    assert {"small-hash-16", "small-hash-64", "phash-64", "dhash-256"} <= {row["method"] for row in rows}
     assert ("pdq-256" in {row["method"] for row in rows}) == is_here("pdqhash")
     jpeg = [row for row in rows if (row["method"], row["transformation"]) == ("phash-64", "jpeg-50")]
     assert [float(row["recall_at_1"]) for row in jpeg] == [pytest.approx(2 / 3, abs=1e-5)]  # one ties with its copy
@@ -265,6 +265,27 @@ def test_near_duplicates_make_their_table(module, monkeypatch, tmp_path):
     rows = rows_of(tmp_path / "out" / "near_duplicates.csv")
     jpeg = [row for row in rows if (row["method"], row["transformation"]) == ("phash-64", "jpeg-50")]
     assert [float(row["recall_at_1"]) for row in jpeg] == [1.0]
+
+
+def test_near_duplicates_by_windows_are_a_table_of_the_hashers_alone(module, monkeypatch, tmp_path):
+    near = module("near_duplicates")
+    hasher = save_hasher(tmp_path / "small-hash.safetensors", CONFIG)
+    queries, others = save(tmp_path / "originals", 3, 1), save(tmp_path / "others", 4, 2)
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    options = ("--queries", queries, "--distractors", others, "--hasher", hasher, "--windows", "--cache", cache)
+    options += ("--only", "crop-30", "--only", "mirrored")
+    done = run(near.main, *options, "--out", out)
+    assert done.exit_code == 0, done.output
+    rows = rows_of(out / "near_duplicates_windows.csv")
+    lengths = ("small-hash-16", "small-hash-64")
+    assert {row["method"] for row in rows} == {*lengths, *(f"{name}-windows" for name in lengths)}
+    assert {row["transformation"] for row in rows} == {"crop-30", "mirrored"}
+    kept = sorted(cache.iterdir())
+    assert len(kept) == 2 * 3  # the database and two changes, whole and with windows
+    monkeypatch.setattr(near, "transform", lambda *_: pytest.fail("its rows are there"))
+    assert run(near.main, *options, "--out", out).exit_code == 0
+    assert rows_of(out / "near_duplicates_windows.csv") == rows
+    assert sorted(cache.iterdir()) == kept
 
 
 def test_looks_alike_makes_its_table(module, monkeypatch, tmp_path):
