@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,6 +30,7 @@ from aecodec.data.folders import list_photos
 from aecodec.data.reduced import read_reduced
 from aecodec.index.windows import LAYOUT
 from aecodec.search import building
+from aecodec.search.duplicates import COPY_BITS
 from aecodec.search.pictures import CodeReader
 from aecodec.search.windows import PictureHasher
 
@@ -83,7 +85,10 @@ def methods(hasher: PictureHasher, paths: list[Path], threads: int) -> dict[str,
     """What is timed, each over all files."""
     import imagehash
 
-    folder, reader, windowed = paths[0].parent, CodeReader(hasher), CodeReader(hasher, layout=LAYOUT)
+    folder, readers = paths[0].parent, {"index build": CodeReader(hasher)}
+    if COPY_BITS in hasher.lengths and hasher.n_bits > COPY_BITS:
+        readers[f"index build --bits {COPY_BITS}"] = CodeReader(hasher, COPY_BITS)
+    windowed = {f"{name} --windows": CodeReader(hasher, one.n_bits, layout=LAYOUT) for name, one in readers.items()}
 
     def in_threads(work: Callable[[Path], object]) -> None:
         with ThreadPoolExecutor(threads) as pool:
@@ -98,9 +103,8 @@ def methods(hasher: PictureHasher, paths: list[Path], threads: int) -> dict[str,
             building.build(folder, Path(out, "a.hix"), reader, jobs=threads)
 
     return {
-        "index build": lambda: build(reader),
-        "index build --windows": lambda: build(windowed),
-        "reading alone": lambda: in_threads(lambda path: read_reduced(path, reader.least)),
+        **{name: partial(build, one) for name, one in (readers | windowed).items()},
+        "reading alone": lambda: in_threads(lambda path: read_reduced(path, readers["index build"].least)),
         "imagehash pHash": lambda: in_threads(phash),
     }
 

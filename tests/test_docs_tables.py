@@ -70,20 +70,38 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def near_duplicates(path: Path) -> Rows:
     """Recall at 1 within the threshold, of all queries together."""
     ours = ("photo-hash-64", "photo-hash-128", "photo-hash-256")
-    windows = ("photo-hash-64-windows", "photo-hash-256-windows")
-    found = {
-        (row["method"], row["transformation"]): float(row["recall_at_1_within"])
-        for row in read_csv(path)
-        if row["queries"] == "all"
-    }
-    measured = {method for method, _ in found}
-    methods = (*ours, *(name for name in windows if name in measured), "phash-64", "phash-256", "dhash-64", "pdq-256")
-    rows = [[label, *(f"{found[name, change]:.3f}" for name in methods)] for change, label in CHANGES.items()]
+    methods, found = (*ours, "phash-64", "phash-256", "dhash-64", "pdq-256"), recalls_within(path)
+    rows = recalls(found, methods)
     for label, changes in (("mean of the first 20", list(CHANGES)[:USUAL]), ("mean of all", list(CHANGES))):
         rows.append(
             [label, *(f"{sum(found[name, change] for change in changes) / len(changes):.4f}" for name in methods)]
         )
     return rows
+
+
+def recalls_within(path: Path) -> dict[tuple[str, str], float]:
+    """Method and transformation -> recall at 1 within the threshold, of all queries together."""
+    return {
+        (row["method"], row["transformation"]): float(row["recall_at_1_within"])
+        for row in read_csv(path)
+        if row["queries"] == "all"
+    }
+
+
+def recalls(found: dict[tuple[str, str], float], methods: tuple[str, ...]) -> Rows:
+    """A row for each transformation that was measured."""
+    measured = {change for _, change in found}
+    return [
+        [label, *(f"{found[name, change]:.3f}" for name in methods)]
+        for change, label in CHANGES.items()
+        if change in measured
+    ]
+
+
+def near_duplicates_windows(path: Path) -> Rows:
+    """The same of the whole at its longest, and by windows at each length."""
+    windows = tuple(f"photo-hash-{bits}-windows" for bits in (64, 128, 256))
+    return recalls(recalls_within(path), ("photo-hash-256", *windows))
 
 
 def semantic_hashing(path: Path) -> Rows:
@@ -142,6 +160,7 @@ FORMS: dict[str, Callable[[Path], Rows]] = {
     "benchmarks/results/hamming/cpu.csv": hamming,
     "benchmarks/results/hamming/large.csv": large,
     "benchmarks/results/hashing/near_duplicates.csv": near_duplicates,
+    "benchmarks/results/hashing/near_duplicates_windows.csv": near_duplicates_windows,
     "benchmarks/results/hashing/semantic_hashing.md": semantic_hashing,
 }
 

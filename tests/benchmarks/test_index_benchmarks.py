@@ -27,19 +27,22 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_indexing_is_timed_beside_imagehash(module, tmp_path):
+def test_indexing_is_timed_beside_imagehash(module, monkeypatch, tmp_path):
     pytest.importorskip("imagehash")
     (tmp_path / "photos").mkdir()
     for number in range(2):
         Image.fromarray(natural_picture(440, 600, number)).save(tmp_path / "photos" / f"{number}.png")
     script, out = module("indexing"), tmp_path / "results"
+    monkeypatch.setattr(script, "COPY_BITS", 32)
     arguments = [str(tmp_path / "photos"), "--count", "3", "--rounds", "1", "--threads", "1", "--out", str(out)]
     done = CliRunner().invoke(script.main, arguments)
     assert done.exit_code == 0, done.output
     rows = rows_of(out / "indexing.csv")
     assert [row["method"] for row in rows] == [
         "index build",
+        "index build --bits 32",
         "index build --windows",
+        "index build --bits 32 --windows",
         "reading alone",
         "imagehash pHash",
     ]
