@@ -15,7 +15,7 @@ from typing import Any
 from PIL import features
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("aecodec", "pillow", "numpy", "onnxruntime", "torch", "constriction", "bjontegaard")
+_PACKAGES = ("aecodec", "pillow", "numpy", "onnxruntime", "torch", "constriction", "bjontegaard", "cvvdp")
 _PILLOW_LIBRARIES = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "libavif": "avif", "OpenJPEG": "jpg_2000"}
 
 

@@ -22,7 +22,7 @@ from .measurements import RunError
 from .plot import axis_label, curves_of, draw, lines_of
 from .results import CodecResult, Results, read_by, read_runs
 from .summary import bd_text
-from .tables import Point, curve, number_text, pooled_psnr_of
+from .tables import Point, compared_columns, curve, number_text, pooled_psnr_of
 
 FORMATS = ("html", "md", "csv", "png")
 _AFTER_SCORES = ("encode_s", "decode_s", "encode_cpu_s", "decode_cpu_s", "peak_mib")
@@ -159,7 +159,6 @@ def _finite(value: Any) -> Any:
 
 def _page_data(results: Results) -> dict[str, Any]:
     anchor, looks = results.reference, curves_of(codec.codec for codec in results.codecs)
-    curves = [curve(codec.points) for codec in results.codecs]
     codecs = [
         {
             "name": codec.name,
@@ -181,11 +180,18 @@ def _page_data(results: Results) -> dict[str, Any]:
         "anchor": anchor.name,
         "scores": [asdict(column) for column in score_columns()],
         "codecs": codecs,
-        "matrix": [[_bd(row, column) for column in curves] for row in curves],
+        "matrices": [_matrix(results, column) for column in compared_columns(own.points for own in results.codecs)],
         "images": [_image_record(results, name) for name in results.pictures],
         "crops": [_crop_record(entry) for entry in results.crops if entry["image"] in results.pictures],
         "origin": _origin(results),
     }
+
+
+def _matrix(results: Results, column: str) -> dict[str, Any]:
+    """BD-rates by a metric, of every codec (columns) against every codec (rows)."""
+    curves = [curve(codec.points, column) for codec in results.codecs]
+    rows = [[_bd(reference, tested) for tested in curves] for reference in curves]
+    return {"key": column, "label": METRICS[column].label, "rows": rows}
 
 
 def _bd(reference: Curve, tested: Curve) -> float | None:

@@ -98,6 +98,12 @@ def test_a_new_metric_is_measured_tabulated_drawn_and_listed(
     data = _page_data(tmp_path / "rd.html")
     assert {"key": "mean_nearness", "label": "Nearness", "digits": 4, "axis": "Nearness"} in data["scores"]
     assert all(0.9 < point["mean_nearness"] < 1 for codec in data["codecs"] for point in codec["points"])
+    matrices = {matrix["key"]: matrix for matrix in data["matrices"]}
+    assert list(matrices) == ["psnr", "mean_nearness"]
+    rows = matrices["mean_nearness"]["rows"]
+    assert matrices["mean_nearness"]["label"] == "Nearness"
+    assert rows[0][0] == rows[1][1] == pytest.approx(0.0, abs=1e-9)
+    assert (rows[0][1] > 0) != (rows[1][0] > 0)
     lines = lines_of(read_runs([out]).codecs, "mean_nearness")
     assert [len(line.quality) for line in lines] == [4, 4]
     draw(tmp_path / "rd.png", lines, "mean_nearness", title="Rate and nearness")
