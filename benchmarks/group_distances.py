@@ -10,9 +10,9 @@ share of changed pictures, of the query folders, that are within the distance of
 changes of `transformations.USUAL` of one kind.
 
 With ``--windows`` all pictures have codes of windows as well. Wholes are then at most `duplicates.near` apart, as
-`aecodec dedup --windows` has it, and the distances of the table are those of a whole and a window. More columns are
-of pairs of pictures of different classes, how many in a million are near each other, and of the changes of `CROPS`, how
-many are near their originals.
+`aecodec dedup --windows` has it, and the distances of the table are those of a whole and a window. Its other columns
+are of pairs of pictures of different classes, how many in a million are near each other, and of the changes of `CROPS`,
+how many are near their originals.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ KINDS = {
 }
 #: Changes that leave a part of a picture, from the largest to the smallest.
 CROPS = ("crop-80", "crop-60", "crop-60-sides", "crop-30")
-#: Distances as shares of 64 bits of code, up to an eighth.
+#: Distances as shares of 64 bits of code.
 STEPS = (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 8)
+#: The same by windows: crops lie farther from their originals.
+WINDOW_STEPS = (1, 2, 3, 4, 5, 5.5, 6, 7, 8, 9, 10, 12)
 _BATCH = 16
 
 
@@ -88,7 +90,7 @@ def changed_sets(hasher: Hasher, originals: list[Path], layout: int) -> dict[str
     """Change -> the codes of all originals after it; those of the originals themselves under no name at all."""
     images = [read(path) for path in originals]
     found = {"": np.concatenate([picture_codes(hasher, [np.asarray(image)], layout) for image in images])}
-    for name in dict.fromkeys((*USUAL, *(CROPS if layout else ()))):
+    for name in CROPS if layout else USUAL:
         changed = (np.asarray(transform(image, name, number)) for number, image in enumerate(images))
         found[name] = np.concatenate([picture_codes(hasher, [pixels], layout) for pixels in changed])
     return found
@@ -126,24 +128,26 @@ def pairs_of_kinds(index: HashIndex, within: int, limit: int) -> np.ndarray:
 def table(hasher: Hasher, paths: list[Path], originals: list[Path], layout: int) -> str:
     """Markdown: a row for each length and distance."""
     sets, changed = sets_of(hasher, paths, layout), changed_sets(hasher, originals, layout)
-    more = ("wrong pairs in a million", *CROPS) if layout else ()
-    names = ("bits", "distance", "wrong members", "largest group", *KINDS, *more)
+    more = ("wrong pairs in a million", *CROPS) if layout else KINDS
+    names = ("bits", "distance", "wrong members", "largest group", *more)
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for bits in hasher.lengths:
         index = index_of(hasher, paths, np.ascontiguousarray(sets[..., : bits // 8]), layout)
         within = near(bits) if layout else None
-        limits = sorted({int(step * bits / 64) for step in STEPS if within is None or step * bits / 64 >= within})
+        limits = sorted({int(step * bits / 64) for step in (WINDOW_STEPS if layout else STEPS)})
+        limits = [distance for distance in limits if within is None or distance >= within]
         far = distances_to_originals(changed, bits, within)
         pairs = None if within is None else pairs_of_kinds(index, within, limits[-1])
         for distance in limits:
             found = groups(index, distance) if within is None else groups(index, within, windows=distance)
             wrong = sum(len(members) - 1 for members in found) / len(paths)
             largest = max(map(len, found), default=0)
-            recalls = [np.mean([(far[name] <= distance).mean() for name in names]) for names in KINDS.values()]
             cells = [str(bits), str(distance), f"{wrong:.2%}".replace("%", " %"), str(largest)]
-            cells += [f"{recall:.2f}" for recall in recalls]
-            if pairs is not None:
-                cells += [f"{1e6 * pairs[distance]:.2f}", *(f"{(far[name] <= distance).mean():.2f}" for name in CROPS)]
+            recalls = {name: (found <= distance).mean() for name, found in far.items()}
+            if pairs is None:
+                cells += [f"{np.mean([recalls[name] for name in names]):.2f}" for names in KINDS.values()]
+            else:
+                cells += [f"{1e6 * pairs[distance]:.2f}", *(f"{recalls[name]:.2f}" for name in CROPS)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
