@@ -13,7 +13,7 @@ import pytest
 from block_hasher import BlockHasher
 from extras import is_here
 from hypothesis import HealthCheck, settings
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from places import TESTS
 
 from aecodec.codec.codec import Codec
@@ -84,6 +84,14 @@ def natural_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     noise = rng.normal(0, 1, (height, width))
     picture += ((12 * wave + 6 * noise) * (columns > 0.5) * rows)[..., None]
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def written_picture(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: lines of black text with soft edges on white."""
+    image = Image.new("RGB", (width, height), "white")
+    for top in range(4, height - 12, 14):
+        ImageDraw.Draw(image).text((4, top), "The quick brown fox", "black", ImageFont.load_default(11))
+    return np.asarray(image)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from ..parallel import Lock
 from ..zoo.registry import find_fingerprint, find_model, read_header
 from .codec import Codec
 from .encoder import Encoded
-from .fidelity import lost_detail
+from .fidelity import doubt
 from .options import EncodeOptions
 from .quality import quality_of
 
@@ -127,7 +127,7 @@ def encode_source(
     described = hasher.describe(picture.upright_pixels) if hasher else None
     encoded = codec.encode_picture(picture, options, semantic_hash=described)
     size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
-    doubts = [lost_detail(codec, picture, encoded.data)]
+    doubts = [doubt(codec, picture, encoded.data)]
     if len(encoded.data) > size:
         doubts.append(f"the .aec file is larger than the picture: {len(encoded.data)} bytes for {size}")
     return encoded, (*picture.notices, *(f"{name}: {text}" for text in doubts if text))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import natural_picture
+from conftest import natural_picture, written_picture
 from PIL import Image
 
 from aecodec.cli import run
@@ -154,6 +154,23 @@ def test_what_was_changed_is_said(here, model, capsys):
     assert "8 bits" in notices[2]
     # An untrained model follows no colours, and says so of those that a palette scatters.
     assert sum("detail is lost" not in line for line in err.splitlines()) == 4
+
+
+def test_drawings_in_a_folder_are_told_by_name_and_are_no_errors(here, model, capsys):
+    """In a line of stderr and in the record of each; with alpha and in grey as well."""
+    Path("in").mkdir()
+    written = Image.fromarray(written_picture(64, 128))
+    written.save("in/colour.png")
+    written.convert("L").save("in/grey.png")
+    written.convert("RGBA").save("in/alpha.png")
+    save("in/photo.png")
+    assert run(["compress", "-r", "in", "-o", "out/", "--json", *model]) == 0
+    out, err = capsys.readouterr()
+    notices = {json.loads(line)["input"]: json.loads(line)["notices"] for line in out.splitlines()}
+    for name in ("in/colour.png", "in/grey.png", "in/alpha.png"):
+        assert sum("looks drawn, not photographed" in text for text in notices[name]) == 1
+        assert err.count(f"{name}: looks drawn") == 1
+    assert not any("looks drawn" in text for text in notices["in/photo.png"])
 
 
 def test_alpha_and_its_cost_are_reported(here, model, capsys):

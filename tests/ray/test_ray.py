@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import natural_picture
+from conftest import natural_picture, written_picture
 from extras import needs
 from PIL import Image
 from small_hasher import CONFIG, save_hasher
@@ -81,15 +81,17 @@ def workers() -> list[int]:
 
 @pytest.mark.parametrize("more", [(), ("--json", "-q", "20", "--preserve-times")])
 def test_files_lines_and_code_are_those_of_one_process(here, more, capfd):
+    Image.fromarray(written_picture(64, 128)).save("photos/drawn.png")
     assert compress("one/", "-j", "1", *more) == 1
     alone = capfd.readouterr()
     assert compress("two/", "--ray", "local", "-j", "2", *more) == 1
     shared = capfd.readouterr()
     assert contents("two") == contents("one")
-    assert len(contents("two")) == COUNT
+    assert len(contents("two")) == COUNT + 1
     assert shared.out == alone.out.replace("one/", "two/")
     assert shared.err == alone.err.replace("one/", "two/")
     assert all(name in shared.err for name in BROKEN)
+    assert shared.err.count("photos/drawn.png: looks drawn, not photographed") == 1
 
 
 def test_a_rerun_skips_what_is_done_and_starts_no_cluster(here, capfd, monkeypatch):
