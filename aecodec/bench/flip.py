@@ -36,6 +36,7 @@ def write_flip(
     codecs: Sequence[FileCodec],
     pictures: Sequence[Path],
     sizes: Sequence[float],
+    metrics: Sequence[str],
     *,
     title: str,
     say: Callable[[str], None],
@@ -45,8 +46,9 @@ def write_flip(
     """Write the page and its pictures below ``out`` -> how many (picture, size) are shown, how many were left out.
 
     sizes: in bits per pixel; every codec is at the quality whose file comes nearest to the size, which is larger where
-    some codec cannot make so small a file. What fewer than two codecs can encode is said and left out; advance is
-    called after each. Raises UsageError for one codec, or the same one twice, OutputExistsError.
+    some codec cannot make so small a file. metrics: columns of METRICS, told beside the pictures. What fewer than two
+    codecs can encode is said and left out; advance is called after each. Raises UsageError for one codec, or the same
+    one twice, OutputExistsError.
     """
     names = [codec.name for codec in codecs]
     if len(set(names)) < max(len(names), 2):
@@ -56,7 +58,7 @@ def write_flip(
     for path in pictures:
         for bpp in sizes:
             try:
-                scene = _scene(_Keeper(out / PICTURES_FOLDER, path, overwrite), list(codecs), path, bpp, say)
+                scene = _scene(_Keeper(out / PICTURES_FOLDER, path, overwrite), list(codecs), path, bpp, metrics, say)
             except CODEC_ERRORS as error:
                 say(f"{path.name}: left out: {error}")
                 scene = None
@@ -65,7 +67,7 @@ def write_flip(
             advance()
     wanted = len(pictures) * len(sizes)
     if scenes:
-        content = _data(codecs, scenes, title)
+        content = _data(codecs, scenes, metrics, title)
         # "<" could end the script element that the data stands in.
         text = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
         page = filled(_PAGE, {"TITLE": html.escape(title), "DATA": text})
@@ -73,7 +75,9 @@ def write_flip(
     return len(scenes), wanted - len(scenes)
 
 
-def _data(codecs: Sequence[FileCodec], scenes: list[dict[str, Any]], title: str) -> dict[str, Any]:
+def _data(
+    codecs: Sequence[FileCodec], scenes: list[dict[str, Any]], metrics: Sequence[str], title: str
+) -> dict[str, Any]:
     """What the page is made of."""
     origin = provenance.collect()
     return {
@@ -82,7 +86,7 @@ def _data(codecs: Sequence[FileCodec], scenes: list[dict[str, Any]], title: str)
             {"name": codec.name, "label": _label(codec.name), "settings": codec.settings, "version": codec.version}
             for codec in codecs
         ],
-        "scores": [{"label": m.label, "unit": m.unit, "digits": m.digits} for m in METRICS.values()],
+        "scores": [{"label": m.label, "unit": m.unit, "digits": m.digits} for m in (METRICS[name] for name in metrics)],
         "scenes": scenes,
         "origin": {key: origin[key] for key in ("date", "command", "commit")},
     }
@@ -112,7 +116,7 @@ class _Keeper:
 
 
 def _scene(
-    keeper: _Keeper, codecs: list[FileCodec], path: Path, bpp: float, say: Callable[[str], None]
+    keeper: _Keeper, codecs: list[FileCodec], path: Path, bpp: float, metrics: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """One picture at one size; None where fewer than two codecs can encode it. Raises one of CODEC_ERRORS."""
     image = read_rgb(path)
@@ -125,16 +129,16 @@ def _scene(
         "height": image.height,
         "target": target,
         "original": keeper.keep(image),
-        "files": {codec.name: _file(keeper, codec, image, target) for codec in able},
+        "files": {codec.name: _file(keeper, codec, image, target, metrics) for codec in able},
     }
 
 
-def _file(keeper: _Keeper, codec: FileCodec, image: Image.Image, target: int) -> dict[str, Any]:
+def _file(keeper: _Keeper, codec: FileCodec, image: Image.Image, target: int, metrics: Sequence[str]) -> dict[str, Any]:
     """A codec's file as the page tells of it, and its pixels kept. Raises ValueError if they are of another size."""
     found = nearest(codec, image, target)
     decoded = codec.decode(found.data)
     pair = np.asarray(image), np.asarray(decoded)
-    scores = [metric.score(*pair) for metric in METRICS.values()]
+    scores = [METRICS[name].score(*pair) for name in metrics]
     return {
         "shown": keeper.keep(decoded),
         "quality": found.quality,

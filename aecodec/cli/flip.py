@@ -25,6 +25,7 @@ from .writing import check_outputs
     show_default=True,
     help="Size of the files in bits per pixel; may be repeated.",
 )
+@click.option("--metrics", default="psnr,ms-ssim", show_default=True, help="Names, with commas, as of `aecodec bench`.")
 @click.option("--title", metavar="TEXT", help="Heading of the page; the folder's name unless given.")
 @click.option("--limit", type=Whole(1, MANY), help="Only the first so many pictures.")
 @click.option("--device", default="cpu", show_default=True, help="Where our models run.")
@@ -35,6 +36,7 @@ def flip(
     out: Path,
     codecs: str,
     sizes: tuple[float, ...],
+    metrics: str,
     title: str | None,
     limit: int | None,
     device: str,
@@ -47,11 +49,12 @@ def flip(
     page is OUT/index.html, needs no network, and can be passed on with its folder.
     """
     from ..bench.flip import PAGE_FILE, write_flip
-    from ..bench.opening import codec_specs
+    from ..bench.opening import codec_specs, metric_columns
     from ..bench.runs import find_pictures
     from ..data.folders import Walk
     from ..data.formats import picture_suffixes
 
+    columns = metric_columns(metrics)
     walk = Walk(picture_suffixes(), recursive=False)
     pictures = find_pictures(data, limit, walk)
     page = out / PAGE_FILE
@@ -63,6 +66,7 @@ def flip(
             opened,
             pictures,
             sizes,
+            columns,
             title=title or data.resolve().name,
             say=notice,
             advance=lambda: update(advance=1),
