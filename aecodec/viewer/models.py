@@ -39,7 +39,7 @@ def decoder_part(path: Path) -> bytes:
         for name, array in whole.tensors.items()
         if any(holds_weight(graph, name) for graph in others) or not any(holds_weight(graph, name) for graph in spare)
     }
-    part = replace(whole, tensors=tensors, graphs=kept, card={})
+    part = replace(whole, tensors=tensors, graphs=kept, card={}, base=b"")
     told = {"format": FORMAT, "fingerprint": whole.fingerprint.hex(), "part": part.fingerprint.hex()}
     return _ordered(stored.pack(part, told))
 

@@ -39,7 +39,7 @@ _FIELDS = {
     "fingerprint": records.hexadecimal(FINGERPRINT),
     "escapes": records.mapping(records.flag(), most=100),
 }
-_PERHAPS = {"graphs": records.hexadecimal(32)}
+_PERHAPS = {"graphs": records.hexadecimal(32), "base": records.hexadecimal(FINGERPRINT)}
 
 
 def cache_folder() -> Path:

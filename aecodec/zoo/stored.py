@@ -4,7 +4,7 @@ A safetensors file. Its header tells name, family, config, fingerprint and card.
 the probability tables under ``tables/`` (rows one after another without their padding) and, under ``graphs/``, the
 networks' graphs as bytes. The fingerprint is the first 8 bytes of a SHA-256 over the family, the config and every
 tensor but the graphs: these are derived from the weights, name them, and hold none. A checksum over fingerprint and
-graphs tells whether they belong to it.
+graphs tells whether they belong to it. A header that names a base holds changes of that checkpoint (changes.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from ..coding.tables import TableSet, unpack_tables
-from ..contracts import CheckpointError, OutOfMemoryError
+from ..contracts import CheckpointError, ModelMismatchError, OutOfMemoryError
 from ..data.files import write_atomic
 from ..data.records import shown
-from .registry import FORMAT, read_header
+from . import changes
+from .registry import FORMAT, find_fingerprint, read_header
 
 #: Types of the tensors of a checkpoint, and how many axes they have at most.
 TYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -37,7 +38,8 @@ _TABLE_PARTS = ("frequencies", "lengths", "offsets")
 @dataclass(frozen=True)
 class Stored:
     """A checkpoint as it is kept. tensors: weights by name, float16 where they were stored so, and integers; graphs:
-    ONNX models by the name of the network, without weights; fingerprint: 8 bytes."""
+    ONNX models by the name of the network, without weights; base: the fingerprint of the checkpoint that its file tells
+    the changes of, empty if it holds all weights itself; fingerprint: 8 bytes."""
 
     name: str
     family: str
@@ -46,6 +48,7 @@ class Stored:
     tables: dict[str, TableSet] = field(default_factory=dict)
     graphs: dict[str, bytes] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
+    base: bytes = b""
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -98,7 +101,31 @@ def pack(stored: Stored, told: Mapping[str, str]) -> bytes:
         **told,
         **({"graphs": _checksum(bytes.fromhex(told["fingerprint"]), stored.graphs)} if graphs else {}),
     }
-    return to_bytes({**all_tensors(stored), **graphs}, header)
+    tensors = stored.tensors
+    if stored.base:
+        header["base"] = stored.base.hex()
+        try:
+            tensors = changes.split(tensors, _base(stored.base).tensors)
+        except (CheckpointError, ValueError) as error:
+            raise CheckpointError(f"{stored.name}: {error}") from error
+    return to_bytes({**tensors, **_pack_tables(stored.tables), **graphs}, header)
+
+
+def as_changes(stored: Stored, base: bytes) -> Stored:
+    """A checkpoint whose file is to hold the changes of another of this machine, its weights rounded to what those can
+    tell. Raises CheckpointError if there is no such base, or it holds changes itself."""
+    return replace(stored, tensors=changes.settle(stored.tensors, _base(base).tensors), base=base)
+
+
+def _base(fingerprint_: bytes) -> Stored:
+    """A checkpoint that others' files hold changes of."""
+    try:
+        path = find_fingerprint(fingerprint_, "whose changes it holds")
+    except ModelMismatchError as error:
+        raise CheckpointError(f"holds changes of a model that is not here: {error}") from error
+    if read_header(path).get("base"):
+        raise CheckpointError(f"holds changes of {path}, which holds changes itself")
+    return read(path)
 
 
 def write(stored: Stored, path: Path) -> bytes:
@@ -114,6 +141,12 @@ def read(path: Path) -> Stored:
     header = read_header(path)
     tensors = _read_tensors(path)
     graphs = {key: tensors.pop(key) for key in [key for key in tensors if key.startswith(_GRAPHS)]}
+    base = bytes.fromhex(header.get("base", ""))
+    if base:
+        try:
+            tensors = changes.apply(tensors, _base(base).tensors)
+        except (CheckpointError, ValueError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
     found = fingerprint(header["family"], header["config"], tensors)
     if found != header["fingerprint"]:
         raise CheckpointError(
@@ -131,7 +164,7 @@ def read(path: Path) -> Stored:
     plain = {key.removeprefix(_GRAPHS): graph.tobytes() for key, graph in graphs.items()}
     if plain and _checksum(found, plain) != header.get("graphs"):
         raise CheckpointError(f"{path}: its graphs are damaged or belong to another checkpoint")
-    stored = Stored(header["name"], header["family"], header["config"], tensors, tables, plain, header["card"])
+    stored = Stored(header["name"], header["family"], header["config"], tensors, tables, plain, header["card"], base)
     stored.__dict__["fingerprint"] = found  # it need not be computed twice
     return stored
 
