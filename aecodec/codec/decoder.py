@@ -155,8 +155,12 @@ class TileDecoder:
 
 def file_psnr(engine: Engine, picture: Picture, data: bytes, run: Run) -> float:
     """PSNR in dB of a file against its picture, without holding all of its pixels."""
+    return pooled_psnr(compared(engine, picture, data, run))
+
+
+def compared(engine: Engine, picture: Picture, data: bytes, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Block by block, pixels of a picture and what its file decodes to."""
     whole = Window(0, 0, *picture.pixels.shape[:2])
-    return pooled_psnr(
-        (picture.pixels[place.intersection(whole).slices], levels[place.intersection(whole).within(place).slices])
-        for place, levels in TileDecoder(engine, container.parse(data), run).pixels()
-    )
+    for place, levels in TileDecoder(engine, container.parse(data), run).pixels():
+        shared = place.intersection(whole)
+        yield picture.pixels[shared.slices], levels[shared.within(place).slices]

@@ -18,7 +18,7 @@ from ..data.tiling import Window
 from ..engine.protocol import Canvas, Engine, RefiningEngine
 from ..parallel import Run
 from . import tiles
-from .decoder import file_psnr
+from .decoder import compared
 from .tiles import Grid, cut
 
 #: Gradient steps of each level; the lowest changes nothing.
@@ -59,11 +59,13 @@ def refining(engine: Engine) -> RefiningEngine:
 
 
 def file_cost(engine: RefiningEngine, picture: Picture, data: bytes, run: Run = map) -> float:
-    """Bits of a file plus lambda times the mean squared error of the picture it decodes to, per pixel."""
-    height, width = picture.pixels.shape[:2]
-    quality = container.parse_header(data)[0].quality
-    mse = 10.0 ** (-file_psnr(engine, picture, data, run) / 10.0)
-    return 8.0 * len(data) + engine.distortion_weight(quality) * mse * height * width
+    """Bits of a file plus lambda times the distortion of the picture it decodes to, per pixel."""
+    weight = engine.distortion_weight(container.parse_header(data)[0].quality)
+    distortion = (
+        engine.distortion(pixels, levels) * levels.shape[0] * levels.shape[1]
+        for pixels, levels in compared(engine, picture, data, run)
+    )
+    return 8.0 * len(data) + weight * sum(distortion)
 
 
 class _Refiner:

@@ -179,7 +179,12 @@ class TileCodec(Protocol):
         ...
 
     def distortion_weight(self, quality: int) -> float:
-        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        """Lambda: bits per pixel that a distortion of 1 is worth."""
+        ...
+
+    def distortion(self, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        """x, x_hat (B, 1 or 3, H, W) float32 in [0, 1] -> (B,) float32: what the model was trained to keep small, in
+        units of the mean squared error."""
         ...
 
     def scaled(self, y: torch.Tensor, quality: int) -> torch.Tensor:

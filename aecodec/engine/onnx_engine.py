@@ -16,7 +16,7 @@ from ..latents.protocol import Parts, RefinableCoder, expect
 from ..parallel import Lock
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
-from .onnx_refinement import OnnxRefinement
+from .onnx_refinement import OnnxRefinement, VisualRefinement, distortion
 from .protocol import Canvas, Refined, RefiningEngine
 
 
@@ -87,10 +87,21 @@ class OnnxEngine:
         """See `RefiningEngine.distortion_weight`."""
         return (self._coder if self.refines else self._refining()).distortion_weight(quality)
 
+    def distortion(self, pixels: np.ndarray, decoded: np.ndarray) -> float:
+        """See `RefiningEngine.distortion`."""
+        if not isinstance(self._coder, RefinableCoder) or not self.refines:
+            return self._refining().distortion(pixels, decoded)
+        x, x_hat = (
+            np.moveaxis(np.atleast_3d(levels), -1, 0).astype(np.float32) / np.float32(255.0)
+            for levels in (pixels, decoded)
+        )
+        return distortion(x, x_hat, self._coder.visual)[0]
+
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`. Raises what opening the other engine raises."""
-        if self.refines:
-            return OnnxRefinement(self._coder, self._networks, code, canvas).run(steps)
+        if isinstance(self._coder, RefinableCoder) and self.refines:
+            refinement = VisualRefinement if self._coder.visual else OnnxRefinement
+            return refinement(self._coder, self._networks, code, canvas).run(steps)
         return self._refining().refine(code, canvas, steps)
 
     def _refining(self) -> RefiningEngine:

@@ -1,4 +1,8 @@
-"""The refinement of a tile by ONNX Runtime: the gradients of descent.py by a checkpoint's graphs, the rest in NumPy."""
+"""The refinement of a tile by ONNX Runtime: the gradients of descent.py by a checkpoint's graphs, the rest in NumPy.
+
+Where the distortion is what eyes see, its slope in the pixels is NumPy's (metrics/visual.py), and leads to the latents
+by the graph of the squared error, which is given pixels whose squared error has that slope.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import numpy as np
 
 from ..coding.tables import TableSet
 from ..contracts import LatentCode
+from ..data.tiling import Window
 from ..latents.protocol import Networks, RefinableCoder
+from ..metrics import visual
 from .descent import BETAS, EPSILON, Descent, bit_lines, schedule_of_hyper_latents, schedule_of_latents
 from .protocol import Canvas
 
@@ -19,6 +25,9 @@ BAND = 32 * 48
 PROBED = 16
 #: So many times the pixels' range, so that they themselves do not count in a gradient.
 PROBE = np.float32(1e3)
+#: Steps by which the sensitivity of what eyes see to each channel is estimated, and how long they are.
+PROBES, PROBE_STEP = 2, np.float32(0.1)
+HALF = np.float32(0.5)
 
 
 def soft_round(x: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +93,7 @@ class OnnxRefinement(Descent):
         self._y = coder.scaled(canvas.y, code.quality)
         planes = canvas.target[None] if self._grey else canvas.target.transpose(2, 0, 1)
         self._target = planes.astype(np.float32) / np.float32(255.0)
+        self._counted: tuple[np.ndarray, np.ndarray] | None = None
         self._begin_at(code)
 
     def _begin_at(self, code: LatentCode) -> None:
@@ -113,9 +123,18 @@ class OnnxRefinement(Descent):
         if self._grey:
             x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
         levels = np.floor(x_hat.clip(0, 1) * np.float32(255.0) + np.float32(0.5)) / np.float32(255.0)
-        levels -= self._target
         bits = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in self._coder.symbol_planes(code))
-        return bits, self._weight * float(np.square(levels, out=levels).sum(dtype=np.float64))
+        return bits, self._error(levels)
+
+    def _error(self, x_hat: np.ndarray) -> float:
+        """What the distortion of the measured pixels, (3 or 1, r, c) float32 in [0, 1], is worth in bits."""
+        return self._weight * float(np.square(x_hat - self._target).sum(dtype=np.float64))
+
+    def _error_slope(self, window: np.ndarray) -> np.ndarray:
+        """The slope of that in y_hat of the window, (N, H, W) float32."""
+        if self._counted is None:
+            self._counted = self._blocks(self._target, self._share)
+        return np.float32(self._weight) * self._by_bands(window, *self._counted)
 
     def _sensitivity(self) -> np.ndarray:
         """See `Descent`; (N, 1, 1).
@@ -156,9 +175,7 @@ class OnnxRefinement(Descent):
         coder, z = self._coder, self.code.hyper_latents()
         bits = BitSlopes(coder.tables["y"], self._indices)
         reach = coder.reach(self._indices).astype(np.float32)
-        weight = np.float32(self._weight)
-        curvature = (weight * sensitivity).astype(np.float32)
-        target, counted = self._blocks()
+        curvature = (self._weight * sensitivity).astype(np.float32)
         adam = Adam(self._y)
         mean: np.ndarray = self._mean
         rows, columns = self._canvas.inner.slices
@@ -168,8 +185,7 @@ class OnnxRefinement(Descent):
             residual = residual.clip(-reach, reach)
             y_hat, low = mean + residual, np.floor(residual)
             window = self._window(coder.from_units(y_hat, self._quality))
-            by_window = self._by_bands(window, target, counted)
-            by_y_hat = weight * coder.from_units(by_window[:, rows, columns], self._quality)
+            by_y_hat = coder.from_units(self._error_slope(window)[:, rows, columns], self._quality)
             by_residual = bits(low) + curvature * (np.float32(1.0) - 2 * (residual - low))
             mean, gradient = coder.means_and_gradient(self._networks, z, y_hat, by_y_hat, by_residual, slope)
             adam.step(gradient, size)
@@ -206,12 +222,86 @@ class OnnxRefinement(Descent):
             band = slice(height * number // count, height * (number + 1) // count)
             yield band, slice(max(band.start - reach, 0), min(band.stop + reach, height))
 
-    def _blocks(self) -> tuple[np.ndarray, np.ndarray]:
-        """The target and the weight of its pixels, in the window."""
+    def _blocks(self, measured: np.ndarray, share: np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """What the measured pixels, (3 or 1, r, c) float32, are compared with, and what each counts, in the window."""
         stride = self._coder.stride
         target = np.zeros((3, *(stride * side for side in self._canvas.y_hat.shape[1:])), np.float32)
         counted = np.zeros_like(target)
         rows, columns = self._canvas.measured.slices
-        target[:, rows, columns] = self._target
-        counted[:, rows, columns] = self._share
+        target[:, rows, columns] = measured
+        counted[:, rows, columns] = share
         return self._coder.blocks_of(target), self._coder.blocks_of(counted)
+
+
+def distortion(x: np.ndarray, x_hat: np.ndarray, share: float) -> tuple[float, np.ndarray]:
+    """x, x_hat (1 or 3, H, W) float32 in [0, 1] -> the distortion of a model and its slope in x_hat, of three colours,
+    (3, H, W) float32. share: that of what eyes see."""
+    shape = (3, *x.shape[1:])
+    x, x_hat = (np.ascontiguousarray(np.broadcast_to(planes, shape)) for planes in (x, x_hat))
+    plain, slope = visual.squared(x, x_hat)
+    if not share:
+        return plain, slope
+    apart, slope_of_apart = visual.seen(x, x_hat)
+    return plain + share * (apart - plain), slope + np.float32(share) * (slope_of_apart - slope)
+
+
+class VisualRefinement(OnnxRefinement):
+    """See `OnnxRefinement`."""
+
+    def _error(self, x_hat: np.ndarray) -> float:
+        """See `OnnxRefinement`."""
+        return self._price(x_hat) * distortion(self._target, x_hat, self._coder.visual)[0]
+
+    def _price(self, pixels: np.ndarray) -> float:
+        """Bits that a distortion of 1 in so many pixels, (..., r, c), is worth."""
+        return self._coder.distortion_weight(self._quality) * pixels.shape[-2] * pixels.shape[-1]
+
+    def _error_slope(self, window: np.ndarray) -> np.ndarray:
+        """See `OnnxRefinement`."""
+        found = self._compared_with(self._synthesised(window), self._target)
+        return self._by_bands(window, *self._blocks(found, HALF))
+
+    def _compared_with(self, x_hat: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Pixels whose squared error, counted by half, has the slope of the distortion: (3, r, c)."""
+        if self._grey:
+            x_hat = np.broadcast_to(x_hat.mean(axis=0, dtype=np.float32), x_hat.shape)
+        slope = distortion(target, x_hat.clip(0, 1), self._coder.visual)[1]
+        return x_hat - np.float32(self._price(target)) * slope
+
+    def _sensitivity(self) -> np.ndarray:
+        """See `Descent`; (N, 1, 1). Half the diagonal of the second derivative, as `Refinement` estimates it, of the
+        positions in the middle."""
+        coder, canvas = self._coder, self._canvas
+        window = self._window(self._start[1])
+        sides = window.shape[1:]
+        top, left = (max(side - PROBED, 0) // 2 for side in sides)
+        place = Window(top, left, min(top + PROBED, sides[0]), min(left + PROBED, sides[1]))
+        shown = place.times(coder.stride)
+        pixels = shown.intersection(canvas.measured)
+        target, inside = _cut(self._target, pixels.within(canvas.measured)), pixels.within(shown)
+        part = np.ascontiguousarray(_cut(window, place))
+        rng = np.random.default_rng(0)
+        start, power = self._slope(part, target, inside), np.zeros((len(part), 1, 1), np.float32)
+        for _ in range(PROBES):
+            u = rng.integers(0, 2, part.shape).astype(np.float32) * 2 - 1
+            moved = self._slope(part + coder.from_units(PROBE_STEP * u, self._quality), target, inside)
+            power += ((moved - start) * u).mean(axis=(1, 2), keepdims=True) / (2 * PROBE_STEP * PROBES)
+        return np.maximum(power, 0) / np.float32(self._weight)
+
+    def _slope(self, y_hat: np.ndarray, target: np.ndarray, inside: Window) -> np.ndarray:
+        """Slope of what the distortion of a few pixels is worth, in units of the quantisation step."""
+        coder = self._coder
+        x_hat = coder.synthesise(self._networks, y_hat, self._quality)
+        planes, counted = np.zeros_like(x_hat), np.zeros_like(x_hat)
+        _cut(planes, inside)[...] = self._compared_with(_cut(x_hat, inside), target)
+        _cut(counted, inside)[...] = HALF
+        gradient = coder.error_gradient(
+            self._networks, y_hat, self._quality, coder.blocks_of(planes), coder.blocks_of(counted), self._grey
+        )
+        return coder.from_units(gradient, self._quality)
+
+
+def _cut(planes: np.ndarray, window: Window) -> np.ndarray:
+    """(C, H, W) -> a view of the window's rows and columns."""
+    rows, columns = window.slices
+    return planes[:, rows, columns]

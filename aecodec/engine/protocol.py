@@ -98,7 +98,12 @@ class RefiningEngine(Engine, Protocol):
     """An engine that can move the latents of a picture down its own rate-distortion cost."""
 
     def distortion_weight(self, quality: int) -> float:
-        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        """Lambda: bits per pixel that a distortion of 1 is worth."""
+        ...
+
+    def distortion(self, pixels: np.ndarray, decoded: np.ndarray) -> float:
+        """Two pictures or parts of them, (H, W) or (H, W, 3) uint8 -> the distortion that the model is to keep small:
+        the mean squared error of pixels in [0, 1], or a measure in units of it."""
         ...
 
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:

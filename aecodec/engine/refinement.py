@@ -13,11 +13,11 @@ import torch
 from ..coding.tables import TableSet
 from ..contracts import HyperCodec, LatentCode, Quantiser
 from ..data.tiling import Window
-from ..nn.quantise import round_half_up, round_ste, soft_round
+from ..nn.quantise import round_half_up, soft_round
 from .descent import BETAS, EPSILON, Descent, bit_lines, schedule_of_hyper_latents, schedule_of_latents
 
-#: Backward passes by which the sensitivity of the pixels to each channel is estimated.
-PROBES = 2
+#: Steps by which the sensitivity of the distortion to each channel is estimated, and how long they are.
+PROBES, PROBE = 2, 0.1
 
 
 def cut(planes: torch.Tensor, window: Window) -> torch.Tensor:
@@ -68,7 +68,8 @@ class Refinement(Descent):
     ) -> None:
         self.model, self.code, self.quality, self.transforms = model, code, code.quality, transforms
         self.y_hat, self.inner, self.target, self.measured = y_hat, inner, target, measured
-        #: Bits per unit of summed squared error.
+        #: Bits per unit of the distortion of the measured pixels, and per unit of their summed squared error.
+        self.price = model.distortion_weight(code.quality) * target.shape[2] * target.shape[3]
         self.weight = model.distortion_weight(code.quality) / target.shape[1]
         with torch.no_grad():
             self.y = model.scaled(y, code.quality).contiguous()
@@ -101,23 +102,35 @@ class Refinement(Descent):
             x_hat = self._decoded(self.model.dequantise(code))
         levels = torch.floor(x_hat.clamp(0, 1) * 255.0 + 0.5) / 255.0
         bits = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in self.model.symbol_planes(code))
-        return bits, self.weight * float((levels - self.target).square().sum())
+        return bits, float(self._error(levels))
+
+    def _error(self, x_hat: torch.Tensor) -> torch.Tensor:
+        """What the measured pixels' distortion is worth in bits, a scalar."""
+        return self.price * self.model.distortion(self.target, x_hat)[0]
 
     def _sensitivity(self) -> torch.Tensor:
         """See `Descent`; (1, N, 1, 1).
 
-        With v of independent unit normal entries and J the derivative of the pixels, (J^T v)^2 has that mean.
+        Half the diagonal of the distortion's second derivative, whose product with u is how the gradient changes over a
+        step along u; with u of independent signs, u times that has the diagonal for its mean (Bekas, Kokiopoulou and
+        Saad 2007, "An estimator for the diagonal of a matrix", section 2).
         """
         rng = torch.Generator(device=self.y.device).manual_seed(0)
         power = torch.zeros_like(self.y)
+        start = self._slope(self.y)
         for _ in range(PROBES):
-            with self.transforms():
-                x_hat = self._decoded(self.quantiser(self.y, round_ste)[0])
-            v = torch.randn(x_hat.shape, generator=rng, device=self.y.device)
-            power += torch.autograd.grad((x_hat * v).sum(), self.y)[0].square() / PROBES
+            u = torch.randint(0, 2, self.y.shape, generator=rng, device=self.y.device) * 2.0 - 1.0
+            power += (self._slope(self.y.detach() + PROBE * u) - start) * u / (2.0 * PROBE * PROBES)
         # Latents that are not coded have no derivative.
-        counted = (power > 0).sum(dim=(2, 3), keepdim=True).clamp_min(1)
-        return power.sum(dim=(2, 3), keepdim=True) / counted
+        counted = (power != 0).sum(dim=(2, 3), keepdim=True).clamp_min(1)
+        return (power.sum(dim=(2, 3), keepdim=True) / counted).clamp_min(0.0) / self.weight
+
+    def _slope(self, y: torch.Tensor) -> torch.Tensor:
+        """Derivative in y of what the distortion of unrounded latents is worth, (1, N, H, W)."""
+        y = y.detach().requires_grad_()
+        with self.transforms():
+            x_hat = self._decoded(self.quantiser(y, lambda values: values)[0])
+        return torch.autograd.grad(self._error(x_hat), y)[0]
 
     def _move_hyper_latents(self, steps: int, sensitivity: torch.Tensor) -> None:
         """See `Descent`."""
@@ -146,8 +159,7 @@ class Refinement(Descent):
                 x_hat = self._decoded(y_hat)
             share = residual - torch.floor(residual.detach())
             spread = (sensitivity * share * (1.0 - share)).sum()
-            error = (x_hat.clamp(0, 1) - self.target).square().sum()
-            (bits_of(residual) + self.weight * (error + spread)).backward()
+            (bits_of(residual) + self._error(x_hat.clamp(0, 1)) + self.weight * spread).backward()
             optimizer.step()
             yield step + 1
 

@@ -84,6 +84,11 @@ class TorchEngine(Forked):
         """See `RefiningEngine.distortion_weight`."""
         return self.module.distortion_weight(quality)
 
+    @torch.inference_mode()
+    def distortion(self, pixels: np.ndarray, decoded: np.ndarray) -> float:
+        """See `RefiningEngine.distortion`."""
+        return float(self.module.distortion(self.to_tensor(pixels), self.to_tensor(decoded)))
+
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`."""
         # Tensors made in inference mode have no gradients; a caller may be in it.

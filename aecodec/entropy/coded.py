@@ -82,6 +82,10 @@ class Coded(nn.Module):
                 self._coder = self.coder_class(Parts(asdict(self.config), ModuleTensors(self), self._tables))
         return self._coder
 
+    def distortion(self, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        """See `contracts.TileCodec.distortion`: the mean squared error, but for families that say otherwise."""
+        return (x_hat - x).square().mean(dim=(1, 2, 3))
+
     def prove_exact(self) -> None:
         """Raises CheckpointError if the exact part could leave the range in which its arithmetic is exact."""
         self.coder.prove_exact()

@@ -105,7 +105,10 @@ class ExactHyperpriorCoder:
         self.tables = {"y": y, "z": z}
         self._lambdas = tuple(float(parts.config[end]) for end in ("lambda_low", "lambda_high"))
         if not all(0.0 < each < math.inf for each in self._lambdas):
-            raise ValueError(f"its weights of the squared error are {self._lambdas}")
+            raise ValueError(f"its weights of the distortion are {self._lambdas}")
+        self.visual = float(parts.config.get("visual", 0.0))
+        if not 0.0 <= self.visual <= 1.0:
+            raise ValueError(f"the share of what eyes see in its distortion is {self.visual}")
         self._adaptation = read_adaptation(parts.tensors)
 
     @staticmethod

@@ -142,15 +142,17 @@ class LatentCoder(Protocol):
 class RefinableCoder(LatentCoder, Protocol):
     """A coder whose networks give gradients as well, so that encoder effort needs no torch.
 
-    tables: frozen probability tables of "y" and "z"; z_max: largest |z|; gradients: the networks that it takes.
+    tables: frozen probability tables of "y" and "z"; z_max: largest |z|; gradients: the networks that it takes; visual:
+    share of the distortion that is of what eyes see, the rest is squared error.
     """
 
     tables: dict[str, TableSet]
     z_max: int
     gradients: tuple[str, ...]
+    visual: float
 
     def distortion_weight(self, quality: int) -> float:
-        """Lambda: bits per pixel that a mean squared error of 1 (pixels in [0, 1]) is worth."""
+        """Lambda: bits per pixel that a distortion of 1 is worth."""
         ...
 
     def scaled(self, y: np.ndarray, quality: int) -> np.ndarray:

@@ -95,17 +95,22 @@ def _similarity(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return luminance, contrast
 
 
+def taps() -> np.ndarray:
+    """The window along one axis, (WINDOW,) float32, of sum 1."""
+    window = np.exp(-np.square(np.arange(WINDOW) - WINDOW // 2) / (2 * SIGMA**2))
+    return (window / window.sum()).astype(np.float32)
+
+
 def _smoothed(planes: np.ndarray) -> np.ndarray:
     """(C, H, W) float32 -> its Gaussian means, (C, H - 10, W - 10), one pass along each axis."""
-    taps = np.exp(-np.square(np.arange(WINDOW) - WINDOW // 2) / (2 * SIGMA**2))
-    taps = (taps / taps.sum()).astype(np.float32)
     for axis in (1, 2):
         length = planes.shape[axis] - (WINDOW - 1)
         views = [
             planes[:, tap : tap + length] if axis == 1 else planes[:, :, tap : tap + length] for tap in range(WINDOW)
         ]
-        total = taps[0] * views[0]
-        for tap, view in zip(taps[1:], views[1:], strict=True):
+        weights = taps()
+        total = weights[0] * views[0]
+        for tap, view in zip(weights[1:], views[1:], strict=True):
             total += tap * view
         planes = total
     return planes

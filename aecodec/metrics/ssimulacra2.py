@@ -74,7 +74,7 @@ def ssimulacra2(a: np.ndarray, b: np.ndarray) -> float:
     from ..shield import shielded
 
     with shielded(), torch.inference_mode():
-        return _score(_norms_of_scales(_linear(a), _linear(b)))
+        return _score(_norms_of_scales(_linear(a)[None], _linear(b)[None]))
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +93,7 @@ def _linear(picture: np.ndarray) -> torch.Tensor:
 
 
 @lru_cache(maxsize=1)
-def _taps() -> np.ndarray:
+def taps() -> np.ndarray:
     """The blur's impulse response, (9,) float64: three cosines that approximate a Gaussian of SIGMA.
 
     Charalampidis 2016, "Recursive implementation of the Gaussian filter using truncated cosine functions", eqs. 37 to
@@ -118,37 +118,40 @@ def _blur(planes: torch.Tensor) -> torch.Tensor:
     import torch
     import torch.nn.functional as F
 
-    maps, reach = len(planes), len(_taps()) // 2
-    taps = torch.from_numpy(_taps()).float().repeat(maps, 1, 1, 1)
-    rows = F.conv2d(planes[None], taps.transpose(2, 3), groups=maps, padding=(reach, 0))
-    return F.conv2d(rows, taps, groups=maps, padding=(0, reach))[0]
+    maps, reach = len(planes), len(taps()) // 2
+    filters = torch.from_numpy(taps()).float().repeat(maps, 1, 1, 1)
+    rows = F.conv2d(planes[None], filters.transpose(2, 3), groups=maps, padding=(reach, 0))
+    return F.conv2d(rows, filters, groups=maps, padding=(0, reach))[0]
 
 
-def _xyb(linear: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) linear RGB -> X, Y, B - Y, each within [0, 1]."""
+def xyb(linear: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) linear RGB -> X, Y, B - Y, each within [0, 1]."""
     import torch
 
-    mixed = torch.tensordot(torch.tensor(ABSORBANCE), linear, dims=1) + BIAS
-    cones = mixed.clamp_min(0.0).pow(1 / 3) - BIAS ** (1 / 3)
-    y = (cones[0] + cones[1]) / 2
-    planes = torch.stack([(cones[0] - cones[1]) / 2, y, cones[2] - y])
-    return planes * torch.tensor(FACTORS)[:, None, None] + torch.tensor(OFFSETS)[:, None, None]
+    absorbance, factors, offsets = (
+        torch.tensor(values, device=linear.device) for values in (ABSORBANCE, FACTORS, OFFSETS)
+    )
+    mixed = torch.einsum("oc,bchw->bohw", absorbance, linear) + BIAS
+    long, middle, short = (mixed.clamp_min(0.0).pow(1 / 3) - BIAS ** (1 / 3)).unbind(1)
+    y = (long + middle) / 2
+    planes = torch.stack([(long - middle) / 2, y, short - y], dim=1)
+    return planes * factors[:, None, None] + offsets[:, None, None]
 
 
-def _halved(linear: torch.Tensor) -> torch.Tensor:
-    """Means of 2 x 2 pixels; an odd last row or column counts twice."""
+def halved(linear: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) -> means of 2 x 2 pixels; an odd last row or column counts twice."""
     import torch.nn.functional as F
 
-    odd = linear.shape[2] % 2, linear.shape[1] % 2
-    return F.avg_pool2d(F.pad(linear[None], (0, odd[0], 0, odd[1]), mode="replicate"), 2)[0]
+    odd = linear.shape[3] % 2, linear.shape[2] % 2
+    return F.avg_pool2d(F.pad(linear, (0, odd[0], 0, odd[1]), mode="replicate"), 2)
 
 
 def _norms_of_scales(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
-    """Linear pictures -> for each scale, (3 channels, 2 norms, 3 maps) float64."""
-    found = [_norms(_xyb(a), _xyb(b))]
-    while len(found) < SCALES and min(a.shape[1:]) >= SMALLEST_SIDE:
-        a, b = _halved(a), _halved(b)
-        found.append(_norms(_xyb(a), _xyb(b)))
+    """Linear pictures, (1, 3, H, W) -> for each scale, (3 channels, 2 norms, 3 maps) float64."""
+    found = [_norms(xyb(a)[0], xyb(b)[0])]
+    while len(found) < SCALES and min(a.shape[2:]) >= SMALLEST_SIDE:
+        a, b = halved(a), halved(b)
+        found.append(_norms(xyb(a)[0], xyb(b)[0]))
     return found
 
 
@@ -156,14 +159,29 @@ def _norms(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Two pictures (3, H, W) -> mean and 4-norm of the maps of structure, ringing and blur, (3, 2, 3) float64."""
     import torch
 
-    mu_x, mu_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
+    maps = error_maps(x, y, *_blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5))
+    fourth = maps.square().square().mean(dim=(2, 3), dtype=torch.float64).pow(0.25)
+    return torch.stack([maps.mean(dim=(2, 3), dtype=torch.float64), fourth]).permute(2, 0, 1)
+
+
+def error_maps(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    mu_x: torch.Tensor,
+    mu_y: torch.Tensor,
+    xx: torch.Tensor,
+    yy: torch.Tensor,
+    xy: torch.Tensor,
+) -> torch.Tensor:
+    """Original, decoded picture and blurred x, y, x x, y y, x y, of one shape -> maps of structure, ringing and blur,
+    (3, ...), at least 0."""
+    import torch
+
     # The luminance term of SSIM without its denominator: the values are gamma-compressed already.
     luminance = 1.0 - (mu_x - mu_y).square()
     structure = (2.0 * (xy - mu_x * mu_y) + C2) / ((xx - mu_x * mu_x) + (yy - mu_y * mu_y) + C2)
     edges = (1.0 + (y - mu_y).abs()) / (1.0 + (x - mu_x).abs()) - 1.0
-    maps = torch.stack([(1.0 - luminance * structure).clamp_min(0.0), edges.clamp_min(0.0), (-edges).clamp_min(0.0)])
-    fourth = maps.square().square().mean(dim=(2, 3), dtype=torch.float64).pow(0.25)
-    return torch.stack([maps.mean(dim=(2, 3), dtype=torch.float64), fourth]).permute(2, 0, 1)
+    return torch.stack([(1.0 - luminance * structure).clamp_min(0.0), edges.clamp_min(0.0), (-edges).clamp_min(0.0)])
 
 
 def _score(norms: list[torch.Tensor]) -> float:

@@ -28,7 +28,16 @@ from ..latents.adaptation import Adaptation
 from ..latents.exact import LEVELS
 from ..latents.exact_hyperprior import ExactHyperpriorCoder
 from ..nn.quantise import round_half_up, round_ste, uniform_noise
-from ..nn.transforms import Analysis, Synthesis, join_blocks, split_blocks, start_from_components, to_blocks
+from ..nn.transforms import (
+    Analysis,
+    Synthesis,
+    from_blocks,
+    join_blocks,
+    split_blocks,
+    start_from_components,
+    to_blocks,
+)
+from ..nn.visual import seen, seen_in_turn
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class ExactHyperpriorConfig:
     lambda_low, lambda_high: weights of the squared error (on [0, 1]) at qualities 0 and 100;
     quantise_from: share of the training after which the scale net is trained on its integer grid;
     rate_balance: a picture at lambda weighs lambda^-rate_balance in the loss, so that the costs of low and high
-    rates, which differ by lambda^0.5 or so, count alike."""
+    rates, which differ by lambda^0.5 or so, count alike;
+    visual: share of the distortion that is of what eyes see; the rest is squared error."""
 
     channels: int = 128
     latents: int = 256
@@ -52,6 +62,7 @@ class ExactHyperpriorConfig:
     lambda_high: float = 2048.0
     quantise_from: float = 0.6
     rate_balance: float = 0.0
+    visual: float = 0.0
 
 
 #: Near-optimal quantisation steps of a linear transform are this / sqrt(lambda).
@@ -145,24 +156,34 @@ class ExactHyperprior(Coded):
     # -- training --------------------------------------------------------------------------------
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """lambda * mse + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) float32 in [0, 1]."""
+        """lambda * distortion + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) float32 in [0, 1].
+
+        The distortion is the squared error, or a mean of it and of what eyes see (nn/visual.py).
+        """
         position = torch.rand(len(batch), generator=rng, device=batch.device) * (QUALITY_KNOTS - 1)
-        mse, bits = self.forward(batch, position, rng, quantised=progress >= self.config.quantise_from)
+        # As blocks from the beginning to the end: pixels need not be put into rows for their squared error.
+        blocks = to_blocks(batch - 0.5)
+        decoded, bits = self.forward(blocks, position, rng, quantised=progress >= self.config.quantise_from)
+        mse = (decoded - blocks).square().mean(dim=(1, 2, 3))
+        distortion = mse
+        if self.config.visual:
+            # Variances are small differences of large numbers: nothing for bfloat16.
+            with torch.autocast(batch.device.type, enabled=False):
+                apart = seen_in_turn(batch, from_blocks(decoded) + 0.5)
+            distortion = torch.lerp(mse, apart, self.config.visual)
         bpp = bits / (batch.shape[2] * batch.shape[3])
         weight = self.lagrangian(position)
         balance = (weight / self._middle()) ** -self.config.rate_balance
-        total = (balance * (weight * mse + bpp)).mean()
+        total = (balance * (weight * distortion + bpp)).mean()
         return Loss(total, {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
 
     def forward(
-        self, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
+        self, blocks: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (B, 3, H, W) float32 in [0, 1] -> (mean squared error on that range, estimated bits), both (B,) float32.
+        """Pictures (B, 3, H, W) in [-1/2, 1/2] as `to_blocks` gives them -> decoded, likewise, and estimated bits (B,).
 
         position: (B,) float32, quality in knots; quantised: whether the scale net works on its integer grid.
         """
-        # As blocks from the beginning to the end: pixels need not be put into rows to be compared.
-        blocks = to_blocks(x - 0.5)
         y = self.analysis.of_blocks(blocks, split_blocks(blocks)).float()
         y = y * self.gain(self.y_gain, position)[:, :, None, None]
         z = self.hyper_analysis(y).float()
@@ -176,10 +197,10 @@ class ExactHyperprior(Coded):
         noisy = torch.stack(wanted) - torch.stack(mean)
         noisy = noisy + uniform_noise(noisy, rng)
         y_bits = -self.mixture.log2_likelihood(noisy, torch.stack(index).clamp(0, LEVELS - 1))
-        bits = bits + y_bits.view(STEPS, 4, len(x), -1).sum(dim=(0, 1, 3))
+        bits = bits + y_bits.view(STEPS, 4, len(blocks), -1).sum(dim=(0, 1, 3))
         y_out = ungroup(y_hat, y.shape) * self.gain(self.y_inverse, position)[:, :, None, None]
         coarse, fine = self.synthesis.as_blocks(y_out, self.gain(self.branch_out, position))
-        return (coarse.float() + join_blocks(fine) - blocks).square().mean(dim=(1, 2, 3)), bits
+        return coarse.float() + join_blocks(fine), bits
 
     def _walk(
         self, z_hat: torch.Tensor, index: list[torch.Tensor], wanted: list[torch.Tensor]
@@ -250,8 +271,13 @@ class ExactHyperprior(Coded):
         return y * self.gain(self.y_gain, self._position(quality))[:, :, None, None]
 
     def distortion_weight(self, quality: int) -> float:
-        """Lambda of a quality step, the weight of the mean squared error on [0, 1] against bits per pixel."""
+        """Lambda of a quality step, the weight of the distortion on [0, 1] against bits per pixel."""
         return float(self.lagrangian(self._position(quality)))
+
+    def distortion(self, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        """See `TileCodec.distortion`."""
+        mse = super().distortion(x, x_hat)
+        return torch.lerp(mse, seen(x, x_hat), self.config.visual) if self.config.visual else mse
 
     def quantise(self, y: torch.Tensor, quality: int) -> LatentCode:
         """y (1, N, H, W) float32 of one tile, H and W multiples of 4 -> its integers at a quality step."""

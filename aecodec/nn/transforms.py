@@ -78,6 +78,13 @@ def to_blocks(x: torch.Tensor) -> torch.Tensor:
     return rows.reshape(batch, height // STRIDE, width // STRIDE, -1).permute(0, 3, 1, 2)
 
 
+def from_blocks(coarse: torch.Tensor) -> torch.Tensor:
+    """The inverse of `to_blocks`: (B, 768, H/16, W/16) -> (B, 3, H, W)."""
+    batch, _, height, width = coarse.shape
+    cut = coarse.permute(0, 2, 3, 1).reshape(batch, height, width, 3, STRIDE, STRIDE)
+    return cut.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, height * STRIDE, width * STRIDE)
+
+
 def split_blocks(coarse: torch.Tensor) -> torch.Tensor:
     """Blocks of 16x16 -> the same pixels as blocks of 8x8: (B, 768, h, w) -> (B, 192, 2h, 2w), channels-last."""
     batch, _, height, width = coarse.shape

@@ -16,7 +16,9 @@ from ..data import records
 
 FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
-DEFAULT_MODEL = "photo"
+#: What the embedded codecs are tuned for: squared error, or what eyes see.
+TUNES = {"psnr": "photo", "visual": "photo-visual"}
+DEFAULT_MODEL = TUNES["psnr"]
 DEFAULT_HASHER = "photo-hash"
 #: What a task uses unless told otherwise.
 DEFAULT_RESTORER = "restorer"

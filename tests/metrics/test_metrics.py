@@ -31,7 +31,7 @@ from aecodec.metrics import (
 )
 from aecodec.metrics.cvvdp import _predictor
 from aecodec.metrics.ms_ssim import SMALLEST_SIDE
-from aecodec.metrics.ssimulacra2 import _taps
+from aecodec.metrics.ssimulacra2 import taps
 
 
 def _picture(seed: int, *shape: int) -> np.ndarray:
@@ -230,12 +230,12 @@ def test_ssimulacra2_of_equal_grey_and_tiny_pictures() -> None:
 
 
 def test_the_blur_of_ssimulacra2_is_close_to_a_gaussian_and_keeps_the_mean() -> None:
-    taps = _taps()
-    offsets = np.arange(len(taps)) - len(taps) // 2
+    window = taps()
+    offsets = np.arange(len(window)) - len(window) // 2
     gaussian = np.exp(-(offsets**2) / (2 * 1.5**2))
-    assert taps.sum() == pytest.approx(1.0, abs=1e-12)
-    assert (taps * offsets**2).sum() == pytest.approx(1.5**2, rel=1e-9)
-    assert np.abs(taps - gaussian / gaussian.sum()).max() < 0.005
+    assert window.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (window * offsets**2).sum() == pytest.approx(1.5**2, rel=1e-9)
+    assert np.abs(window - gaussian / gaussian.sum()).max() < 0.005
 
 
 #: What the authors' package, release 0.5.7, says of the same distortions on its standard display.

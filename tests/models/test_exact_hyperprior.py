@@ -13,6 +13,8 @@ from aecodec.contracts import QUALITY_KNOTS, FrozenModel, LatentCode
 from aecodec.entropy.context import ungroup
 from aecodec.models.exact_hyperprior import ExactHyperprior
 from aecodec.nn.quantise import round_ste, uniform_noise
+from aecodec.nn.transforms import from_blocks, to_blocks
+from aecodec.nn.visual import seen, seen_in_turn
 
 HEIGHT, WIDTH = 8, 12
 
@@ -84,9 +86,17 @@ def test_without_a_balance_the_loss_is_lambda_times_the_error_plus_the_rate(pict
     plain, x = small_flagship(), as_batch(picture).repeat(3, 1, 1, 1)
     rng = torch.Generator().manual_seed(4)
     position = torch.rand(3, generator=rng) * (QUALITY_KNOTS - 1)
-    mse, bits = plain(x, position, rng, quantised=False)
+    mse, bits = fast_forward(plain, x, position, rng)
     expected = (plain.lagrangian(position) * mse + bits / (x.shape[2] * x.shape[3])).mean()
     assert loss_and_gradient(plain, x, seed=4)[0] == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+def fast_forward(model: ExactHyperprior, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator) -> tuple:
+    """`forward`, by blocks -> squared errors and bits."""
+    blocks = to_blocks(x - 0.5)
+    decoded, bits = model(blocks, position, rng, False)
+    torch.testing.assert_close(to_blocks(from_blocks(decoded)), decoded, rtol=0, atol=0)
+    return (decoded - blocks).square().mean(dim=(1, 2, 3)), bits
 
 
 def plain_forward(model: ExactHyperprior, x: torch.Tensor, position: torch.Tensor, rng: torch.Generator) -> tuple:
@@ -122,7 +132,8 @@ def test_training_computes_what_a_decoder_does(picture):
         x = as_batch(picture).repeat(2, 1, 1, 1)
         x[1] = x[1].flip(2) ** 2
         position, rng = torch.tensor([7.3, 2.6]), torch.Generator().manual_seed(8)
-        mse, bits = model(x, position, rng, False) if name == "fast" else plain_forward(model, x, position, rng)
+        forward = fast_forward if name == "fast" else plain_forward
+        mse, bits = forward(model, x, position, rng)
         (1e4 * mse + bits).sum().backward()
         found[name] = [mse.detach(), bits.detach(), *(p.grad for p in model.parameters())]
     for fast, plain in zip(found["fast"], found["plain"], strict=True):
@@ -144,6 +155,26 @@ def test_a_picture_weighs_lambda_to_minus_the_balance_relative_to_the_middle(pic
         torch.testing.assert_close(
             other_gradient, weight * gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max())
         )
+
+
+def test_what_eyes_see_takes_its_share_of_the_distortion(picture):
+    """One half of the batch by one measure, the other by the other."""
+    x = as_batch(natural_picture(192, 192)).repeat(2, 1, 1, 1)
+    model = checkpoint.build(FLAGSHIP, {**SMALL, "visual": 0.75})
+    plain = small_flagship()
+    model.load_state_dict(plain.state_dict())
+    rng = torch.Generator().manual_seed(4)
+    position = torch.rand(2, generator=rng) * (QUALITY_KNOTS - 1)
+    with torch.no_grad():
+        blocks = to_blocks(x - 0.5)
+        decoded, bits = model(blocks, position, rng, False)
+        mse, apart = (decoded - blocks).square().mean(dim=(1, 2, 3)), seen_in_turn(x, from_blocks(decoded) + 0.5)
+        weight = model.lagrangian(position)
+        expected = (weight * (0.25 * mse + 0.75 * apart) + bits / 192**2).mean()
+    assert loss_and_gradient(model, x, seed=4)[0] == pytest.approx(float(expected), rel=1e-5)
+    x_hat = (x + 0.1).clamp(0, 1)
+    torch.testing.assert_close(model.distortion(x, x_hat), 0.25 * plain.distortion(x, x_hat) + 0.75 * seen(x, x_hat))
+    torch.testing.assert_close(plain.distortion(x, x_hat), (x - x_hat).square().mean(dim=(1, 2, 3)))
 
 
 def test_calibrated_tables_code_the_calibration_pictures_in_fewer_bits(picture):
