@@ -23,8 +23,9 @@ COPY_BITS = 128
 #: Bits of a code -> how far apart two copies of a picture may be. Of 5,000 pictures of 35 kinds of things, fewer than
 #: 1 % are put into a group by `photo-hash` within it (benchmarks/group_distances.py).
 NEAR = {64: 1, 128: 5, 256: 14}
-#: The same of a whole and a window. Of pairs of pictures of different kinds fewer than one in a million is within it.
-NEAR_BY_WINDOWS = {64: 2, 128: 10, 256: 22}
+#: The same of a whole and a window: fewer than 2 % are put into a group, and of pairs of pictures of different kinds
+#: fewer than one in a million is within it.
+NEAR_BY_WINDOWS = {64: 2, 128: 10, 256: 24}
 
 
 def near(n_bits: int, *, windows: bool = False) -> int:
