@@ -58,8 +58,12 @@ def test_its_code_is_the_first_bits_of_each_member(member, joined, squares):
     assert (hasher.side, hasher.n_bits, hasher.lengths) == (32, 80, (16, 80))
     codes = hasher.hash(squares)
     assert np.array_equal(codes[:, 2:], alone.hash(squares))
-    halves = (squares / np.float32(255)).reshape(5, 3, 16, 2, 16, 2).mean((3, 5)).astype(np.float32)
+    x = squares / np.float32(255)
+    halves = np.ascontiguousarray(x).reshape(5, 3, 16, 2, 16, 2).mean((3, 5))
     assert np.array_equal(codes[:, :2], np.packbits(first.logits(halves)[:, :16] >= 0, axis=1))
+    network = open_hash_network(joined, engine="onnx")  # whose means of blocks are NumPy's to the bit, in any layout
+    for layout in (x, np.ascontiguousarray(x)):
+        assert np.array_equal(network.logits(layout, 16), first.logits(halves)[:, :16])
 
 
 def test_a_short_code_is_the_beginning_and_asks_the_first_member_alone(joined, squares):
