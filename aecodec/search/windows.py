@@ -60,7 +60,7 @@ def picture_codes(
     parts = (WHOLE, *LAYOUTS[layout])
     if not len(pictures):
         return np.empty((0, len(parts), bits // 8), np.uint8)
-    cuts = [np.ascontiguousarray(cut(pixels, part)) for pixels in pictures for part in parts]
+    cuts = [cut(pixels, part) for pixels in pictures for part in parts]
     return hasher.hash_pixels(cuts, bits).reshape(len(pictures), len(parts), -1)
 
 
