@@ -5,15 +5,24 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..contracts import MissingDependencyError
+from ..native_build import Kernels, load
 from ..zoo.registry import cache_folder
 from .keys import NO_KEY
-from .native_build import load
 
+KERNELS = Kernels(
+    "hamming",
+    "the Hamming kernels",
+    tuple(
+        Path(__file__).parent / name
+        for name in ("hamming.c", "hamming.h", "hamming_popcount.h", "hamming_sliced.h", "hamming_tables.h")
+    ),
+)
 _TOO_DEAR = 2
 #: Queries from which the sliced kernel wins, for codes of one word and of more.
 _SLICED_FROM = (8, 16)
@@ -27,7 +36,7 @@ def library() -> ctypes.CDLL:
     """
     if sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise MissingDependencyError("the Hamming kernels need a little-endian 64-bit system")
-    return load(cache_folder(), _check)
+    return load(KERNELS, cache_folder(), _check)
 
 
 def _declare(loaded: ctypes.CDLL) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from extras import needs
 
+from aecodec import native_build
 from aecodec.contracts import MissingDependencyError
-from aecodec.index import native_build, native_engine
+from aecodec.index import native_engine
 from aecodec.index.native_engine import CEngine
 
 #: A library that tells of itself when it is loaded.
@@ -46,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load(cache: Path) -> CEngine:
     """The engine of a library that is kept in a cache, or made; it counts right."""
-    engine = CEngine(native_build.load(cache, native_engine._check))
+    engine = CEngine(native_build.load(native_engine.KERNELS, cache, native_engine._check))
     codes = np.arange(5600, dtype=np.uint32).view(np.uint8)[:5600].reshape(700, 8)
     assert engine.count(codes, codes[:1], 64, engine.ticket(700, 512), 512).tolist() == [700]
     return engine
@@ -100,7 +101,9 @@ def planted(tmp_path: Path) -> tuple[bytes, Path]:
     """A working library with something added, and the file that it makes when it is loaded."""
     told = tmp_path / "ran"
     source = tmp_path / "planted.c"
-    source.write_text(f'#include <stdio.h>\n#include "{native_build.SOURCES[0]}"\n{PLANTED % told}\n', encoding="utf-8")
+    source.write_text(
+        f'#include <stdio.h>\n#include "{native_engine.KERNELS.sources[0]}"\n{PLANTED % told}\n', encoding="utf-8"
+    )
     command = [*native_build.compiler(), *native_build._FLAGS, "-o", str(tmp_path / "planted.so")]
     subprocess.run([*command, str(source)], check=True)
     return (tmp_path / "planted.so").read_bytes(), told
@@ -157,7 +160,7 @@ def test_a_library_that_another_can_have_written_is_not_run(tmp_path, planted, p
     plant(named, cache)
     load(cache)
     assert not told.exists()
-    native_build._open(content)
+    native_build._open(native_engine.KERNELS, content)
     assert told.exists()
 
 
@@ -169,11 +172,11 @@ def test_a_folder_that_is_exchanged_after_the_look_is_not_read(tmp_path, planted
     name = kept(cache).name
     open_library = native_build._open
 
-    def exchange(data: bytes):
+    def exchange(kernels: native_build.Kernels, data: bytes):
         folder.rename(tmp_path / "old")
         folder.mkdir()
         (folder / name).write_bytes(content)
-        return open_library(data)
+        return open_library(kernels, data)
 
     monkeypatch.setattr(native_build, "_open", exchange)
     load(cache)
@@ -221,7 +224,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
 def test_a_library_that_miscounts_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(CEngine, "count", lambda self, codes, queries, *rest: np.zeros(len(queries)))
     with pytest.raises(MissingDependencyError, match="miscount"):
-        native_build.load(tmp_path, native_engine._check)
+        native_build.load(native_engine.KERNELS, tmp_path, native_engine._check)
     assert not list(tmp_path.glob("**/*.so"))
 
 
@@ -264,9 +267,10 @@ def test_what_numba_keeps_is_this_users_alone_and_made_anew_when_damaged(tmp_pat
 def test_less_able_processors_get_the_same_results(tmp_path):
     """The generic C, as a compiler makes it for any processor of this kind."""
     program = (
-        "import sys, ctypes, numpy as np; from aecodec.index import native_build as b, native as n\n"
+        "import sys, ctypes, numpy as np\n"
+        "from aecodec import native_build as b\nfrom aecodec.index import native as n\n"
         "commands, compile_ = [], b._compile\n"
-        "b._compile = lambda command: (commands.append(command), compile_(command))[1]\n"
+        "b._compile = lambda kernels, command: (commands.append(command), compile_(kernels, command))[1]\n"
         "b.processor_flags = lambda: None\n"
         "codes = np.random.default_rng(0).integers(0, 256, (3000, int(sys.argv[1])), np.uint8)\n"
         "from aecodec.index.oracle import NumpyScanner as O\n"

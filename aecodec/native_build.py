@@ -1,4 +1,4 @@
-"""The C kernels made into a library: compiled once for this very processor, kept, and loaded from what was checked."""
+"""C kernels made into a library: compiled once for this very processor, kept, and loaded from what was checked."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..contracts import MissingDependencyError
-from ..data.private import PrivateFolder
+from .contracts import MissingDependencyError
+from .data.private import PrivateFolder
 
-_HERE = Path(__file__).parent
-SOURCES = tuple(
-    _HERE / name for name in ("hamming.c", "hamming.h", "hamming_popcount.h", "hamming_sliced.h", "hamming_tables.h")
-)
 _FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-w")
 _TIMEOUT = 120
 #: Of the folder in the cache, followed by the user's number: several users may share a cache, but no library.
 _FOLDER = "native"
 Check = Callable[[ctypes.CDLL], None]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a library is made of. name: in lower case, of its files; words: what messages call it; sources: the file
+    that is compiled, then those that it includes; flags: of the compiler, beside those of all libraries."""
+
+    name: str
+    words: str
+    sources: tuple[Path, ...]
+    flags: tuple[str, ...] = ()
 
 
 def processor_flags() -> str | None:
@@ -55,7 +63,7 @@ def compiler() -> list[str] | None:
     return None
 
 
-def load(cache: Path, check: Check) -> ctypes.CDLL:
+def load(kernels: Kernels, cache: Path, check: Check) -> ctypes.CDLL:
     """The library for this processor: from the cache, or compiled, and then kept there.
 
     It is run, so it is taken only from a folder of mode 0700 and a file that belong to this user, with the content that
@@ -63,17 +71,17 @@ def load(cache: Path, check: Check) -> ctypes.CDLL:
     there. Where no such folder can be had, it is compiled for this process alone. check: raises MissingDependencyError
     for a library that is not to be used. Raises MissingDependencyError (no compiler, it failed, the check did).
     """
-    command = _command()
-    prefix = f"hamming-{_key(command)}-"
+    command = _command(kernels)
+    prefix = f"{kernels.name}-{_key(kernels, command)}-"
     with contextlib.ExitStack() as stack:
         folder = None
         with contextlib.suppress(OSError):
             folder = stack.enter_context(PrivateFolder(kept_in(cache)))
-            found = _kept(folder, prefix, check)
+            found = _kept(kernels, folder, prefix, check)
             if found is not None:
                 return found
-        content = _compile(command)
-        loaded = _open(content)
+        content = _compile(kernels, command)
+        loaded = _open(kernels, content)
         check(loaded)
         if folder is not None:
             with contextlib.suppress(OSError):
@@ -86,7 +94,7 @@ def kept_in(cache: Path) -> Path:
     return cache / f"{_FOLDER}-{os.geteuid() if hasattr(os, 'geteuid') else 0}"
 
 
-def _kept(folder: PrivateFolder, prefix: str, check: Check) -> ctypes.CDLL | None:
+def _kept(kernels: Kernels, folder: PrivateFolder, prefix: str, check: Check) -> ctypes.CDLL | None:
     """The library that is kept, if it is sound; what is not is removed. Raises OSError."""
     for name in folder.names():
         if folder.exposed:
@@ -95,7 +103,7 @@ def _kept(folder: PrivateFolder, prefix: str, check: Check) -> ctypes.CDLL | Non
             with contextlib.suppress(OSError, MissingDependencyError):
                 content = folder.read(name)
                 if content is not None and name == _name(prefix, content):
-                    loaded = _open(content)
+                    loaded = _open(kernels, content)
                     check(loaded)
                     return loaded
             folder.remove(name)
@@ -106,21 +114,21 @@ def _name(prefix: str, content: bytes) -> str:
     return f"{prefix}{hashlib.sha256(content).hexdigest()}.so"
 
 
-def _command() -> list[str]:
+def _command(kernels: Kernels) -> list[str]:
     """The compiler's command line but for its files. Raises MissingDependencyError."""
     found = compiler()
     if found is None:
-        raise MissingDependencyError("no C compiler (cc, gcc or clang) to build the Hamming kernels with")
+        raise MissingDependencyError(f"no C compiler (cc, gcc or clang) to build {kernels.words} with")
     native = ["-march=native"] if processor_flags() and platform.machine() in ("x86_64", "AMD64") else []
-    return [*found, *_FLAGS, *native]
+    return [*found, *_FLAGS, *kernels.flags, *native]
 
 
-def _key(command: list[str]) -> str:
+def _key(kernels: Kernels, command: list[str]) -> str:
     """A hash of the sources, the command and the processor's flags: a folder that several machines share never hands
     one of them another's instructions."""
     stamp = hashlib.sha256()
     for text in (
-        *(path.read_bytes() for path in SOURCES),
+        *(path.read_bytes() for path in kernels.sources),
         repr(command).encode(errors="surrogateescape"),
         f"{processor_flags()} {platform.machine()}".encode(),
     ):
@@ -128,13 +136,13 @@ def _key(command: list[str]) -> str:
     return stamp.hexdigest()[:24]
 
 
-def _compile(command: list[str]) -> bytes:
+def _compile(kernels: Kernels, command: list[str]) -> bytes:
     """The library's content. Raises MissingDependencyError."""
     try:
         with tempfile.TemporaryDirectory(prefix="aecodec-") as workplace:
-            built = Path(workplace, "hamming.so")
+            built = Path(workplace, f"{kernels.name}.so")
             done = subprocess.run(
-                [*command, "-o", str(built), str(SOURCES[0])],
+                [*command, "-o", str(built), str(kernels.sources[0])],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -144,19 +152,19 @@ def _compile(command: list[str]) -> bytes:
             )
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-                raise MissingDependencyError(f"the Hamming kernels do not compile ({reason})")
+                raise MissingDependencyError(f"{kernels.words} do not compile ({reason})")
             return built.read_bytes()
     except (OSError, subprocess.SubprocessError) as error:
-        raise MissingDependencyError(f"the Hamming kernels do not compile ({error})") from error
+        raise MissingDependencyError(f"{kernels.words} do not compile ({error})") from error
 
 
-def _open(content: bytes) -> ctypes.CDLL:
+def _open(kernels: Kernels, content: bytes) -> ctypes.CDLL:
     """A library of these very bytes. A name in a folder could be another file by the time that it is loaded.
 
     Raises MissingDependencyError.
     """
     with contextlib.suppress(OSError, AttributeError):
-        descriptor = os.memfd_create("hamming")
+        descriptor = os.memfd_create(kernels.name)
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
@@ -167,8 +175,8 @@ def _open(content: bytes) -> ctypes.CDLL:
             raise
     try:  # no files in memory here, or none that may be run
         with tempfile.TemporaryDirectory(prefix="aecodec-") as place:  # of mode 0700
-            library = Path(place, "hamming.so")
+            library = Path(place, f"{kernels.name}.so")
             library.write_bytes(content)
             return ctypes.CDLL(str(library))
     except OSError as error:
-        raise MissingDependencyError(f"the Hamming kernels do not load ({error})") from error
+        raise MissingDependencyError(f"{kernels.words} do not load ({error})") from error
