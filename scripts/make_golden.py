@@ -2,7 +2,7 @@
 
 Run it once per format version. Files that exist are never written again: the script refuses to.
 ``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already. ``--adapting`` writes
-those of a flagship whose scale indices adapt, and of no other family.
+those of a flagship whose scale indices adapt, and of no other family; ``--overfitted`` those that hold their networks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 from aecodec.codec.codec import Codec
+from aecodec.codec.overfitted import OverfittedCodec
 from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
@@ -30,6 +31,7 @@ from aecodec.latents.context import STEPS
 from aecodec.latents.exact import LEVELS
 from aecodec.latents.protocol import Parts
 from aecodec.models import FAMILIES
+from aecodec.overfitted import payload
 from aecodec.zoo import stored
 
 if TYPE_CHECKING:
@@ -166,20 +168,36 @@ def adapting(source: Path, out: Path, adaptation: Adaptation) -> Path:
     return out
 
 
+def write_overfitted(folder: Path) -> None:
+    """Files of `overfitted`, in colour and in grey, with the latents and the pixels that each must decode to."""
+    codec = OverfittedCodec()
+    for name, pixels in (("rgb", golden_picture()), ("grey", golden_picture()[..., 0])):
+        data = codec.encode_picture(Picture(pixels), quality=40).data
+        (tile,) = container.parse(data).tiles
+        _, latents = payload.read(tile, *pixels.shape[:2])
+        (folder / f"{name}.aec").write_bytes(data)
+        found = codec.decode_picture(data).pixels
+        np.savez_compressed(folder / f"{name}.npz", latents=latents, pixels=found)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--kinds", "only_kinds", is_flag=True, help="Add the files of every kind beside the checkpoints.")
 @click.option("--adapting", "of_adapting", is_flag=True, help="Of a flagship whose scale indices adapt.")
-def main(folder: Path, only_kinds: bool, of_adapting: bool) -> None:
+@click.option("--overfitted", "of_overfitted", is_flag=True, help="Of the family whose files hold their networks.")
+def main(folder: Path, only_kinds: bool, of_adapting: bool, of_overfitted: bool) -> None:
     """Write into FOLDER, e.g. tests/golden/v1."""
     if only_kinds:
         write_kinds(folder)
         return
     if folder.exists():
         raise click.ClickException(f"{folder} exists; golden files are never rewritten")
+    folder.mkdir(parents=True)
+    if of_overfitted:
+        write_overfitted(folder)
+        return
     from aecodec import checkpoint
 
-    folder.mkdir(parents=True)
     record = {}
     codecs = sorted(name for name, family in FAMILIES.items() if family.role == "codec")
     for family in ["exact-hyperprior"] if of_adapting else codecs:

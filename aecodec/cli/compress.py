@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from ..data.files import make_folder
 from ..data.folders import Walk
 from ..data.formats import picture_suffixes
 from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
-from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL
+from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL, OVERFITTED
 from .batch import (
     Job,
     Spread,
@@ -34,6 +35,7 @@ from .batch import (
     share_processor,
 )
 from .encode_options import encode_options
+from .fitting import Fitting
 from .numbers import parse_rectangle
 from .on_ray import jobs_on_ray, ray_option
 from .output import size_text, tell_walk
@@ -75,14 +77,20 @@ def compress(
     if batch["dry_run"]:
         return tell_walk(walk, announce(jobs))
     kinds = set(METADATA) if "all" in strip else set(strip)
-    opening = partial(
-        _open_compression, len(jobs), options, kinds, orientation, hasher_name or DEFAULT_HASHER if with_hash else None
-    )
+    hasher = hasher_name or DEFAULT_HASHER if with_hash else None
+    fitting = Fitting(len(jobs), batch["as_json"]) if ray is None else None  # nobody watches what a cluster does
+    opening = partial(_open_compression, len(jobs), options, kinds, orientation, hasher, fitting)
     spread: Spread = in_threads
     if ray is not None:
-        models = [batch["model"] or DEFAULT_MODEL, *([hasher_name or DEFAULT_HASHER] if with_hash else [])]
+        models = [hasher] if hasher is not None else []
+        if batch["model"] != OVERFITTED:
+            models.insert(0, batch["model"] or DEFAULT_MODEL)
         spread = partial(jobs_on_ray, address=ray, models=models)
-    return tell_walk(walk, carry_out(jobs, opening, _compressed, batch, "compressing", spread))
+    with fitting.interruptible() if fitting and batch["model"] == OVERFITTED else nullcontext():
+        code = carry_out(jobs, opening, _compressed, batch, "compressing", spread)
+    if fitting:
+        fitting.check()
+    return tell_walk(walk, code)
 
 
 def _open_compression(
@@ -91,9 +99,10 @@ def _open_compression(
     strip: set[str],
     orientation: str,
     hasher_name: str | None,
+    fitting: Fitting | None,
     batch: dict[str, Any],
 ) -> Work:
-    """What compresses so many files. hasher_name: of the hash that they carry, None for none."""
+    """What compresses so many files. hasher_name: of the hash that they carry, None for none; fitting: who watches."""
     from ..codec.files import encode_source
     from ..codec.quality import quality_of
     from ..hasher import Hasher
@@ -104,9 +113,10 @@ def _open_compression(
 
     def work(job: Job) -> dict[str, Any]:
         source = read_source(job.source) if is_pipe(job.source) else Path(job.source)
-        encoded, notices = encode_source(
-            source, codec, options, name=job.source, strip=strip, orientation=orientation, hasher=hasher
-        )
+        with fitting.watched(codec) if fitting else nullcontext():
+            encoded, notices = encode_source(
+                source, codec, options, name=job.source, strip=strip, orientation=orientation, hasher=hasher
+            )
         deliver(encoded.data, job, batch)
         return {
             "input": job.source,

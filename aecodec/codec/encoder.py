@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +31,8 @@ FULL_LATENTS = 1 << 27
 @dataclass(frozen=True)
 class Encoded:
     """A finished file. quality: the step used; encodes: how often the latents were coded to find it; alpha_bytes:
-    what the alpha plane takes of it."""
+    what the alpha plane takes of it; fitted: the share of its iterations that a fit came to before it was stopped, 1
+    where nothing was."""
 
     data: bytes
     quality: int
@@ -38,6 +40,7 @@ class Encoded:
     height: int
     encodes: int = 1
     alpha_bytes: int = 0
+    fitted: float = 1.0
 
     @property
     def bpp(self) -> float:
@@ -61,9 +64,7 @@ class Encoder:
         self._height, self._width = picture.pixels.shape[:2]
         self._tile = tile
         self._grid = Grid.of(engine, self._height, self._width, tile)
-        alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
-        self._alpha_bytes = len(alpha or b"")
-        self._side = {**picture.metadata, "alpha": alpha, "semantic_hash": semantic_hash}
+        self._side = side_of(picture, semantic_hash)
 
     def encode(self) -> Encoded:
         """As the options ask. Raises TargetUnreachableError, UsageError, BitstreamError."""
@@ -131,18 +132,34 @@ class Encoder:
 
     def _finish(self, step: int, payloads: Iterable[bytes]) -> Encoded:
         """The payloads of all tiles -> a file. Raises UsageError for metadata that no file can hold."""
-        header = Header(
-            self._width,
-            self._height,
-            self._picture.channels,
-            step,
-            self._engine.name,
-            self._engine.fingerprint,
-            self._tile,
-        )
-        finished = list(payloads)
-        try:
-            data = container.write(header, finished, self._side)
-        except ValueError as error:
-            raise UsageError(f"the file cannot be written: {error}") from error
-        return Encoded(data, step, self._width, self._height, alpha_bytes=self._alpha_bytes)
+        return finish(self._picture, self._side, self._engine, step, self._tile, payloads)
+
+
+class Signed(Protocol):
+    """Whose name and fingerprint a file bears."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> bytes: ...
+
+
+def side_of(picture: Picture, semantic_hash: SemanticHash | None) -> dict[str, Any]:
+    """What the file of a picture holds beside its tiles."""
+    alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
+    return {**picture.metadata, "alpha": alpha, "semantic_hash": semantic_hash}
+
+
+def finish(
+    picture: Picture, side: dict[str, Any], model: Signed, step: int, tile: int, payloads: Iterable[bytes]
+) -> Encoded:
+    """The payloads of all tiles -> a file. Raises UsageError for metadata that no file can hold."""
+    height, width = picture.pixels.shape[:2]
+    header = Header(width, height, picture.channels, step, model.name, model.fingerprint, tile)
+    finished = list(payloads)
+    try:
+        data = container.write(header, finished, side)
+    except ValueError as error:
+        raise UsageError(f"the file cannot be written: {error}") from error
+    return Encoded(data, step, width, height, alpha_bytes=len(side["alpha"] or b""))

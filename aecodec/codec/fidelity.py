@@ -19,7 +19,7 @@ from ..data.tiling import Window
 from ..metrics.psnr import psnr
 
 if TYPE_CHECKING:
-    from .codec import Codec
+    from .pictures import PictureCodec
 
 #: Side in pixels of the squares that are looked at, and of which rows.
 SQUARE, EVERY = 128, 4
@@ -52,7 +52,7 @@ class Survey:
         return self.equal >= EQUAL and self.edges >= EDGES
 
 
-def doubt(codec: Codec, picture: Picture, data: bytes) -> str | None:
+def doubt(codec: PictureCodec, picture: Picture, data: bytes) -> str | None:
     """What is to be said of the file of a picture that the codec was not made for; None of any other."""
     found = survey(picture.pixels)
     lost = lost_detail(codec, picture, data, found)
@@ -64,7 +64,7 @@ def doubt(codec: Codec, picture: Picture, data: bytes) -> str | None:
     return lost
 
 
-def lost_detail(codec: Codec, picture: Picture, data: bytes, found: Survey) -> str | None:
+def lost_detail(codec: PictureCodec, picture: Picture, data: bytes, found: Survey) -> str | None:
     """What is to be said of a file of a picture in which fine coloured detail is lost; None of any other."""
     if found.change < SUSPICIOUS:
         return None

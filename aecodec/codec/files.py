@@ -17,11 +17,13 @@ from ..data.images import Picture, read_picture, write_picture
 from ..data.tiling import crop_window
 from ..engine.opening import open_engine
 from ..parallel import Lock
-from ..zoo.registry import find_fingerprint, find_model, read_header
+from ..zoo.registry import OVERFITTED, find_fingerprint, find_model, read_header
 from .codec import Codec
 from .encoder import Encoded
 from .fidelity import doubt
 from .options import EncodeOptions
+from .overfitted import FINGERPRINT, OverfittedCodec
+from .pictures import PictureCodec
 from .quality import quality_of
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Codecs:
         precision: str = "auto",
         engine: str = "auto",
         jobs: int = 1,
-        loaded: Iterable[Codec] = (),
+        loaded: Iterable[PictureCodec] = (),
     ) -> None:
         """loaded: codecs that are there already."""
         self._model, self._jobs = model, jobs
@@ -58,21 +60,27 @@ class Codecs:
         self._loading: dict[bytes, Lock] = {}
         self._lock = Lock()
 
-    def named(self, model: str | Path | None = None) -> Codec:
+    def named(self, model: str | Path | None = None) -> PictureCodec:
         """The codec of a model, of the cache's own unless one is named. Raises UnknownName, CheckpointError."""
-        path = find_model(model if model is not None else self._model)
+        wanted = model if model is not None else self._model
+        if str(wanted) == OVERFITTED:
+            return self._get(FINGERPRINT, None)
+        path = find_model(wanted)
         return self._get(read_header(path)["fingerprint"], path)
 
-    def of(self, header: Header) -> Codec:
+    def of(self, header: Header) -> PictureCodec:
         """The codec that a file was written with. Raises ModelMismatchError where its model is not here."""
         with self._lock:
             if header.fingerprint in self._loaded:
                 self._loaded.move_to_end(header.fingerprint)
                 return self._loaded[header.fingerprint]
-        extra = find_model(self._model) if self._model is not None else None
+        if header.fingerprint == FINGERPRINT:
+            return self._get(FINGERPRINT, None)
+        extra = None if self._model is None or str(self._model) == OVERFITTED else find_model(self._model)
         return self._get(header.fingerprint, find_fingerprint(header.fingerprint, header.model, extra))
 
-    def _get(self, fingerprint: bytes, path: Path) -> Codec:
+    def _get(self, fingerprint: bytes, path: Path | None) -> PictureCodec:
+        """The codec of a checkpoint, or without one that whose files need none."""
         with self._lock:
             loading = self._loading.setdefault(fingerprint, Lock())
         with loading:
@@ -80,7 +88,9 @@ class Codecs:
                 if fingerprint in self._loaded:
                     self._loaded.move_to_end(fingerprint)
                     return self._loaded[fingerprint]
-            codec = Codec(open_engine(path, **self._opening), jobs=self._jobs)
+            codec: PictureCodec = OverfittedCodec(jobs=self._jobs)
+            if path is not None:
+                codec = Codec(open_engine(path, **self._opening), jobs=self._jobs)
             with self._lock:
                 self._loaded[fingerprint] = codec
                 while len(self._loaded) > KEPT:
@@ -104,7 +114,7 @@ class Compressed:
 
 def encode_source(
     source: Path | bytes,
-    codec: Codec,
+    codec: PictureCodec,
     options: EncodeOptions,
     *,
     name: str | None = None,
@@ -128,6 +138,8 @@ def encode_source(
     encoded = codec.encode_picture(picture, options, semantic_hash=described)
     size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
     doubts = [doubt(codec, picture, encoded.data)]
+    if encoded.fitted < 1.0:
+        doubts.append(f"stopped after {encoded.fitted:.0%} of its iterations; all of them would make it smaller")
     if len(encoded.data) > size:
         doubts.append(f"the .aec file is larger than the picture: {len(encoded.data)} bytes for {size}")
     return encoded, (*picture.notices, *(f"{name}: {text}" for text in doubts if text))
@@ -143,7 +155,7 @@ def compress(
     orientation: str = "apply",
     overwrite: bool = False,
     device: str = "cpu",
-    codec: Codec | None = None,
+    codec: PictureCodec | None = None,
     with_hash: bool = True,
     hasher: Hasher | None = None,
     **changes: Any,
@@ -158,7 +170,7 @@ def compress(
     asked = EncodeOptions.of(options, changes)
     source = Path(source)
     output = Path(target) if target is not None else source.with_suffix(container.SUFFIX)
-    codec = codec or Codec.from_pretrained(model, device=device)
+    codec = codec or Codecs(model, device=device).named()
     if with_hash and hasher is None:
         from ..hasher import Hasher
 
@@ -214,7 +226,7 @@ def decompress(
     model: str | Path | None = None,
     overwrite: bool = False,
     device: str = "cpu",
-    codec: Codec | None = None,
+    codec: PictureCodec | None = None,
 ) -> Path:
     """An .aec file -> a picture beside it (PNG, or the format of ``target``'s suffix), written atomically.
 

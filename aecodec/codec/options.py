@@ -39,7 +39,8 @@ class EncodeOptions:
     one that reaches a PSNR in dB.
 
     closest: at the one that comes nearest to the target, above it or below. effort: 1 to 9; above 1, the latents are
-    refined for this picture (refine.py), which takes time here and none when decoding. check: decode every tile again
+    refined for this picture (refine.py), which takes time here and none when decoding; of `overfitted`, it is how long
+    networks are fitted. check: decode every tile again
     and compare its latents; BitstreamError if one differs.
 
     Raises UsageError for what is out of range or contradicts itself. A newcomer is a field here, which every way in
@@ -55,7 +56,8 @@ class EncodeOptions:
     closest: bool = _option(False, "Come as near to a target as can be, above it or below.")
     effort: int = _option(
         min(STEPS),
-        "Above 1, refine the latents of each picture: smaller files for more time here, none when decoding.",
+        "Smaller files for more time here, none when decoding: above 1, latents are refined for each picture; with the "
+        "model overfitted, 300 to 10000 iterations.",
         low=min(STEPS),
         high=max(STEPS),
     )

@@ -11,11 +11,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ..contracts import CheckpointError, UnavailableError
+from ..contracts import CheckpointError, UnavailableError, UnsupportedVersionError
 from ..engine.networks import holds_weight
 from ..parallel import Lock
 from ..zoo import stored
-from ..zoo.registry import SUFFIX, find_fingerprint
+from ..zoo.registry import OVERFITTED, SUFFIX, find_fingerprint
 
 FORMAT = "aecodec-decoder-1"
 #: The networks of the codec families, as latents/ tells of them, that decoders run; and those whose weights are an
@@ -63,7 +63,9 @@ class Models:
 
     def of(self, fingerprint: bytes, name: str = "of a file") -> bytes:
         """The part of the checkpoint with a fingerprint. Raises ModelMismatchError where there is none here, and
-        CheckpointError."""
+        CheckpointError; UnsupportedVersionError for a file that holds its own networks."""
+        if name == OVERFITTED:
+            raise UnsupportedVersionError(f"a file of {name}, which browsers do not decode; `aecodec decompress` does")
         with self._lock:
             if fingerprint not in self._made:
                 self._made[fingerprint] = decoder_part(find_fingerprint(fingerprint, name, self._model))

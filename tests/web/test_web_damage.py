@@ -157,6 +157,9 @@ def test_what_is_not_served_or_too_large_is_told(probe, site, codec):
     found = decoded(probe, site, foreign, False)
     assert found["error"] == "ModelMismatchError"
     assert "another" in found["message"]
+    overfitted = container.write(Header(5, 3, 3, 421, "overfitted", b"\x01" * 8), [b"data"])
+    found = decoded(probe, site, overfitted, False)
+    assert (found["error"], "`aecodec decompress` does" in found["message"]) == ("UnsupportedVersionError", True)
     wide = Header(1 << 17, 1 << 17, 3, 500, codec.name, codec.fingerprint, tile=1 << 14)
     found = decoded(probe, site, container.write(wide, [b""] * 64), False)
     assert found["error"] == "PictureTooLargeError"

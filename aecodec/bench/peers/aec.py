@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..codecs import FileCodec
 
 if TYPE_CHECKING:
-    from ...codec.codec import Codec
+    from ...codec.pictures import PictureCodec
 
 #: Points of the curve unless others are asked for.
 QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 65.0, 80.0, 100.0)
@@ -15,12 +15,12 @@ QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 65.0, 80.0, 100.0)
 
 def open_aec(model: str, device: str) -> FileCodec:
     """Our codec with a model by name or path ("": the built-in default). Raises AecodecError."""
-    from ...codec.codec import Codec  # here, so that the peers can be measured without torch
+    from ...codec.files import Codecs  # here, so that the peers can be measured without torch
 
-    return file_codec(Codec.from_pretrained(model or None, device=device), device)
+    return file_codec(Codecs(model or None, device=device).named(), device)
 
 
-def file_codec(codec: Codec, device: str = "cpu") -> FileCodec:
+def file_codec(codec: PictureCodec, device: str = "cpu") -> FileCodec:
     """A codec that is open already, on a device."""
     return FileCodec(
         f"aec-{codec.name}",
@@ -29,7 +29,7 @@ def file_codec(codec: Codec, device: str = "cpu") -> FileCodec:
         QUALITIES,
         lambda image, quality: codec.encode(image, quality=quality),
         lambda data: codec.decode(data).convert("RGB"),
-        tile_codec=codec.engine,
+        tile_codec=getattr(codec, "engine", None),
         integer=False,
         learned=True,
     )

@@ -1,8 +1,11 @@
 // Models by the fingerprint that a file asks for, from where the page comes from.
 
-import { CheckpointError, ModelMismatchError } from "../format/errors.js";
+import { CheckpointError, ModelMismatchError, UnsupportedVersionError } from "../format/errors.js";
 import { ExactHyperpriorCoder, FAMILY } from "../latents/exact_hyperprior.js";
 import { readStored } from "./stored.js";
+
+/** The family whose files hold their own networks. */
+const OVERFITTED = "overfitted";
 
 /** base: URL of the folder that holds FINGERPRINT.safetensors. Each model is fetched once. */
 export class Models {
@@ -23,6 +26,11 @@ export class Models {
   }
 
   async load({ model, fingerprint }) {
+    if (model === OVERFITTED) {
+      throw new UnsupportedVersionError(
+        `a file of ${model}, which browsers do not decode; \`aecodec decompress\` does`,
+      );
+    }
     let answer;
     try {
       answer = await fetch(new URL(`${fingerprint}.safetensors`, this.base));
