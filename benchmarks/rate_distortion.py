@@ -59,7 +59,7 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
         _publish(out / "agreement.md", text + agreement_table(checks))
     # Variants that only repeat another benchmark's settings would crowd tables and hide curves.
     codecs = [codec for codec in codecs if codec.name not in COMPRESSAI]
-    for column in compared_columns(codec.points for codec in codecs):
+    for column in _columns(codecs):
         _publish(out / f"bd_rate{_suffix(column)}.md", _bd_rates(codecs, known, count, column))
         _draw(out, codecs, known, f"mean over {count} pictures of {pictures[0].parent.name}", column)
     return all(check.holds for check in checks)
@@ -68,6 +68,13 @@ def report(out: Path, pictures: list[Path], anchors: Path | None) -> bool:
 def _publish(path: Path, text: str) -> None:
     write_atomic(path, f"{text}\n".encode(), overwrite=True)
     click.echo(text + "\n")
+
+
+def _columns(codecs: list[CodecResult]) -> list[str]:
+    """The metrics that there are tables of: PSNR, and those by which something to compare with was measured."""
+    peers = [codec for codec in codecs if not codec.learned]
+    measured = compared_columns(codec.points for codec in codecs)
+    return [name for name in measured if name == "psnr" or any(curve(codec.points, name).rates for codec in peers)]
 
 
 def _suffix(column: str) -> str:

@@ -113,6 +113,21 @@ def test_our_own_codec_is_measured_with_its_entropy_decoder(
         assert (out / f"rd{suffix}.png").stat().st_size
 
 
+def test_there_is_no_table_by_a_metric_that_no_peer_was_measured_by(
+    script: Any, pictures: Path, tmp_path: Path, model_file: Path
+) -> None:
+    out, ours, short = tmp_path / "results", f"aec:{model_file}", ("--limit", 1, "--qualities", "20,80")
+    run(script.main, pictures, "--out", out, "--codecs", ours, "--metrics", "psnr,ssimulacra2", *short)
+    (out / "aec-other.csv").write_text((out / "aec-small.csv").read_text().replace("aec-small", "aec-other"))
+    run(script.main, pictures, "--out", out, "--codecs", "jpeg420", "--metrics", "psnr", *short)
+    assert "| against | aec-other | aec-small |" in (out / "bd_rate.md").read_text()
+    assert {path.name for path in out.glob("bd_rate*.md")} == {"bd_rate.md"}
+    run(script.main, pictures, "--out", out, "--codecs", "webp", "--metrics", "psnr,ssimulacra2", *short)
+    assert {path.name for path in out.glob("bd_rate*.md")} == {"bd_rate.md", "bd_rate_ssimulacra2.md"}
+    assert "| webp |" in (out / "bd_rate_ssimulacra2.md").read_text()
+    assert "| jpeg420 |" not in (out / "bd_rate_ssimulacra2.md").read_text()
+
+
 def test_the_tables_of_kodak_are_made_again_from_its_rows(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
