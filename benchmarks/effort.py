@@ -1,6 +1,7 @@
 """What `--effort` gains and what it takes: BD-rate against the lowest level, and seconds to encode, from real files.
 
-    python benchmarks/effort.py PICTURES [--efforts 1,2,5,7] [--qualities 15,40,65,90] [--limit 4] [--out FOLDER]
+    python benchmarks/effort.py PICTURES [--efforts 1,2,5,7] [--qualities 15,40,65,90] [--metric ssimulacra2]
+        [--engine onnx] [--limit 4] [--out FOLDER]
 
 An interrupted run goes on where it was: rows in FOLDER/effort.csv of the same model, quality, level and picture are
 kept. Seconds are CPU seconds of all threads, which other programs on the machine stretch little, and wall-clock
@@ -24,7 +25,7 @@ from aecodec.bench.tables import curve, summarise
 from aecodec.codec.codec import Codec
 from aecodec.codec.refine import STEPS
 from aecodec.contracts import AecodecError
-from aecodec.metrics import BdRateError, Curve, bd_rate
+from aecodec.metrics import METRICS, BdRateError, Curve, bd_rate
 
 
 def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCodec:
@@ -32,13 +33,13 @@ def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCod
     return replace(
         file_codec(codec),
         name=f"aec-{codec.name}-effort{effort}",
-        settings=f"aecodec, model {codec.name}, effort {effort}, device {codec.engine.device.type}",
+        settings=f"aecodec, model {codec.name}, effort {effort}, engine {type(codec.engine).__name__}",
         qualities=qualities,
         encode=lambda image, quality: codec.encode(image, quality=quality, effort=effort),
     )
 
 
-def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -> list[Measurement]:
+def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None, metric: str) -> list[Measurement]:
     """Measure what the result file lacks, row by row -> the rows of these levels, qualities and pictures."""
     rows: dict[tuple, Measurement] = {}
     if path is not None and path.exists():
@@ -54,7 +55,7 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
                 wanted.append(key)
                 if key in rows:
                     continue
-                rows[key] = measure(codec, picture, quality)
+                rows[key] = measure(codec, picture, quality, metrics=tuple({"psnr": 0, metric: 0}))
                 if path is not None:
                     append_row(path, rows[key])
                 click.echo(
@@ -67,8 +68,8 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None) -
     return [rows[key] for key in wanted]
 
 
-def table(levels: dict[int, FileCodec], rows: list[Measurement]) -> str:
-    """Markdown, a line for each level: BD-rate, steps, seconds, memory."""
+def table(levels: dict[int, FileCodec], rows: list[Measurement], metric: str) -> str:
+    """Markdown, a line for each level: BD-rate by a metric, steps, seconds, memory."""
     curves: dict[int, Curve] = {}
     lines = [
         "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
@@ -76,7 +77,7 @@ def table(levels: dict[int, FileCodec], rows: list[Measurement]) -> str:
     ]
     for effort, codec in levels.items():
         mine = [row for row in rows if row.codec == codec.name]
-        curves[effort] = curve(summarise(mine))
+        curves[effort] = curve(summarise(mine), metric)
         try:
             gain = f"{bd_rate(curves[min(levels)], curves[effort]):+.1f} %" if effort != min(levels) else "0"
         except BdRateError as error:
@@ -106,6 +107,10 @@ def _numbers(text: str) -> tuple[float, ...]:
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", help="Our model by name or path.")
 @click.option("--device", default="cpu", show_default=True)
+@click.option("--engine", default="auto", show_default=True, help="What computes: auto, onnx or torch.")
+@click.option(
+    "--metric", type=click.Choice(sorted(METRICS)), default="psnr", show_default=True, help="What BD-rates are by."
+)
 @click.option(
     "--efforts", default="1,2,3,4,5,6,7", show_default=True, help="Levels, with commas; the first is the base."
 )
@@ -117,6 +122,8 @@ def main(
     pictures: Path,
     model: str | None,
     device: str,
+    engine: str,
+    metric: str,
     efforts: str,
     qualities: str,
     limit: int | None,
@@ -129,18 +136,18 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no such pictures in it")
     try:
-        codec = Codec.from_pretrained(model, device=device, engine="torch")
+        codec = Codec.from_pretrained(model, device=device, engine=engine)
         points = _numbers(qualities)
         levels = {int(effort): at_level(codec, int(effort), points) for effort in _numbers(efforts)}
         unknown = sorted(set(levels) - set(STEPS))
         if unknown:
             raise click.BadParameter(f"efforts go from 1 to 9, found {unknown[0]}")
         codec.encode(read_rgb(found[0]))  # warm-up: the first call allocates
-        rows = run(levels, found, out / "effort.csv" if out else None)
+        rows = run(levels, found, out / "effort.csv" if out else None, metric)
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     text = f"{codec.name} ({codec.fingerprint.hex()}), pictures: {', '.join(p.stem for p in found)}; "
-    text += f"qualities {qualities}\n\n{table(levels, rows)}"
+    text += f"qualities {qualities}; BD-rate by {METRICS[metric].label}\n\n{table(levels, rows, metric)}"
     click.echo(text)
     if out:
         base = levels[min(levels)]

@@ -1,6 +1,6 @@
 """What the numbers of --quality mean: rate and distortion at each ten, beside the settings that people know of others.
 
-python benchmarks/qualities.py PICTURES [--model photo] [-j 2] [--out FOLDER]
+python benchmarks/qualities.py PICTURES [--model photo-visual] [-j 2] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aecodec.bench.codecs import FileCodec
 from aecodec.bench.measurements import Measurement, measure, pictures_in
 from aecodec.bench.opening import codec_specs
 from aecodec.data.files import make_folder, write_atomic
+from aecodec.zoo.registry import DEFAULT_MODEL
 
 TENS = ",".join(map(str, range(0, 101, 10)))
 #: Others at the settings that our 50 is meant to be like, and what their programs call these. That of JPEG XL is the
@@ -51,7 +52,7 @@ def table(rows: list[Measurement]) -> list[str]:
 
 @click.command(help=__doc__.split("\n\n")[0])
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", default="photo", show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")

@@ -224,3 +224,12 @@ def test_the_readme_says_where_the_model_ends():
     stated = re.search(r"the model ends at (\d+) dB", readme.text)
     assert stated
     assert int(stated[1]) == round(max(tops))
+
+
+def test_the_readme_says_what_a_metric_says_that_nobody_trained_on():
+    """BD-rate of the last column, the default model's, against AVIF in its tune for eyes."""
+    head, *rows = rows_of((ROOT / "benchmarks" / "results" / "kodak" / "bd_rate_cvvdp.md").read_text(encoding="utf-8"))
+    stated = re.search(r"By ColorVideoVDP, on which neither was trained, `(.+?)` is at (\S+) %", PAGES[0].text)
+    assert stated
+    row = next(row for row in rows if row[0] == "avif-iq")
+    assert row[head.index(f"aec-{stated[1]}")].startswith(f"{stated[2]} %")

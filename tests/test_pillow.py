@@ -17,6 +17,7 @@ import aecodec
 import aecodec.pillow
 from aecodec.coding import container
 from aecodec.data.images import Picture
+from aecodec.zoo.registry import DEFAULT_MODEL
 
 DESKTOP = Path(aecodec.__file__).parent / "desktop"
 
@@ -214,5 +215,5 @@ def test_file_tells_what_it_is(saved):
         command = ["file", "--brief", "-m", str(DESKTOP / "aec.magic"), *arguments, str(saved)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert ask() == "aecodec learned image, format 1, 90 x 60, RGB, model photo"
+    assert ask() == f"aecodec learned image, format 1, 90 x 60, RGB, model {DEFAULT_MODEL}"
     assert ask("--mime-type") == aecodec.pillow.MIME

@@ -13,11 +13,12 @@ import click
 from ..codec.options import EncodeOptions
 from ..coding.container import METADATA
 from ..coding.container import SUFFIX as AEC
+from ..contracts import UsageError
 from ..data.files import make_folder
 from ..data.folders import Walk
 from ..data.formats import picture_suffixes
 from ..data.images import ORIENTATIONS, encode_picture, require_writer, write_picture
-from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL, OVERFITTED
+from ..zoo.registry import DEFAULT_HASHER, DEFAULT_MODEL, OVERFITTED, TUNES
 from .batch import (
     Job,
     Spread,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 @click.command()
 @batch_options
 @encode_options
+@click.option(
+    "--tune", type=click.Choice(list(TUNES)), help="The embedded model for eyes, which is the default, or for PSNR."
+)
 @click.option("--strip", type=click.Choice(["all", *METADATA]), multiple=True, help="Metadata to leave out.")
 @click.option(
     "--orientation",
@@ -63,6 +67,7 @@ if TYPE_CHECKING:
 @ray_option
 def compress(
     options: EncodeOptions,
+    tune: str | None,
     strip: tuple[str, ...],
     orientation: str,
     hasher_name: str | None,
@@ -72,6 +77,10 @@ def compress(
 ) -> int:
     """Compress pictures: photo.jpg becomes photo.aec. "-" is stdin or stdout."""
     limit_pixels(batch)
+    if tune is not None:
+        if batch["model"] is not None:
+            raise UsageError("--tune and --model both name a model")
+        batch["model"] = TUNES[tune]
     walk = Walk(picture_suffixes() if batch["recursive"] else (), once=False)
     jobs = plan(batch, AEC, walk)
     if batch["dry_run"]:

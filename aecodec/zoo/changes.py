@@ -5,13 +5,13 @@ Of each wide float16 tensor that its base has in the same shape, the file holds 
 
     weight = float16(float32(base) + float32(change) * 2^step)
 
-All else is held whole. Sums are of float32 and rounded once, so every machine finds the same weights, and the
-fingerprint is of those.
+All else is held whole, and so is a tensor that differences cannot tell. Sums are of float32 and rounded once, so every
+machine finds the same weights, and the fingerprint is of those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -57,23 +57,25 @@ def _lengths(step: np.ndarray, axes: int) -> np.ndarray:
 
 
 def split(whole: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of `apply`. Raises ValueError for weights that differences cannot tell: see `settle`."""
+    """The inverse of `apply`. What `settle` gave is told by differences."""
     tensors = {}
     for name, after in whole.items():
-        if not _related(after, base.get(name)):
-            tensors[name] = after
-            continue
-        change, step = _differences(after, base[name])
-        if not np.array_equal(_sum(base[name], change, step), after):
-            raise ValueError(f"changes of its base do not tell {name}")
-        tensors[CHANGES + name], tensors[STEPS + name] = change, step
+        if _related(after, base.get(name)):
+            change, step = _differences(after, base[name])
+            if np.array_equal(_sum(base[name], change, step), after):
+                tensors[CHANGES + name], tensors[STEPS + name] = change, step
+                continue
+        tensors[name] = after
     return tensors
 
 
-def settle(whole: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights rounded to the nearest that differences of their base can tell; what is held whole stays."""
+def settle(
+    whole: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray], exact: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Weights rounded to the nearest that differences of their base can tell. exact: tensors that stay as they are."""
     return {
-        name: _settled(after, base[name]) if _related(after, base.get(name)) else after for name, after in whole.items()
+        name: _settled(after, base[name]) if name not in exact and _related(after, base.get(name)) else after
+        for name, after in whole.items()
     }
 
 

@@ -18,7 +18,7 @@ FORMAT = "aecodec-checkpoint-1"
 SUFFIX = ".safetensors"
 #: What the embedded codecs are tuned for: squared error, or what eyes see.
 TUNES = {"psnr": "photo", "visual": "photo-visual"}
-DEFAULT_MODEL = TUNES["psnr"]
+DEFAULT_MODEL = TUNES["visual"]
 #: The family whose files hold their own networks, named like a model; a model of this name is not found by it.
 OVERFITTED = "overfitted"
 DEFAULT_HASHER = "photo-hash"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -111,10 +111,11 @@ def pack(stored: Stored, told: Mapping[str, str]) -> bytes:
     return to_bytes({**tensors, **_pack_tables(stored.tables), **graphs}, header)
 
 
-def as_changes(stored: Stored, base: bytes) -> Stored:
+def as_changes(stored: Stored, base: bytes, exact: Collection[str] = ()) -> Stored:
     """A checkpoint whose file is to hold the changes of another of this machine, its weights rounded to what those can
-    tell. Raises CheckpointError if there is no such base, or it holds changes itself."""
-    return replace(stored, tensors=changes.settle(stored.tensors, _base(base).tensors), base=base)
+    tell. exact: tensors that are to stay as they are, in twice the bytes. Raises CheckpointError if there is no such
+    base, or it holds changes itself."""
+    return replace(stored, tensors=changes.settle(stored.tensors, _base(base).tensors, exact), base=base)
 
 
 def _base(fingerprint_: bytes) -> Stored:

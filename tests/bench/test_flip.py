@@ -17,6 +17,7 @@ from conftest import natural_picture
 from PIL import Image
 
 from aecodec.cli import run
+from aecodec.zoo.registry import DEFAULT_MODEL
 
 MARKUP = "<img src=x onerror=alert(1)>"
 CODECS = "jpeg420,webp,jpeg444"
@@ -293,7 +294,7 @@ def test_faults_are_one_line_and_nothing_is_lost(folder, tmp_path, capsys):
     cases = [
         ([pictures, "-o", page, "--codecs", "jpeg420,webp"], 5, "exists"),
         ([pictures, "-o", tmp_path / "p", "--codecs", "webp"], 2, "two codecs at least"),
-        ([pictures, "-o", tmp_path / "p", "--codecs", "aec,aec:photo"], 2, "each once"),
+        ([pictures, "-o", tmp_path / "p", "--codecs", f"aec,aec:{DEFAULT_MODEL}"], 2, "each once"),
         ([tmp_path / "none", "-o", tmp_path / "p"], 2, "no such folder"),
         ([pictures, "-o", tmp_path / "p", "--codecs", "webp,gif"], 2, "no codec 'gif'"),
     ]

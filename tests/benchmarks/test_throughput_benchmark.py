@@ -13,6 +13,8 @@ from conftest import natural_picture
 from PIL import Image
 from small_models import WITHOUT_COMPRESSAI
 
+from aecodec.zoo.registry import DEFAULT_MODEL
+
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -59,13 +61,13 @@ def test_ours_and_a_peer_are_timed_in_one_run_and_latents_compared(script, pictu
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "out" / "throughput.csv")
     assert [(row["codec"], row["batch"]) for row in rows] == [
-        ("photo", "1"),
+        (DEFAULT_MODEL, "1"),
         ("compressai-mbt2018-mean", "1"),
-        ("photo", "2"),
+        (DEFAULT_MODEL, "2"),
         ("compressai-mbt2018-mean", "2"),
     ]
     assert all(float(row[key]) > 0 for row in rows for key in ("encode_s", "decode_s", "bytes"))
-    assert {row["encode_ratio"] for row in rows if row["codec"] == "photo"} == {"1"}
+    assert {row["encode_ratio"] for row in rows if row["codec"] == DEFAULT_MODEL} == {"1"}
     origin = json.loads((tmp_path / "out" / "throughput.json").read_text())
     assert origin["files_checked"] == 2 * 2 * 2
     assert origin["files_with_other_latents"] == 0

@@ -137,7 +137,7 @@ def test_bands_of_a_window_give_what_it_gives_as_a_whole(monkeypatch, grey):
     code, everything = engine.quantise(y, QUALITY), Window(0, 0, height, width)
     canvas = Canvas(y, np.zeros_like(y), everything, target, Window(0, 0, *target.shape[:2]))
     refinement = OnnxRefinement(engine._coder, engine._networks, code, canvas)
-    window, blocks = engine.dequantise(code), refinement._blocks()
+    window, blocks = engine.dequantise(code), refinement._blocks(refinement._target, refinement._share)
     found = []
     for positions in (height * width, 30):
         monkeypatch.setattr(onnx_refinement, "BAND", positions)

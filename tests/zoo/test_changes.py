@@ -66,6 +66,18 @@ def test_what_did_not_change_or_is_new_stays():
         np.testing.assert_array_equal(array, whole[name])
 
 
+def test_what_is_to_stay_exact_or_was_never_settled_is_held_whole():
+    base, after = {"a": drawn(0, 1.0), "b": drawn(0, 1.0)}, {"a": drawn(1, 1.0), "b": drawn(2, 1.0)}
+    settled = changes.settle(after, base, exact=["a"])
+    assert np.array_equal(settled["a"], after["a"])
+    assert not np.array_equal(settled["b"], after["b"])
+    for whole, names in ((settled, {"a", "changes/b", "steps/b"}), (after, {"a", "b"})):
+        told = changes.split(whole, base)
+        assert told.keys() == names
+        for name, array in changes.apply(told, base).items():
+            np.testing.assert_array_equal(array, whole[name])
+
+
 @pytest.fixture
 def based(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
     """The small codec, which alone lies in the cache, in float16."""
