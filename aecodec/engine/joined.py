@@ -93,7 +93,8 @@ def _of(number: int, named: Any) -> dict[str, Any]:
 
 
 class JoinedNetwork:
-    """See `HashNetwork`. A member is opened when its bits are asked for: short codes cost what the first one costs."""
+    """See `HashNetwork`. Members after the first are opened when their bits are asked for: short codes cost what the
+    first one costs."""
 
     def __init__(self, kept: Stored, path: Path, open_member: Callable[[Stored], HashNetwork]) -> None:
         """Raises CheckpointError for a configuration that does not hold together."""
@@ -106,6 +107,8 @@ class JoinedNetwork:
         prefixes = self.config["prefixes"]
         if any(length % 8 for length in (*prefixes, *bits)) or prefixes != sorted({*prefixes} - {sum(bits)}):
             raise CheckpointError(f"{path}: lengths of {prefixes} bits are none of codes in one another")
+        # Every code needs the first, and what it lacks is to be told before any picture is read.
+        self._network(0)
 
     def logits(self, x: np.ndarray, bits: int | None = None) -> np.ndarray:
         """See `HashNetwork.logits`."""
