@@ -110,10 +110,12 @@ def run_photo(codec: Codec, image: Image.Image, quality: float) -> list[Result]:
 
 def add_rows(table: Table, name: str, original: int, quality: float, results: list[Result]) -> None:
     # A peer that cannot make a file as small is shown, but does not compete.
-    best = max(result.psnr for result in results if result.size <= 1.05 * results[0].size)
+    fair = [result for result in results if result.size <= 1.05 * results[0].size]
+    best = max(result.psnr for result in fair), max(result.ms_ssim for result in fair)
     for number, result in enumerate(results):
-        similarity = "-" if math.isnan(result.ms_ssim) else f"{result.ms_ssim:.4f}"
-        decibel = f"{result.psnr:.2f}" + ("*" if result.psnr == best else " ")
+        nearest = "*" if result.ms_ssim == best[1] else " "
+        similarity = "-" if math.isnan(result.ms_ssim) else f"{result.ms_ssim:.4f}{nearest}"
+        decibel = f"{result.psnr:.2f}" + ("*" if result.psnr == best[0] else " ")
         times = (f"{result.encode:.2f}", f"{result.decode:.2f}") if number == 0 else ("", f"{result.decode:.2f}")
         head = (name, str(original), f"{quality:g}") if number == 0 else ("", "", "")
         table.add_row(*head, result.codec, str(result.size), f"{result.bpp:.3f}", decibel, similarity, *times)
@@ -164,7 +166,7 @@ def main(photos: tuple[Path, ...], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     codec = Codec.from_pretrained()
     columns = ("photograph", "bytes", "quality", "codec", "bytes", "bpp", "PSNR", "MS-SSIM", "enc s", "dec s")
-    table = Table(title=f"aecodec ({codec.name}) and peers at the same file size; * best PSNR")
+    table = Table(title=f"aecodec ({codec.name}) and peers at the same file size; * best of those")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number in (0, 3) else "right", no_wrap=True)
     shown = []
