@@ -27,6 +27,7 @@ from aecodec.bench.peers.pillow_format import saved
 from aecodec.bench.sizing import nearest
 from aecodec.data.files import make_folder, write_atomic
 from aecodec.metrics import psnr, ssimulacra2
+from aecodec.zoo.registry import DEFAULT_MODEL
 
 SEED, HEIGHT, WIDTH = 3, 320, 480
 _ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +99,7 @@ def sheet(rows: list[tuple[str, Image.Image, tuple[Case, Case]]]) -> Image.Image
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--model", default="photo", show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--qualities", default="20,50", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the table and the sheet.")
 @click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Folder to write the pictures to.")
