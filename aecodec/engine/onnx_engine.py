@@ -81,28 +81,36 @@ class OnnxEngine:
     @property
     def refines(self) -> bool:
         """Whether it refines latents itself."""
-        return isinstance(self._coder, RefinableCoder) and self._networks.hold(self._coder.gradients)
+        return self._refinable is not None
+
+    @property
+    def _refinable(self) -> RefinableCoder | None:
+        """The coder, if the checkpoint has what it needs to refine latents."""
+        coder = self._coder
+        return coder if isinstance(coder, RefinableCoder) and self._networks.hold(coder.gradients) else None
 
     def distortion_weight(self, quality: int) -> float:
         """See `RefiningEngine.distortion_weight`."""
-        return (self._coder if self.refines else self._refining()).distortion_weight(quality)
+        return (self._refinable or self._refining()).distortion_weight(quality)
 
     def distortion(self, pixels: np.ndarray, decoded: np.ndarray) -> float:
         """See `RefiningEngine.distortion`."""
-        if not isinstance(self._coder, RefinableCoder) or not self.refines:
+        coder = self._refinable
+        if coder is None:
             return self._refining().distortion(pixels, decoded)
         x, x_hat = (
             np.moveaxis(np.atleast_3d(levels), -1, 0).astype(np.float32) / np.float32(255.0)
             for levels in (pixels, decoded)
         )
-        return distortion(x, x_hat, self._coder.visual)[0]
+        return distortion(x, x_hat, coder.visual)[0]
 
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`. Raises what opening the other engine raises."""
-        if isinstance(self._coder, RefinableCoder) and self.refines:
-            refinement = VisualRefinement if self._coder.visual else OnnxRefinement
-            return refinement(self._coder, self._networks, code, canvas).run(steps)
-        return self._refining().refine(code, canvas, steps)
+        coder = self._refinable
+        if coder is None:
+            return self._refining().refine(code, canvas, steps)
+        refinement = VisualRefinement if coder.visual else OnnxRefinement
+        return refinement(coder, self._networks, code, canvas).run(steps)
 
     def _refining(self) -> RefiningEngine:
         """The engine with gradients, opened when it is first needed."""
