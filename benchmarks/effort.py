@@ -96,7 +96,8 @@ def keep(folder: Path, codec: FileCodec, text: str) -> None:
     (folder / "effort.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers_in(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas. Raises click.BadParameter."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -137,8 +138,8 @@ def main(
         raise click.UsageError(f"{pictures}: no such pictures in it")
     try:
         codec = Codec.from_pretrained(model, device=device, engine=engine)
-        points = _numbers(qualities)
-        levels = {int(effort): at_level(codec, int(effort), points) for effort in _numbers(efforts)}
+        points = numbers_in(qualities)
+        levels = {int(effort): at_level(codec, int(effort), points) for effort in numbers_in(efforts)}
         unknown = sorted(set(levels) - set(STEPS))
         if unknown:
             raise click.BadParameter(f"efforts go from 1 to 9, found {unknown[0]}")

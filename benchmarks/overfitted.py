@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from effort import numbers_in
 
 from aecodec.bench import provenance
 from aecodec.bench.codecs import FileCodec
@@ -145,13 +146,6 @@ def points(levels: dict[int, FileCodec], rows: list[Measurement], peers: list[Pa
     return "\n".join(lines)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"expected numbers separated by commas, found {text!r}") from None
-
-
 @click.command(help=__doc__.split("\n\n")[0])
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--only", help="Only these pictures: names without suffix, with commas.")
@@ -169,7 +163,7 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no such pictures in it")
     taken: list[int] = []
-    levels = {int(effort): at_level(int(effort), _numbers(qualities), taken) for effort in _numbers(efforts)}
+    levels = {int(effort): at_level(int(effort), numbers_in(qualities), taken) for effort in numbers_in(efforts)}
     if unknown := sorted(set(levels) - set(ITERATIONS)):
         raise click.BadParameter(f"efforts go from 1 to 9, found {unknown[0]}")
     record = out / f"{name}.json" if out else None
