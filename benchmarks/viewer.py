@@ -33,6 +33,7 @@ from served import served
 from aecodec.bench import provenance
 from aecodec.bench.measurements import write_records
 from aecodec.coding.container import parse_header
+from aecodec.viewer.models import decoder_part, file_name
 from aecodec.zoo.registry import find_fingerprint
 
 DIST = Path(__file__).resolve().parents[1] / "aecodec" / "web" / "dist"
@@ -41,6 +42,7 @@ DECODERS = ("aecodec decompress", "browser, first", "browser, again")
 TICKS = os.sysconf("SC_CLK_TCK")
 #: No decoding takes longer, in seconds.
 PATIENCE = 3600
+REFUSED = "document.querySelector('[role=alert]')?.textContent ?? ''"
 DONE = "document.querySelector('[role=status]').textContent.includes('decoded in')"
 #: Gives the page its file once more, as if it was dropped.
 AGAIN = """fetch(new URLSearchParams(location.search).get("file")).then((answer) => answer.blob()).then((file) => {
@@ -99,6 +101,8 @@ def cost_of(browser: Browser, act: Callable[[], Any]) -> Cost:
     before, begin = spent(browser)[0], time.perf_counter()
     act()
     while not browser.evaluate(DONE):
+        if told := browser.evaluate(REFUSED):
+            raise PageError(told)
         if time.perf_counter() - begin > PATIENCE:
             raise PageError("a picture was not decoded in time")
         time.sleep(0.02)
@@ -114,9 +118,9 @@ def measure(picture: Path, site: Path, runs: int, quality: int) -> list[dict[str
     run([*command, "compress", str(picture), "-o", str(file), "-q", str(quality), "--threads", "1", "-f"])
     data = file.read_bytes()
     header, _ = parse_header(data)
-    model = site / "models" / f"{header.fingerprint.hex()}.safetensors"
+    model = site / "models" / file_name(header.fingerprint)
     model.parent.mkdir(exist_ok=True)
-    shutil.copy(find_fingerprint(header.fingerprint, header.model), model)
+    model.write_bytes(decoder_part(find_fingerprint(header.fingerprint, header.model)))
     costs: dict[str, list[Cost]] = {name: [] for name in DECODERS}
     for _ in range(runs):
         costs[DECODERS[0]].append(run([*command, "decompress", str(file), "-o", str(back), "--threads", "1", "-f"]))

@@ -18,8 +18,11 @@ from served import served
 
 from aecodec.codec.codec import Codec
 from aecodec.codec.info import info
+from aecodec.coding.container import write
+from aecodec.coding.header import Header
 from aecodec.data.images import Picture
-from aecodec.zoo.registry import find_model
+from aecodec.viewer.models import decoder_part, file_name
+from aecodec.zoo.registry import find_model, read_header
 
 FAMILY = "exact-hyperprior"
 #: Has Chromium compute WebGPU in software, where it is built with that.
@@ -113,8 +116,19 @@ def test_pixels_are_those_of_the_engine_to_one_level(
 
 def test_the_default_model_is_decoded(probe, site):
     codec = Codec.from_pretrained(engine="onnx")
-    site.put_model(find_model())
+    site.put(f"models/{file_name(codec.fingerprint)}", decoder_part(find_model()))
     assert_same(probe, site, codec, codec.encode_picture(Picture(natural_picture(150, 200)), quality=60).data)
+
+
+def test_a_model_told_by_changes_of_another_says_what_to_serve(probe, site):
+    """Under a fingerprint of its own, so that the page has not loaded the model before."""
+    assert read_header(find_model())["base"]
+    print_ = bytes([77]) * 8
+    site.put(f"models/{file_name(print_)}", find_model().read_bytes())
+    file = site.put("changes.aec", write(Header(64, 64, 3, 500, "other", print_), [b"data"]))
+    found = probe.evaluate(f"probe.decoded({json.dumps(file)})", seconds=300)
+    assert found["error"] == "CheckpointError"
+    assert "the part that decodes is what `aecodec web`" in found["message"]
 
 
 def test_a_tile_larger_than_a_block_is_walked_through_in_blocks(probe, site, model_file, small_codec):

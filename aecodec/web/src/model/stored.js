@@ -26,11 +26,17 @@ const TYPES = {
  * Bytes of a checkpoint -> {name, family, config, fingerprint, tensors, tables, graphs}.
  *
  * tensors: by name {type, shape, data, bytes}; tables: of TableSet; graphs: ONNX models as bytes, by the network's name.
- * Throws CheckpointError for a file that is damaged, or whose content is not that of its fingerprint where the browser
+ * Throws CheckpointError for a file that is damaged, that holds changes of another model, or whose content is not that of its fingerprint where the browser
  * can hash (it can where pages come by https or from this machine).
  */
 export async function readStored(data) {
   const { metadata, tensors } = readTensors(data);
+  if (metadata.base) {
+    throw new CheckpointError(
+      `the model is told by changes of another, which browsers do not put together; the part that decodes is what ` +
+        `\`aecodec web\` writes`,
+    );
+  }
   const stored = { name: metadata.name, family: metadata.family, fingerprint: metadata.fingerprint };
   stored.config = parsed(metadata.config, "config");
   const graphs = taken(tensors, "graphs/");
