@@ -21,9 +21,23 @@ typedef struct {
     v16 b1[CONTEXT], b2[CONTEXT], b3[2];
 } ContextSums;
 
+/* The matrices of the network, and transposed. */
 typedef struct {
-    float t1[CONTEXT * CONTEXT], t2[CONTEXT * CONTEXT], t3[2 * CONTEXT]; /* transposed weights */
-} ContextTurned;
+    Matrix w1, w2, w3, t1, t2, t3;
+    float turned1[CONTEXT * CONTEXT], turned2[CONTEXT * CONTEXT], turned3[2 * CONTEXT];
+} ContextMatrices;
+
+static void matrices_of(const Weights *w, ContextMatrices *m) {
+    transpose(CONTEXT, CONTEXT, w->w1, m->turned1);
+    transpose(CONTEXT, CONTEXT, w->w2, m->turned2);
+    transpose(2, CONTEXT, w->w3, m->turned3);
+    halve(&m->w1, CONTEXT, CONTEXT, w->w1);
+    halve(&m->w2, CONTEXT, CONTEXT, w->w2);
+    halve(&m->w3, CONTEXT, 2, w->w3);
+    halve(&m->t1, CONTEXT, CONTEXT, m->turned1);
+    halve(&m->t2, CONTEXT, CONTEXT, m->turned2);
+    halve(&m->t3, 2, CONTEXT, m->turned3);
+}
 
 /* The contexts of a tile of row y of grid k that begins at column x. */
 static void gather(const Fit *fit, int k, int y, int x, v16 (*c)[V]) {
@@ -75,21 +89,17 @@ static void scatter(const Fit *fit, int k, int y, int x, v16 (*g)[V]) {
 }
 
 /* out = what is positive of in + w in + b. */
-INLINE void residual(const float *w, const float *b, const v16 (*in)[V], v16 (*out)[V]) {
-    dense(CONTEXT, CONTEXT, w, b, in, out);
-    for (int o = 0; o < CONTEXT; o++)
-        for (int t = 0; t < V; t++) out[o][t] = positive(out[o][t] + in[o][t]);
+static void residual(int quick, const Matrix *w, const float *b, const v16 (*in)[V], v16 (*out)[V]) {
+    layer(quick, CONTEXT, CONTEXT, w, b, in, 1, in, out);
 }
 
 /* Gradient of out -> that of in; what is accumulated of weights. */
-INLINE void residual_back(const float *turned, const v16 (*in)[V], const v16 (*out)[V], v16 (*g)[V], v16 (*to)[V],
-                          v16 *w, v16 *b) {
+static void residual_back(int quick, const Matrix *turned, const v16 (*in)[V], const v16 (*out)[V], v16 (*g)[V], v16 (*to)[V],
+                          v16 *w, v16 *b, int learn) {
     for (int o = 0; o < CONTEXT; o++)
         for (int t = 0; t < V; t++) g[o][t] = choose(out[o][t] > 0, g[o][t], splat(0));
-    outer(CONTEXT, CONTEXT, g, in, w, b);
-    dense(CONTEXT, CONTEXT, turned, NULL, g, to);
-    for (int o = 0; o < CONTEXT; o++)
-        for (int t = 0; t < V; t++) to[o][t] += g[o][t];
+    if (learn) outer(CONTEXT, CONTEXT, g, in, w, b);
+    layer(quick, CONTEXT, CONTEXT, turned, NULL, g, 0, g, to);
 }
 
 /* Latents y under Laplace distributions of mean m and scale 2^s -> bits; the gradients of bits in y (that in m is its
@@ -111,17 +121,21 @@ INLINE v16 bits_of(v16 y, v16 m, v16 s, v16 *by_y, v16 *by_s) {
     return -log2v(vmin(p, splat(1.0f)));
 }
 
-/* Bits of grid k under the contexts of the planes. sums: where gradients are wanted, times `weight`; else NULL. */
-static double rate(const Fit *fit, const Weights *w, const ContextTurned *turned, ContextSums *sums, float weight, int k) {
+/* Bits of grid k under the contexts of the planes. sums: where gradients are wanted, times `weight`; else NULL. Of a
+ * turn, the weights learn from one of LEARN tiles. */
+static double rate(const Fit *fit, const Weights *w, const ContextMatrices *m, ContextSums *sums, float weight, int k,
+                   int turn) {
+    int quick = turn >= 0;
     v16 c[CONTEXT][V], h1[CONTEXT][V], h2[CONTEXT][V], out[2][V], g2[CONTEXT][V], g1[CONTEXT][V], gc[CONTEXT][V];
     const Level *level = &fit->levels[k];
     double bits = 0;
     for (int y = 0; y < level->height; y++)
         for (int x = 0; x < level->width; x += P) {
+            int learn = !quick || (y + x / P + turn) % LEARN == 0;
             gather(fit, k, y, x, c);
-            residual(w->w1, w->b1, c, h1);
-            residual(w->w2, w->b2, h1, h2);
-            dense(CONTEXT, 2, w->w3, w->b3, h2, out);
+            residual(quick, &m->w1, w->b1, c, h1);
+            residual(quick, &m->w2, w->b2, h1, h2);
+            layer(quick, CONTEXT, 2, &m->w3, w->b3, NULL, 0, h2, out);
             size_t at = (size_t)y * level->stride + x;
             const float *latents = plane(level, level->planes, 0) + at;
             v16 g[2][V], by_y[V], each[1][V];
@@ -137,36 +151,44 @@ static double rate(const Fit *fit, const Weights *w, const ContextTurned *turned
             bits += total(sum);
             if (!sums) continue;
             mask(2, level->width - x, g);
-            float *grads = plane(level, level->grads, 0) + at;
-            for (int t = 0; t < V; t++) store(grads + LANES * t, load(grads + LANES * t) - g[0][t]);
-            outer(CONTEXT, 2, g, h2, sums->w3, sums->b3);
-            dense(2, CONTEXT, turned->t3, NULL, g, g2);
-            residual_back(turned->t2, h1, h2, g2, g1, sums->w2, sums->b2);
-            residual_back(turned->t1, c, h1, g1, gc, sums->w1, sums->b1);
+            float *own = plane(level, level->grads, 0) + at;
+            for (int t = 0; t < V; t++) store(own + LANES * t, load(own + LANES * t) - g[0][t]);
+            if (learn) outer(CONTEXT, 2, g, h2, sums->w3, sums->b3);
+            layer(quick, 2, CONTEXT, &m->t3, NULL, NULL, 0, g, g2);
+            residual_back(quick, &m->t2, h1, h2, g2, g1, sums->w2, sums->b2, learn);
+            residual_back(quick, &m->t1, c, h1, g1, gc, sums->w1, sums->b1, learn);
             scatter(fit, k, y, x, gc);
         }
     return bits;
 }
 
-static void total_all(const v16 *sums, int count, float *out) {
-    for (int i = 0; i < count; i++) out[i] = total(sums[i]);
+/* Bits of all grids. */
+static double rate_of(const Fit *fit, const Weights *w) {
+    ContextMatrices m;
+    double bits = 0;
+    matrices_of(w, &m);
+    for (int k = 0; k < GRIDS; k++) bits += rate(fit, w, &m, NULL, 0, k, -1);
+    return bits;
+}
+
+static void total_all(const v16 *sums, int count, float times, float *out) {
+    for (int i = 0; i < count; i++) out[i] = times * total(sums[i]);
 }
 
 /* Bits of all grids; gradients, times `weight`, are added to those of the planes, and set for the weights. */
-static double rate_back(const Fit *fit, const Weights *w, Weights *grad, float weight) {
+static double rate_back(const Fit *fit, const Weights *w, Weights *grad, float weight, int turn) {
+    float times = turn < 0 ? 1 : LEARN;
     ContextSums sums;
-    ContextTurned turned;
+    ContextMatrices m;
     double bits = 0;
     memset(&sums, 0, sizeof(sums));
-    transpose(CONTEXT, CONTEXT, w->w1, turned.t1);
-    transpose(CONTEXT, CONTEXT, w->w2, turned.t2);
-    transpose(2, CONTEXT, w->w3, turned.t3);
-    for (int k = 0; k < GRIDS; k++) bits += rate(fit, w, &turned, &sums, weight, k);
-    total_all(sums.w1, CONTEXT * CONTEXT, grad->w1);
-    total_all(sums.w2, CONTEXT * CONTEXT, grad->w2);
-    total_all(sums.w3, 2 * CONTEXT, grad->w3);
-    total_all(sums.b1, CONTEXT, grad->b1);
-    total_all(sums.b2, CONTEXT, grad->b2);
-    total_all(sums.b3, 2, grad->b3);
+    matrices_of(w, &m);
+    for (int k = 0; k < GRIDS; k++) bits += rate(fit, w, &m, &sums, weight, k, turn);
+    total_all(sums.w1, CONTEXT * CONTEXT, times, grad->w1);
+    total_all(sums.w2, CONTEXT * CONTEXT, times, grad->w2);
+    total_all(sums.w3, 2 * CONTEXT, times, grad->w3);
+    total_all(sums.b1, CONTEXT, times, grad->b1);
+    total_all(sums.b2, CONTEXT, times, grad->b2);
+    total_all(sums.b3, 2, times, grad->b3);
     return bits;
 }

@@ -72,6 +72,7 @@ class Fitter(Protocol):
         trade: float,
         to_latents: np.ndarray,
         to_weights: np.ndarray,
+        turn: int = -1,
     ) -> tuple[float, float]: ...
 
     def step(
@@ -120,7 +121,7 @@ def fit(
         temperature, amount = (low + (high - low) * share for low, high in (schedule.temperatures, schedule.noise))
         at = int(rng.integers(_SPARE))
         noise = pool[at : at + fitter.latents] if done < soft else None
-        fitter.gradients(state.latents, state.weights, noise, temperature, amount, trade, gradient, to_weights)
+        fitter.gradients(state.latents, state.weights, noise, temperature, amount, trade, gradient, to_weights, done)
         rate = 0.5 * pace * (1.0 + math.cos(math.pi * done / iterations))
         correct1, correct2 = 1.0 / (1.0 - beta1 ** (done + 1)), 1.0 / (1.0 - beta2 ** (done + 1))
         fitter.step(state.latents, gradient, moments, (schedule.latent_rate * rate, beta1, beta2, correct1, correct2))

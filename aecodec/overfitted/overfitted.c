@@ -17,9 +17,9 @@ void overfitted_target(Fit *fit, const float *target) {
                     target[((size_t)y * fit->width + x) * COLOURS + c];
 }
 
-/* Soft rounding (Agustsson and Theis 2020) at a temperature -> value and slope. */
-INLINE v16 soft_round(v16 y, float temperature, v16 *slope) {
-    float norm = 0.5f / tanhf(0.5f / temperature);
+/* Soft rounding (Agustsson and Theis 2020) at a temperature -> value and slope. norm: half the inverse of the hyperbolic
+ * tangent of half the inverse temperature. */
+INLINE v16 soft_round(v16 y, float temperature, float norm, v16 *slope) {
     v16 floor = __builtin_convertvector(__builtin_convertvector(y, i16), v16);
     floor = choose(floor > y, floor - 1.0f, floor);
     v16 t = tanhv((y - floor - 0.5f) / temperature);
@@ -30,6 +30,7 @@ INLINE v16 soft_round(v16 y, float temperature, v16 *slope) {
 /* y: real latents, grid after grid -> decoded ones in the planes, and their slopes. noise: as many values, or NULL:
  * then they are rounded, with a slope of 1. */
 static void quantise(Fit *fit, const float *y, const float *noise, float temperature, float amount, float slope) {
+    float norm = noise ? 0.5f / tanhf(0.5f / temperature) : 0;
     for (int k = 0; k < GRIDS; k++) {
         Level *level = &fit->levels[k];
         int width = level->width;
@@ -40,15 +41,15 @@ static void quantise(Fit *fit, const float *y, const float *noise, float tempera
                 for (int x = 0; x < width; x++) to[x] = nearbyintf(y[x]), slopes[x] = slope;
             } else {
                 for (int x = 0; x < width; x += LANES) {
-                    float in[LANES] = {0}, out[LANES], steep[LANES], add[LANES] = {0};
-                    int count = width - x < LANES ? width - x : LANES;
-                    memcpy(in, y + x, sizeof(float) * count);
-                    memcpy(add, noise + x, sizeof(float) * count);
-                    v16 first, second;
-                    v16 once = soft_round(load(in), temperature, &first);
-                    v16 twice = soft_round(once + amount * load(add), temperature, &second);
-                    store(out, twice);
-                    store(steep, first * second);
+                    float in[LANES], add[LANES], out[LANES], steep[LANES];
+                    int whole = width - x >= LANES, count = whole ? LANES : width - x;
+                    if (!whole) memcpy(in, y + x, sizeof(float) * count), memcpy(add, noise + x, sizeof(float) * count);
+                    v16 first, second, given = load(whole ? y + x : in), more = load(whole ? noise + x : add);
+                    v16 once = soft_round(given, temperature, norm, &first);
+                    v16 twice = soft_round(once + amount * more, temperature, norm, &second);
+                    store(whole ? to + x : out, twice);
+                    store(whole ? slopes + x : steep, first * second);
+                    if (whole) continue;
                     memcpy(to + x, out, sizeof(float) * count);
                     memcpy(slopes + x, steep, sizeof(float) * count);
                 }
@@ -63,14 +64,14 @@ static void quantise(Fit *fit, const float *y, const float *noise, float tempera
  *
  * noise: NULL for rounded latents. y_grad, grad: NULL where none are wanted. results: bits, mean squared error. */
 void overfitted_cost(Fit *fit, const float *y, const Weights *w, const float *noise, float temperature, float amount,
-                     float slope, float lambda, float *y_grad, Weights *grad, double *results) {
+                     float slope, float lambda, int turn, float *y_grad, Weights *grad, double *results) {
     float pixels = (float)fit->height * fit->width;
     quantise(fit, y, noise, temperature, amount, slope);
-    synthesise(fit, w);
+    synthesise(fit, w, turn >= 0);
     if (grad) {
         memset(grad, 0, sizeof(*grad));
-        results[1] = synthesise_back(fit, w, grad, lambda / (COLOURS * pixels));
-        results[0] = rate_back(fit, w, grad, 1.0f / pixels);
+        results[1] = synthesise_back(fit, w, grad, lambda / (COLOURS * pixels), turn);
+        results[0] = rate_back(fit, w, grad, 1.0f / pixels, turn);
         for (int k = 0; k < GRIDS; k++) {
             Level *level = &fit->levels[k];
             for (int r = 0; r < level->height; r++) {
@@ -90,8 +91,7 @@ void overfitted_cost(Fit *fit, const float *y, const Weights *w, const float *no
                 error += sum;
             }
         results[1] = error;
-        results[0] = 0;
-        for (int k = 0; k < GRIDS; k++) results[0] += rate(fit, w, NULL, NULL, 0, k);
+        results[0] = rate_of(fit, w);
     }
     results[1] /= COLOURS * (double)pixels;
 }
@@ -109,7 +109,7 @@ void overfitted_adam(int64_t count, float *y, const float *grad, float *first, f
 /* Latents y, already whole, and weights -> (height, width, COLOURS) in units of 1, not clipped. */
 void overfitted_render(Fit *fit, const float *y, const Weights *w, float *out) {
     quantise(fit, y, NULL, 0, 0, 0);
-    synthesise(fit, w);
+    synthesise(fit, w, 0);
     for (int c = 0; c < COLOURS; c++)
         for (int r = 0; r < fit->height; r++)
             for (int x = 0; x < fit->width; x++)

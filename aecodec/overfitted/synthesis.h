@@ -1,6 +1,8 @@
 /* Planes of level 0 to colours, and back: two dense layers at each pixel, then two residual 3 x 3 convolutions. */
 #include "upsampling.h"
 
+#define LEARN 4 /* of a turn: tiles for each that weights learn from */
+
 /* The inputs of a tile that begins at column x of row y. */
 INLINE void inputs(const Fit *fit, int y, int x, v16 (*u)[V]) {
     const Level *level = &fit->levels[0];
@@ -11,27 +13,100 @@ INLINE void inputs(const Fit *fit, int y, int x, v16 (*u)[V]) {
     memset(u[GRIDS], 0, sizeof(u[0]));
 }
 
-/* v1 with the rows of INPUTS. */
-static void widen(const Weights *w, float *wide) {
+/* The matrices of the dense layers, v1 with the rows of INPUTS, and transposed. */
+typedef struct {
+    Matrix v1, v2, t1;
+    float wide[HIDDEN * INPUTS], turned1[INPUTS * HIDDEN], turned2[HIDDEN * COLOURS];
+} MixMatrices;
+
+static void widen(const Weights *w, MixMatrices *m) {
     for (int o = 0; o < HIDDEN; o++)
-        for (int i = 0; i < INPUTS; i++) wide[o * INPUTS + i] = i < GRIDS ? w->v1[o * GRIDS + i] : 0.0f;
+        for (int i = 0; i < INPUTS; i++) m->wide[o * INPUTS + i] = i < GRIDS ? w->v1[o * GRIDS + i] : 0.0f;
+    transpose(HIDDEN, INPUTS, m->wide, m->turned1);
+    transpose(COLOURS, HIDDEN, w->v2, m->turned2);
+    halve(&m->v1, INPUTS, HIDDEN, m->wide);
+    halve(&m->v2, HIDDEN, COLOURS, w->v2);
+    halve(&m->t1, HIDDEN, GRIDS, m->turned1);
 }
 
-static void hide(const float *wide, const Weights *w, const v16 (*u)[V], v16 (*h)[V]) {
-    dense(INPUTS, HIDDEN, wide, w->c1, u, h);
-    for (int o = 0; o < HIDDEN; o++)
-        for (int t = 0; t < V; t++) h[o][t] = positive(h[o][t]);
+static void hide(int quick, const MixMatrices *m, const Weights *w, const v16 (*u)[V], v16 (*h)[V]) {
+    layer(quick, INPUTS, HIDDEN, &m->v1, w->c1, NULL, 1, u, h);
 }
 
-static void mix(const Fit *fit, const Weights *w) {
-    float wide[HIDDEN * INPUTS];
+#if PAIRED
+/* Outputs o ... o + 3 of the hidden layer before its rectifier, for one vector of inputs. */
+INLINE void hide_four(const MixMatrices *m, const float *bias, int o, const i16 *u, v16 *h) {
+    for (int j = 0; j < 4; j++) h[j] = splat(bias[o + j]);
+    _Pragma("GCC unroll 4") for (int i = 0; i < INPUTS / 2; i++)
+        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) h[j] =
+            dot(h[j], u[i], m->v1.pairs[(o + j) * (INPUTS / 2) + i]);
+}
+
+/* What `hide` and the second layer give, without the hidden ones being stored. */
+static void mix_quickly(const MixMatrices *m, const Weights *w, const v16 (*u)[V], v16 (*out)[V]) {
+    i16 pairs[INPUTS / 2][V];
+    pair(INPUTS, u, pairs);
+    for (int t = 0; t < V; t++) {
+        i16 x[INPUTS / 2];
+        v16 sums[COLOURS], h[4];
+        for (int i = 0; i < INPUTS / 2; i++) x[i] = pairs[i][t];
+        for (int c = 0; c < COLOURS; c++) sums[c] = splat(w->c2[c]);
+        for (int o = 0; o < HIDDEN; o += 4) {
+            hide_four(m, w->c1, o, x, h);
+            for (int j = 0; j < 4; j++) h[j] = rectify(h[j]);
+            i16 first = pair_of(h[0], h[1]), second = pair_of(h[2], h[3]);
+            _Pragma("GCC unroll 3") for (int c = 0; c < COLOURS; c++) {
+                sums[c] = dot(sums[c], first, m->v2.pairs[(c * HIDDEN + o) / 2]);
+                sums[c] = dot(sums[c], second, m->v2.pairs[(c * HIDDEN + o) / 2 + 1]);
+            }
+        }
+        for (int c = 0; c < COLOURS; c++) out[c][t] = sums[c];
+    }
+}
+
+/* Gradients g of the colours -> those of the inputs. */
+static void mix_back_quickly(const MixMatrices *m, const Weights *w, const v16 (*u)[V], const v16 (*g)[V],
+                             v16 (*gu)[V]) {
+    i16 pairs[INPUTS / 2][V];
+    pair(INPUTS, u, pairs);
+    for (int t = 0; t < V; t++) {
+        i16 x[INPUTS / 2];
+        v16 sums[GRIDS], h[4], a = g[0][t], b = g[1][t], c = g[2][t];
+        for (int i = 0; i < INPUTS / 2; i++) x[i] = pairs[i][t];
+        for (int i = 0; i < GRIDS; i++) sums[i] = splat(0);
+        for (int o = 0; o < HIDDEN; o += 4) {
+            hide_four(m, w->c1, o, x, h);
+            _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
+                const float *v = m->turned2 + COLOURS * (o + j);
+                h[j] = where_positive(h[j], v[0] * a + v[1] * b + v[2] * c);
+            }
+            i16 first = pair_of(h[0], h[1]), second = pair_of(h[2], h[3]);
+            _Pragma("GCC unroll 7") for (int i = 0; i < GRIDS; i++) {
+                sums[i] = dot(sums[i], first, m->t1.pairs[(i * HIDDEN + o) / 2]);
+                sums[i] = dot(sums[i], second, m->t1.pairs[(i * HIDDEN + o) / 2 + 1]);
+            }
+        }
+        for (int i = 0; i < GRIDS; i++) gu[i][t] = sums[i];
+    }
+}
+#else
+#define mix_quickly(m, w, u, out)
+#define mix_back_quickly(m, w, u, g, gu)
+#endif
+
+static void mix(const Fit *fit, const Weights *w, int quick) {
+    MixMatrices m;
     v16 u[INPUTS][V], h[HIDDEN][V], out[COLOURS][V];
-    widen(w, wide);
+    widen(w, &m);
     for (int y = 0; y < fit->height; y++)
         for (int x = 0; x < fit->width; x += P) {
             inputs(fit, y, x, u);
-            hide(wide, w, u, h);
-            dense(HIDDEN, COLOURS, w->v2, w->c2, h, out);
+            if (PAIRED && quick)
+                mix_quickly(&m, w, u, out);
+            else {
+                hide(quick, &m, w, u, h);
+                layer(quick, HIDDEN, COLOURS, &m.v2, w->c2, NULL, 0, h, out);
+            }
             for (int c = 0; c < COLOURS; c++) {
                 float *to = image(fit, fit->images[0], c) + (size_t)y * fit->image_stride + x;
                 for (int t = 0; t < V; t++) store(to + LANES * t, out[c][t]);
@@ -43,41 +118,48 @@ typedef struct {
     v16 v1[HIDDEN * INPUTS], v2[COLOURS * HIDDEN], c1[HIDDEN], c2[COLOURS];
 } MixSums;
 
-static void mix_back(const Fit *fit, const Weights *w, Weights *grad) {
-    float wide[HIDDEN * INPUTS], wide_turned[INPUTS * HIDDEN], v2_turned[HIDDEN * COLOURS];
+static void mix_back(const Fit *fit, const Weights *w, Weights *grad, int turn) {
+    MixMatrices m;
+    int quick = turn >= 0;
     v16 u[INPUTS][V], h[HIDDEN][V], g[COLOURS][V], gh[HIDDEN][V], gu[INPUTS][V];
     MixSums sums;
+    float times = turn < 0 ? 1 : LEARN;
     memset(&sums, 0, sizeof(sums));
-    widen(w, wide);
-    transpose(HIDDEN, INPUTS, wide, wide_turned);
-    transpose(COLOURS, HIDDEN, w->v2, v2_turned);
+    widen(w, &m);
     const Level *level = &fit->levels[0];
     for (int y = 0; y < fit->height; y++)
         for (int x = 0; x < fit->width; x += P) {
+            int learn = turn < 0 || (y + x / P + turn) % LEARN == 0;
             inputs(fit, y, x, u);
-            hide(wide, w, u, h);
             for (int c = 0; c < COLOURS; c++) {
                 const float *from = image(fit, fit->image_grads[0], c) + (size_t)y * fit->image_stride + x;
                 for (int t = 0; t < V; t++) g[c][t] = load(from + LANES * t);
             }
             mask(COLOURS, fit->width - x, g);
-            outer(HIDDEN, COLOURS, g, h, sums.v2, sums.c2);
-            dense(COLOURS, HIDDEN, v2_turned, NULL, g, gh);
-            for (int o = 0; o < HIDDEN; o++)
-                for (int t = 0; t < V; t++) gh[o][t] = choose(h[o][t] > 0, gh[o][t], splat(0));
-            outer(INPUTS, HIDDEN, gh, u, sums.v1, sums.c1);
-            dense(HIDDEN, GRIDS, wide_turned, NULL, gh, gu);
+            if (PAIRED && !learn)
+                mix_back_quickly(&m, w, u, g, gu);
+            else {
+                hide(quick, &m, w, u, h);
+                for (int o = 0; o < HIDDEN; o++) {
+                    const float *v = m.turned2 + COLOURS * o;
+                    for (int t = 0; t < V; t++)
+                        gh[o][t] = choose(h[o][t] > 0, v[0] * g[0][t] + v[1] * g[1][t] + v[2] * g[2][t], splat(0));
+                }
+                if (learn) outer(HIDDEN, COLOURS, g, h, sums.v2, sums.c2);
+                if (learn) outer(INPUTS, HIDDEN, gh, u, sums.v1, sums.c1);
+                layer(quick, HIDDEN, GRIDS, &m.t1, NULL, NULL, 0, gh, gu);
+            }
             for (int c = 0; c < GRIDS; c++) {
                 float *to = plane(level, level->grads, c) + (size_t)y * level->stride + x;
                 for (int t = 0; t < V; t++) store(to + LANES * t, gu[c][t]);
             }
         }
     for (int o = 0; o < HIDDEN; o++) {
-        for (int i = 0; i < GRIDS; i++) grad->v1[o * GRIDS + i] = total(sums.v1[o * INPUTS + i]);
-        grad->c1[o] = total(sums.c1[o]);
+        for (int i = 0; i < GRIDS; i++) grad->v1[o * GRIDS + i] = times * total(sums.v1[o * INPUTS + i]);
+        grad->c1[o] = times * total(sums.c1[o]);
     }
-    for (int i = 0; i < COLOURS * HIDDEN; i++) grad->v2[i] = total(sums.v2[i]);
-    for (int c = 0; c < COLOURS; c++) grad->c2[c] = total(sums.c2[c]);
+    for (int i = 0; i < COLOURS * HIDDEN; i++) grad->v2[i] = times * total(sums.v2[i]);
+    for (int c = 0; c < COLOURS; c++) grad->c2[c] = times * total(sums.c2[c]);
 }
 
 /* The cells around an image become as its edge. */
@@ -138,8 +220,9 @@ static void clear_around(const Fit *fit, float *planes) {
 
 /* `out_grad`, of what a convolution gave (`out`), becomes that before the rectifier; in_grad is set. */
 static void convolve_back(const Fit *fit, float *in, float *out, float *out_grad, float *in_grad, const float *k,
-                          float *k_grad, float *d_grad, int rectified) {
+                          float *k_grad, float *d_grad, int rectified, int turn) {
     int stride = fit->image_stride, height = fit->height, width = fit->width;
+    float times = turn < 0 ? 1 : LEARN;
     if (rectified)
         for (int c = 0; c < COLOURS; c++)
             for (int y = 0; y < height; y++) {
@@ -153,7 +236,7 @@ static void convolve_back(const Fit *fit, float *in, float *out, float *out_grad
         for (int i = 0; i < COLOURS; i++) {
             v16 sums[9];
             for (int j = 0; j < 9; j++) sums[j] = splat(0);
-            for (int y = 0; y < height; y++) {
+            for (int y = turn < 0 ? 0 : turn % LEARN; y < height; y += turn < 0 ? 1 : LEARN) {
                 const float *g = image(fit, out_grad, o) + (size_t)y * stride;
                 const float *x = image(fit, in, i) + (size_t)y * stride;
                 for (int p = 0; p < width; p += LANES) {
@@ -163,9 +246,9 @@ static void convolve_back(const Fit *fit, float *in, float *out, float *out_grad
                     for (int j = 0; j < 9; j++) sums[j] += here * load(x + p + (j / 3 - 1) * stride + j % 3 - 1);
                 }
             }
-            for (int j = 0; j < 9; j++) k_grad[(o * COLOURS + i) * 9 + j] = total(sums[j]);
+            for (int j = 0; j < 9; j++) k_grad[(o * COLOURS + i) * 9 + j] = times * total(sums[j]);
         }
-        d_grad[o] = total(bias);
+        d_grad[o] = times * total(bias);
     }
     for (int i = 0; i < COLOURS; i++) {
         float *to = image(fit, in_grad, i);
@@ -193,16 +276,16 @@ static void convolve_back(const Fit *fit, float *in, float *out, float *out_grad
 }
 
 /* Decoded latents in the planes -> images[2]. */
-static void synthesise(const Fit *fit, const Weights *w) {
+static void synthesise(const Fit *fit, const Weights *w, int quick) {
     for (int to = GRIDS - 2; to >= 0; to--) upsample(fit, to, w->taps + to * TAPS);
-    mix(fit, w);
+    mix(fit, w, quick);
     convolve(fit, fit->images[0], fit->images[1], w->k1, w->d1, 1);
     convolve(fit, fit->images[1], fit->images[2], w->k2, w->d2, 0);
 }
 
 /* images[2] and the target -> the sum of squared errors; their gradients, times `weight`, back to the planes of every
  * level and to the weights. */
-static double synthesise_back(const Fit *fit, const Weights *w, Weights *grad, float weight) {
+static double synthesise_back(const Fit *fit, const Weights *w, Weights *grad, float weight, int turn) {
     double error = 0;
     for (int c = 0; c < COLOURS; c++)
         for (int y = 0; y < fit->height; y++) {
@@ -217,10 +300,10 @@ static double synthesise_back(const Fit *fit, const Weights *w, Weights *grad, f
             error += sum;
         }
     convolve_back(fit, fit->images[1], fit->images[2], fit->image_grads[2], fit->image_grads[1], w->k2, grad->k2,
-                  grad->d2, 0);
+                  grad->d2, 0, turn);
     convolve_back(fit, fit->images[0], fit->images[1], fit->image_grads[1], fit->image_grads[0], w->k1, grad->k1,
-                  grad->d1, 1);
-    mix_back(fit, w, grad);
+                  grad->d1, 1, turn);
+    mix_back(fit, w, grad, turn);
     for (int to = 0; to < GRIDS - 1; to++) upsample_back(fit, to, w->taps + to * TAPS, grad->taps + to * TAPS);
     return error;
 }

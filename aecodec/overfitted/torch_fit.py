@@ -51,6 +51,7 @@ class TorchFit:
         trade: float,
         to_latents: np.ndarray,
         to_weights: np.ndarray,
+        turn: int = -1,
     ) -> tuple[float, float]:
         torch = self._torch
         y = torch.from_numpy(latents.copy()).requires_grad_()

@@ -190,6 +190,34 @@ def test_the_kernels_have_the_gradients_of_torch(height, width, noisy):
 
 
 @compiled
+@pytest.mark.parametrize("noisy", [False, True])
+def test_turns_have_the_gradients_of_the_whole(noisy):
+    """Those of the latents each time, those of the weights together, but for the digits that 16-bit floats lack."""
+    height, width, turns = 70, 300, 4
+    rng = np.random.default_rng(6)
+    latents = rng.normal(0.0, 2.0, count_latents(height, width)).astype(np.float32)
+    weights = some_weights(6, 0.05, prior=1).floats()
+    noise = rng.standard_normal(len(latents), dtype=np.float32) if noisy else None
+
+    def gradients(turn: int) -> tuple[np.ndarray, np.ndarray]:
+        found = np.zeros_like(latents), np.zeros_like(weights)
+        fit.gradients(latents, weights, noise, 0.3, 0.2, 100.0, *found, turn)
+        return found
+
+    def far(found: np.ndarray, expected: np.ndarray) -> float:
+        return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+    with native.NativeFit(height, width) as fit:
+        fit.set_target(rng.random((height, width, 3), np.float32))
+        whole, parts = gradients(-1), [gradients(turn) for turn in range(2, 2 + turns)]
+    assert max(far(part[0], whole[0]) for part in parts) < 0.02
+    assert min(far(part[1], whole[1]) for part in parts) > 0.02
+    mean = np.mean([part[1] for part in parts], axis=0)
+    for name, expected in tensors(whole[1]).items():
+        assert far(tensors(mean)[name], expected) < 0.03, name
+
+
+@compiled
 def test_the_bits_that_a_fit_counts_are_those_of_the_file():
     height, width = 130, 200
     weights, latents = some_weights(5, 0.1), some_latents(height, width, 5) // 3
