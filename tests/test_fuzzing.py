@@ -16,6 +16,7 @@ from aecodec.coding import container
 #: Kind -> examples of a bounded run, and outcomes that it must have seen.
 BOUNDED = {
     "aec": (2500, ("decoded", "BitstreamError", "parsed")),
+    "overfitted": (250, ("decoded", "BitstreamError")),
     "hix": (1500, ("as saved", "forged and sound", "IndexFileError")),
     "checkpoint": (120, ("read", "loaded", "CheckpointError")),
     "state": (40, ("resumed", "CheckpointError")),
@@ -42,7 +43,7 @@ def test_a_bounded_run_has_no_finding_and_sees_every_outcome(kind, tmp_path):
 
 @needs("torch")
 @pytest.mark.parametrize(
-    "kind", ["aec", "hix", "pack", "metadata", "picture"]
+    "kind", ["aec", "overfitted", "hix", "pack", "metadata", "picture"]
 )  # the names of a checkpoint's header have no order
 def test_an_example_is_the_same_in_every_run(kind):
     law = law_of(kind)()

@@ -9,6 +9,7 @@ from .law import Law
 #: Kind -> module and class of its law.
 LAWS = {
     "aec": ("aec", "AecLaw"),
+    "overfitted": ("overfitted", "OverfittedLaw"),
     "hix": ("hix", "HixLaw"),
     "checkpoint": ("checkpoint", "CheckpointLaw"),
     "state": ("state", "StateLaw"),

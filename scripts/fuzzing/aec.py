@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from aecodec.codec.codec import Codec
+from aecodec.codec.pictures import PictureCodec
 from aecodec.coding import container
 from aecodec.coding.chunks import CRC, HEAD, MIN_CHUNK
 from aecodec.contracts import AecodecError
@@ -61,20 +63,24 @@ def _with_field(rng: random.Random, data: bytes) -> bytes:
 
 
 class AecLaw(Law):
-    """See the module's docstring. share: of the files that parse, how many are decoded."""
+    """See the module's docstring. share: of the files that parse, how many are decoded; seeds: by name, and the codec
+    of them, where these are others."""
 
     suffix = ".aec"
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(
+        self, share: float = SHARE, *, seeds: Mapping[str, bytes] = SEEDS, codec: PictureCodec | None = None
+    ) -> None:
         super().__init__()
-        self.codec = Codec.from_pretrained(MODEL, precision="float32")
+        self.codec: PictureCodec = codec or Codec.from_pretrained(MODEL, precision="float32")
         self._share = share
-        self._names = sorted(SEEDS)
-        self._originals = [container.parse(seed) for seed in SEEDS.values()]
+        self._seeds = seeds
+        self._names = sorted(seeds)
+        self._originals = [container.parse(seed) for seed in seeds.values()]
 
     def make(self, rng: random.Random, number: int) -> tuple[bytes, bool]:
         """Changes of a seed; three in ten with checksums made right, half of these with a field changed as well."""
-        data = changed(rng, SEEDS[self._names[number % len(self._names)]], list(SEEDS.values()))
+        data = changed(rng, self._seeds[self._names[number % len(self._names)]], list(self._seeds.values()))
         if rng.random() >= 0.3:
             return data, False
         return repair(_with_field(rng, data) if rng.random() < 0.5 else data), True
