@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -233,24 +234,25 @@ class OnnxRefinement(Descent):
         return self._coder.blocks_of(target), self._coder.blocks_of(counted)
 
 
-def distortion(x: np.ndarray, x_hat: np.ndarray, share: float) -> tuple[float, np.ndarray]:
-    """x, x_hat (1 or 3, H, W) float32 in [0, 1] -> the distortion of a model and its slope in x_hat, of three colours,
-    (3, H, W) float32. share: that of what eyes see."""
-    shape = (3, *x.shape[1:])
-    x, x_hat = (np.ascontiguousarray(np.broadcast_to(planes, shape)) for planes in (x, x_hat))
-    plain, slope = visual.squared(x, x_hat)
-    if not share:
-        return plain, slope
-    apart, slope_of_apart = visual.seen(x, x_hat)
-    return plain + share * (apart - plain), slope + np.float32(share) * (slope_of_apart - slope)
+def original(x: np.ndarray, share: float) -> visual.Original:
+    """x (1 or 3, H, W) float32 in [0, 1], which stands for three colours. share: that of what eyes see."""
+    return visual.Original(_coloured(x), share)
+
+
+def _coloured(planes: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.broadcast_to(planes, (3, *planes.shape[1:])))
 
 
 class VisualRefinement(OnnxRefinement):
     """See `OnnxRefinement`."""
 
+    @cached_property
+    def _original(self) -> visual.Original:
+        return original(self._target, self._coder.visual)
+
     def _error(self, x_hat: np.ndarray) -> float:
         """See `OnnxRefinement`."""
-        return self._price(x_hat) * distortion(self._target, x_hat, self._coder.visual)[0]
+        return self._price(x_hat) * self._original.distortion(_coloured(x_hat))
 
     def _price(self, pixels: np.ndarray) -> float:
         """Bits that a distortion of 1 in so many pixels, (..., r, c), is worth."""
@@ -258,15 +260,14 @@ class VisualRefinement(OnnxRefinement):
 
     def _error_slope(self, window: np.ndarray) -> np.ndarray:
         """See `OnnxRefinement`."""
-        found = self._compared_with(self._synthesised(window), self._target)
+        found = self._compared_with(self._synthesised(window), self._original)
         return self._by_bands(window, *self._blocks(found, HALF))
 
-    def _compared_with(self, x_hat: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def _compared_with(self, x_hat: np.ndarray, target: visual.Original) -> np.ndarray:
         """Pixels whose squared error, counted by half, has the slope of the distortion: (3, r, c)."""
         if self._grey:
             x_hat = np.broadcast_to(x_hat.mean(axis=0, dtype=np.float32), x_hat.shape)
-        slope = distortion(target, x_hat.clip(0, 1), self._coder.visual)[1]
-        return x_hat - np.float32(self._price(target)) * slope
+        return x_hat - np.float32(self._price(x_hat)) * target.slope(np.ascontiguousarray(x_hat.clip(0, 1)))
 
     def _sensitivity(self) -> np.ndarray:
         """See `Descent`; (N, 1, 1). Half the diagonal of the second derivative, as `Refinement` estimates it, of the
@@ -278,7 +279,8 @@ class VisualRefinement(OnnxRefinement):
         place = Window(top, left, min(top + PROBED, sides[0]), min(left + PROBED, sides[1]))
         shown = place.times(coder.stride)
         pixels = shown.intersection(canvas.measured)
-        target, inside = _cut(self._target, pixels.within(canvas.measured)), pixels.within(shown)
+        target = original(_cut(self._target, pixels.within(canvas.measured)), coder.visual)
+        inside = pixels.within(shown)
         part = np.ascontiguousarray(_cut(window, place))
         rng = np.random.default_rng(0)
         start, power = self._slope(part, target, inside), np.zeros((len(part), 1, 1), np.float32)
@@ -288,7 +290,7 @@ class VisualRefinement(OnnxRefinement):
             power += ((moved - start) * u).mean(axis=(1, 2), keepdims=True) / (2 * PROBE_STEP * PROBES)
         return np.maximum(power, 0) / np.float32(self._weight)
 
-    def _slope(self, y_hat: np.ndarray, target: np.ndarray, inside: Window) -> np.ndarray:
+    def _slope(self, y_hat: np.ndarray, target: visual.Original, inside: Window) -> np.ndarray:
         """Slope of what the distortion of a few pixels is worth, in units of the quantisation step."""
         coder = self._coder
         x_hat = coder.synthesise(self._networks, y_hat, self._quality)

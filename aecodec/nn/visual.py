@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..metrics.filters import filter_matrix
 from ..metrics.ms_ssim import C1, C2
 from ..metrics.ms_ssim import SMALLEST_SIDE as DISSIMILARITY_SIDE
 from ..metrics.ms_ssim import WEIGHTS as EXPONENTS
@@ -20,7 +21,7 @@ from ..metrics.ms_ssim import taps as window_taps
 from ..metrics.ssimulacra2 import SCALES, error_maps, halved, xyb
 from ..metrics.ssimulacra2 import SMALLEST_SIDE as ERROR_SIDE
 from ..metrics.ssimulacra2 import taps as blur_taps
-from ..metrics.visual import LEAST_SIMILARITY, MSE_OF_DISSIMILARITY, MSE_OF_ERROR, TINY, filter_matrix, norm_weights
+from ..metrics.visual import LEAST_SIMILARITY, MSE_OF_DISSIMILARITY, MSE_OF_ERROR, TINY, norm_weights
 
 
 def seen(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:

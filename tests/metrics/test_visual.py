@@ -24,7 +24,8 @@ def planes(height: int, width: int, levels: float) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("size", SIZES)
 def test_values_and_slopes_are_torch_s(size, levels):
     x, y = planes(*size, levels)
-    value, slope = visual.seen(x, y)
+    original = visual.Original(x)
+    value, slope = original.distortion(y), original.slope(y)
     leaf = torch.from_numpy(y)[None].requires_grad_()
     expected = seen(torch.from_numpy(x)[None], leaf)[0]
     (by_torch,) = torch.autograd.grad(expected, leaf)
@@ -37,32 +38,16 @@ def test_values_and_slopes_are_torch_s(size, levels):
 
 def test_a_step_down_the_slope_goes_down_by_it():
     x, y = planes(180, 200, 10.0)
-    value, slope = visual.seen(x, y)
+    original = visual.Original(x)
+    value, slope = original.distortion(y), original.slope(y)
     step = 0.02 * value / float(np.square(slope).sum())
-    lower, _ = visual.seen(x, y - np.float32(step) * slope)
+    lower = original.distortion(y - np.float32(step) * slope)
     assert lower == pytest.approx(0.98 * value, rel=0.003)
 
 
 def test_equal_pictures_are_not_apart():
     for picture in (planes(176, 176, 0.0)[1], np.zeros((3, 176, 176), np.float32), np.ones((3, 20, 20), np.float32)):
-        value, slope = visual.seen(picture, picture)
+        original = visual.Original(picture)
+        value, slope = original.distortion(picture), original.slope(picture)
         assert 0.0 <= value < 1e-5
         assert np.isfinite(slope).all()
-
-
-@pytest.mark.parametrize(
-    ("side", "taps", "padding"), [(1, 9, 4), (7, 9, 4), (64, 9, 4), (65, 9, 4), (200, 11, 0), (11, 11, 0)]
-)
-def test_banded_filters_are_convolutions_and_have_their_adjoint(side, taps, padding):
-    rng = np.random.default_rng(side)
-    kernel = rng.random(taps).astype(np.float32)
-    shape = (side, side + 3)
-    planes_ = rng.random((2, *shape)).astype(np.float32)
-    smooth = visual.Filter(shape, kernel, padding)
-    found = smooth(planes_)
-    padded = np.pad(planes_, ((0, 0), (padding, padding), (padding, padding))).astype(np.float64)
-    rows = sum(kernel[k] * padded[:, k : k + found.shape[1]] for k in range(taps))
-    expected = sum(kernel[k] * rows[:, :, k : k + found.shape[2]] for k in range(taps))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    other = rng.random(found.shape).astype(np.float32)
-    assert float((found * other).sum()) == pytest.approx(float((planes_ * smooth.back(other)).sum()), rel=1e-4)
