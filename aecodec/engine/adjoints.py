@@ -1,7 +1,8 @@
 """The flagship's networks and their adjoints, by hand: gradients in operations that a graph can hold.
 
 Each function gives a value and its pull, which leads the gradient with respect to the value back to the input (reverse
-mode, Griewank and Walther 2008, ch. 3). Weights are constants.
+mode, Griewank and Walther 2008, ch. 3). Weights are constants. Synthesis and its pull are two, with the pixels between
+them: what their distortion is, and its slope, no graph need know.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..latents.context import STEPS
 from ..latents.exact import INDEX_FRACTION, LEVELS
 from ..nn.blocks import DepthwiseBlock
 from ..nn.quantise import round_half_up
-from ..nn.transforms import BRANCH_STRIDE, Synthesis
+from ..nn.transforms import BRANCH_STRIDE, STRIDE, Synthesis
 
 Pull = Callable[[torch.Tensor], torch.Tensor]
 
@@ -31,70 +32,73 @@ def _back(layer: Any, gradient: torch.Tensor) -> torch.Tensor:
     return F.conv2d(gradient, layer.weight.transpose(0, 1))
 
 
-def _where_positive(rectified: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _passed(rectified: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     # A product: ONNX Runtime takes several times as long to choose between two arrays.
     return torch.sign(rectified) * gradient
 
 
-def block(layer: DepthwiseBlock, x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-    """x (B, C, H, W) -> the same shape."""
+def block(layer: DepthwiseBlock, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x (B, C, H, W) -> the same shape, and what its rectifiers gave, (B, C, H, W) and (B, 2C, H, W)."""
     mixed = F.relu(layer.mix_in(x))
     middle = layer.mix_out(layer.depthwise(mixed)) + x
     wide = F.relu(layer.expand(middle))
+    return layer.reduce(wide) + middle, mixed, wide
 
-    def pull(gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient + _back(layer.expand, _where_positive(wide, _back(layer.reduce, gradient)))
-        inner = _back(layer.depthwise, _back(layer.mix_out, gradient))
-        return gradient + _back(layer.mix_in, _where_positive(mixed, inner))
 
-    return layer.reduce(wide) + middle, pull
+def block_back(layer: DepthwiseBlock, mixed: torch.Tensor, wide: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The pull of `block`, of which only the signs of what the rectifiers gave matter."""
+    gradient = gradient + _back(layer.expand, _passed(wide, _back(layer.reduce, gradient)))
+    inner = _back(layer.depthwise, _back(layer.mix_out, gradient))
+    return gradient + _back(layer.mix_in, _passed(mixed, inner))
 
 
 def blocks(layers: Iterable[nn.Module], x: torch.Tensor) -> tuple[torch.Tensor, Pull]:
     """Blocks one after another."""
-    pulls: list[Pull] = []
+    passed: list[tuple[Any, torch.Tensor, torch.Tensor]] = []
     for layer in layers:
-        x, pull = block(layer, x)  # type: ignore[arg-type]
-        pulls.append(pull)
+        x, mixed, wide = block(layer, x)  # type: ignore[arg-type]
+        passed.append((layer, mixed, wide))
 
     def back(gradient: torch.Tensor) -> torch.Tensor:
-        for each in reversed(pulls):
-            gradient = each(gradient)
+        for layer, mixed, wide in reversed(passed):
+            gradient = block_back(layer, mixed, wide, gradient)
         return gradient
 
     return x, back
 
 
-def synthesis(net: Synthesis, y: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, Pull]:
-    """y (1, N, H, W), gain (1, C) -> x_hat as blocks, (1, 768, H, W) in the order of `to_blocks`; see `Synthesis`."""
-    modulation = gain[:, :, None, None]
-    inner, pull_inner = blocks(net.blocks, F.pixel_shuffle(net.enter(y), 2))
-    last, pull_last = block(net.last, inner * modulation)
+def synthesis(net: Synthesis, y: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """y (1, N, H, W), gain (1, C) -> x_hat (1, 3, 16H, 16W), and which rectifiers let a gradient through, uint8.
 
-    def pull(gradient: torch.Tensor) -> torch.Tensor:
-        fine = pull_last(_back(net.leave, _split(gradient))) * modulation
-        return _back(net.enter, F.pixel_unshuffle(pull_inner(fine), 2)) + _back(net.linear, gradient)
-
-    return net.linear(y) + _join(net.leave(last)), pull
-
-
-def _split(coarse: torch.Tensor) -> torch.Tensor:
-    """`split_blocks` of one picture, without channels-last order, which graphs do not have."""
-    height, width = coarse.shape[2:]
-    cut = coarse.reshape(3, 2, BRANCH_STRIDE, 2, BRANCH_STRIDE, height, width).permute(0, 2, 4, 5, 1, 6, 3)
-    return cut.reshape(1, -1, 2 * height, 2 * width)
+    Those are (1, 3C blocks, 2H, 2W), each block's two in turn: what `synthesis_back` needs of a pass is a quarter of
+    its bytes or less. See `Synthesis`.
+    """
+    h, on = F.pixel_shuffle(net.enter(y), 2), []
+    for layer in (*net.blocks, net.last):
+        if layer is net.last:
+            h = h * gain[:, :, None, None]
+        h, mixed, wide = block(layer, h)  # type: ignore[arg-type]
+        on += [mixed > 0, wide > 0]
+    x_hat = F.pixel_shuffle(net.linear(y), STRIDE) + F.pixel_shuffle(net.leave(h), BRANCH_STRIDE)
+    return x_hat, torch.cat(on, dim=1).to(torch.uint8)
 
 
-def _join(fine: torch.Tensor) -> torch.Tensor:
-    """The inverse of `_split`."""
-    height, width = fine.shape[2] // 2, fine.shape[3] // 2
-    cut = fine.reshape(3, BRANCH_STRIDE, BRANCH_STRIDE, height, 2, width, 2).permute(0, 4, 1, 6, 2, 3, 5)
-    return cut.reshape(1, -1, height, width)
+def synthesis_back(net: Synthesis, on: torch.Tensor, gain: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The pull of `synthesis`: gradient in x_hat (1, 3, 16H, 16W) -> in y (1, N, H, W)."""
+    layers: list[Any] = [*net.blocks, net.last]
+    signs = on.float().chunk(3 * len(layers), dim=1)
+    h = _back(net.leave, F.pixel_unshuffle(gradient, BRANCH_STRIDE))
+    for number in reversed(range(len(layers))):
+        mixed, *wide = signs[3 * number : 3 * number + 3]
+        h = block_back(layers[number], mixed, torch.cat(wide, dim=1), h)
+        if layers[number] is net.last:
+            h = h * gain[:, :, None, None]
+    return _back(net.enter, F.pixel_unshuffle(h, 2)) + _back(net.linear, F.pixel_unshuffle(gradient, STRIDE))
 
 
 def hyper_features(net: HyperFeatures, z: torch.Tensor) -> tuple[torch.Tensor, Pull]:
     """z (1, Z, h, w) -> features (1, F, 4h, 4w)."""
-    inner, pull_inner = block(net.block, F.pixel_shuffle(net.up1(z), 2))
+    inner, pull_inner = blocks([net.block], F.pixel_shuffle(net.up1(z), 2))
 
     def pull(gradient: torch.Tensor) -> torch.Tensor:
         return _back(net.up1, F.pixel_unshuffle(pull_inner(_back(net.up2, F.pixel_unshuffle(gradient, 2))), 2))
@@ -143,31 +147,6 @@ def _clamped(layer: Any, out: torch.Tensor) -> Pull:
 
 
 # -- what the descent of a tile asks for -------------------------------------------------------------
-
-
-def error_gradient(
-    net: Synthesis,
-    y_hat: torch.Tensor,
-    gain: torch.Tensor,
-    mix: torch.Tensor,
-    target: torch.Tensor,
-    counted: torch.Tensor,
-) -> torch.Tensor:
-    """Gradient of the weighted squared error of pixels in y_hat (1, N, H, W), the same shape.
-
-    mix: (3, 3), what the colours compared are made of; target: those of the picture as blocks, (1, 768, H, W) in
-    [0, 1]; counted: the weight of each, the same shape. Nothing passes where a colour is clipped.
-    """
-    x_hat, pull = synthesis(net, y_hat, gain)
-    colours = _mixed(x_hat + 0.5, mix)
-    error = 2.0 * counted * (colours - target) * ((colours >= 0.0) & (colours <= 1.0)).float()
-    return pull(_mixed(error, mix.transpose(0, 1)))
-
-
-def _mixed(blocks: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
-    """Colours of blocks (1, 768, H, W) mixed anew."""
-    height, width = blocks.shape[2:]
-    return F.conv2d(blocks.reshape(1, 3, -1, width), mix[:, :, None, None]).reshape(1, -1, height, width)
 
 
 def means_and_gradient(

@@ -19,7 +19,6 @@ from torch import nn
 from .. import checkpoint
 from ..contracts import MissingDependencyError
 from ..latents.context import STEPS
-from ..latents.exact_hyperprior import STRIDE
 from ..nn.quantise import round_half_up
 from ..shield import shielded
 from ..zoo import stored
@@ -33,23 +32,24 @@ SMALL = 16
 @dataclass(frozen=True)
 class Network:
     """What is exported. module: its parameters named as in the model. inputs: an example of each. free: the axes whose
-    lengths may differ from the example's."""
+    lengths may differ from the example's. outputs: their names."""
 
     module: nn.Module
     inputs: dict[str, torch.Tensor]
     free: tuple[int, ...] = (2, 3)
+    outputs: tuple[str, ...] = ("out",)
 
 
 class _Of(nn.Module):
     """A function of some children of a model, which keep their names."""
 
-    def __init__(self, model: Any, children: tuple[str, ...], function: Callable[..., torch.Tensor]) -> None:
+    def __init__(self, model: Any, children: tuple[str, ...], function: Callable[..., Any]) -> None:
         super().__init__()
         for name in children:
             self.add_module(name, getattr(model, name))
         self._function = function
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> Any:
         return self._function(self, *inputs)
 
 
@@ -89,20 +89,23 @@ def _exact_hyperprior(model: Any) -> dict[str, Network]:
     }
 
 
+def _synthesis_forth(net: Any, y: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x_hat, on = adjoints.synthesis(net.synthesis, y, gain)
+    return x_hat + 0.5, on
+
+
 def _gradients(model: Any, y: torch.Tensor, z: torch.Tensor, steps: torch.Tensor) -> dict[str, Network]:
     """What encoder effort asks of the flagship."""
     c, walk = model.config, ("hyper_features", "mean_context")
-    blocks, of_channels = torch.rand(1, 3 * STRIDE**2, *y.shape[2:]), torch.ones(1, c.latents)
+    gain, of_channels = torch.ones(1, c.channels), torch.ones(1, c.latents)
+    x_hat, on = adjoints.synthesis(model.synthesis, y, gain)
     return {
-        "error_gradient": Network(
-            _Of(model, ("synthesis",), lambda net, *inputs: adjoints.error_gradient(net.synthesis, *inputs)),
-            {
-                "y_hat": y,
-                "gain": torch.ones(1, c.channels),
-                "mix": torch.ones(3, 3),
-                "target": blocks,
-                "counted": blocks,
-            },
+        "synthesis_forth": Network(
+            _Of(model, ("synthesis",), _synthesis_forth), {"y_hat": y, "gain": gain}, outputs=("x_hat", "on")
+        ),
+        "synthesis_back": Network(
+            _Of(model, ("synthesis",), lambda net, *inputs: adjoints.synthesis_back(net.synthesis, *inputs)),
+            {"on": on, "gain": gain, "gradient": x_hat},
         ),
         "means_and_gradient": Network(
             _Of(model, walk, adjoints.means_and_gradient),
@@ -198,8 +201,11 @@ def _export(network: Network, weights: set[str]) -> bytes:
             tuple(network.inputs.values()),
             buffer,  # type: ignore[arg-type]
             input_names=list(network.inputs),
-            output_names=["out"],
-            dynamic_axes={**axes, "out": {axis: f"out{axis}" for axis in network.free}},
+            output_names=list(network.outputs),
+            dynamic_axes={
+                **axes,
+                **{name: {axis: f"{name}{axis}" for axis in network.free} for name in network.outputs},
+            },
             opset_version=OPSET,
             dynamo=False,
             do_constant_folding=False,

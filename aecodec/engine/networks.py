@@ -87,18 +87,25 @@ class OnnxNetworks:
         """Run a network. Raises CheckpointError if its graph is missing or no graph, or cannot take the inputs."""
         return self.run(name, inputs)
 
+    def several(self, name: str, outputs: tuple[str, ...], /, **inputs: np.ndarray) -> list[np.ndarray]:
+        """Run a network that gives several results. Raises as it does where it gives one."""
+        return self._run(name, inputs, list(outputs))
+
     def run(self, name: str, inputs: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """The same with inputs of any names. output: by name, the first unless given."""
+        return self._run(name, inputs, None if output is None else [output])[0]
+
+    def _run(self, name: str, inputs: Mapping[str, np.ndarray], outputs: list[str] | None) -> list[np.ndarray]:
         session = self._session(name)
         taken = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
         try:
-            result = session.run(None if output is None else [output], taken)[0]
+            results = session.run(outputs, taken)
         except Exception as error:  # whatever onnxruntime raises of its own
             fails = CheckpointError(f"{self._path}: its network {name} fails ({_reason(error)})")
             raise OutOfMemoryError.below(error) or fails from error
-        if not isinstance(result, np.ndarray):
+        if not results or not all(isinstance(result, np.ndarray) for result in results):
             raise CheckpointError(f"{self._path}: its network {name} gives no array")
-        return result
+        return list(results)
 
     def hold(self, names: Iterable[str]) -> bool:
         """Whether the checkpoint has the graphs of all of these networks."""

@@ -1,14 +1,14 @@
 """The refinement of a tile by ONNX Runtime: the gradients of descent.py by a checkpoint's graphs, the rest in NumPy.
 
-Where the distortion is what eyes see, its slope in the pixels is NumPy's (metrics/visual.py), and leads to the latents
-by the graph of the squared error, which is given pixels whose squared error has that slope.
+Synthesis and its pull are two graphs; the slope of the distortion in the pixels, between them, is NumPy's, be it of the
+squared error or of what eyes see (metrics/visual.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -24,11 +24,8 @@ from .protocol import Canvas
 BAND = 32 * 48
 #: The sensitivity of the pixels to each channel is estimated from so many positions along each side.
 PROBED = 16
-#: So many times the pixels' range, so that they themselves do not count in a gradient.
-PROBE = np.float32(1e3)
-#: Steps by which the sensitivity of what eyes see to each channel is estimated, and how long they are.
-PROBES, PROBE_STEP = 2, np.float32(0.1)
-HALF = np.float32(0.5)
+#: The step by which the sensitivity of what eyes see to each channel is estimated.
+PROBE_STEP = np.float32(0.1)
 
 
 def soft_round(x: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +84,11 @@ class OnnxRefinement(Descent):
     def __init__(self, coder: RefinableCoder, networks: Networks, code: LatentCode, canvas: Canvas) -> None:
         self._coder, self._networks, self._canvas = coder, networks, canvas
         self._grey, self._quality = canvas.target.ndim == 2, code.quality
-        #: What each of the three colours counts, which are one where the picture is grey.
-        self._share = np.float32(1.0 / 3.0 if self._grey else 1.0)
         #: Bits per unit of summed squared error.
         self._weight = coder.distortion_weight(code.quality) / (1 if self._grey else 3)
         self._y = coder.scaled(canvas.y, code.quality)
         planes = canvas.target[None] if self._grey else canvas.target.transpose(2, 0, 1)
         self._target = planes.astype(np.float32) / np.float32(255.0)
-        self._counted: tuple[np.ndarray, np.ndarray] | None = None
         self._begin_at(code)
 
     def _begin_at(self, code: LatentCode) -> None:
@@ -120,9 +114,7 @@ class OnnxRefinement(Descent):
         known, y_hat = self._start
         if code is not known:
             y_hat = self._coder.dequantise(self._networks, code)
-        x_hat = self._synthesised(self._window(y_hat))
-        if self._grey:
-            x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
+        x_hat = self._seen(self._synthesised(self._window(y_hat)))
         levels = np.floor(x_hat.clip(0, 1) * np.float32(255.0) + np.float32(0.5)) / np.float32(255.0)
         bits = sum(tables.bits(plane.symbols, plane.tables) for plane, tables in self._coder.symbol_planes(code))
         return bits, self._error(levels)
@@ -131,11 +123,37 @@ class OnnxRefinement(Descent):
         """What the distortion of the measured pixels, (3 or 1, r, c) float32 in [0, 1], is worth in bits."""
         return self._weight * float(np.square(x_hat - self._target).sum(dtype=np.float64))
 
+    def _pixel_slope(self, x_hat: np.ndarray) -> np.ndarray:
+        """The slope of that in the measured pixels, of the shape of x_hat."""
+        return np.float32(2 * self._weight) * (x_hat - self._target)
+
+    def _seen(self, pixels: np.ndarray) -> np.ndarray:
+        """(3, r, c) float32 -> what a picture shows of them: the mean of the colours where it is grey."""
+        return pixels.mean(axis=0, keepdims=True, dtype=np.float32) if self._grey else pixels
+
+    def _slope_of_pixels(self, pixels: np.ndarray, slope: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Pixels (3, r, c) as synthesised, and a slope in what is seen of them -> in them. Nothing passes where they
+        are clipped."""
+        shown = self._seen(pixels)
+        inside = (shown >= 0) & (shown <= 1)
+        found = slope(shown.clip(0, 1)) * inside
+        return np.broadcast_to(found / np.float32(3.0), pixels.shape) if self._grey else found
+
     def _error_slope(self, window: np.ndarray) -> np.ndarray:
-        """The slope of that in y_hat of the window, (N, H, W) float32."""
-        if self._counted is None:
-            self._counted = self._blocks(self._target, self._share)
-        return np.float32(self._weight) * self._by_bands(window, *self._counted)
+        """The slope of the error in y_hat of the window, (N, H, W) float32."""
+        coder, stride = self._coder, self._coder.stride
+        parts = [coder.synthesise_forth(self._networks, window[:, seen], self._quality) for _, seen in self._bands()]
+        rows, columns = self._canvas.measured.slices
+        slope = np.zeros((3, *(stride * side for side in window.shape[1:])), np.float32)
+        shown = self._joined([x_hat for x_hat, _ in parts])
+        slope[:, rows, columns] = self._slope_of_pixels(shown, self._pixel_slope)
+        found = np.zeros_like(window)
+        for (band, seen), (_, passed) in zip(self._bands(), parts, strict=True):
+            of_band = np.zeros_like(slope[:, stride * seen.start : stride * seen.stop])
+            inside = slice(*(stride * (end - seen.start) for end in (band.start, band.stop)))
+            of_band[:, inside] = slope[:, stride * band.start : stride * band.stop]
+            found[:, seen] += coder.synthesise_back(self._networks, passed, of_band, self._quality)
+        return found
 
     def _sensitivity(self) -> np.ndarray:
         """See `Descent`; (N, 1, 1).
@@ -143,17 +161,13 @@ class OnnxRefinement(Descent):
         With v of independent unit normal entries and J the derivative of the pixels, (J^T v)^2 has that mean; of the
         positions in the middle, whose derivative is much as everywhere.
         """
-        y_hat = self._start[1]
-        tops = [max(side - PROBED, 0) // 2 for side in y_hat.shape[1:]]
-        part = np.ascontiguousarray(y_hat[:, tops[0] : tops[0] + PROBED, tops[1] : tops[1] + PROBED])
-        stride = self._coder.stride
-        shape = (1 if self._grey else 3, *(stride * side for side in part.shape[1:]))
-        v = np.random.default_rng(0).standard_normal(shape, np.float32)
-        blocks = self._coder.blocks_of(np.broadcast_to(v, (3, *shape[1:])))
-        # The error's derivative 2 counted (x_hat - target) is v but for x_hat / PROBE.
-        counted = np.full_like(blocks, 0.5 * self._share / PROBE)
-        gradient = self._coder.error_gradient(self._networks, part, self._quality, -PROBE * blocks, counted, self._grey)
-        return np.square(self._coder.from_units(gradient, self._quality)).mean(axis=(1, 2), keepdims=True)
+        coder, y_hat = self._coder, self._start[1]
+        part = np.ascontiguousarray(_cut(y_hat, _middle(y_hat)))
+        pixels, passed = coder.synthesise_forth(self._networks, part, self._quality)
+        v = np.random.default_rng(0).standard_normal(self._seen(pixels).shape, np.float32)
+        v = np.broadcast_to(v / np.float32(3.0), pixels.shape) if self._grey else v
+        gradient = coder.synthesise_back(self._networks, passed, v, self._quality)
+        return np.square(coder.from_units(gradient, self._quality)).mean(axis=(1, 2), keepdims=True)
 
     def _move_hyper_latents(self, steps: int, sensitivity: np.ndarray) -> None:
         """See `Descent`."""
@@ -192,28 +206,21 @@ class OnnxRefinement(Descent):
             adam.step(gradient, size)
             yield step + 1
 
-    def _by_bands(self, window: np.ndarray, target: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """The gradient of the error in the whole window: of the pixels of each band in the positions that they see."""
-        gradient = np.zeros_like(window)
-        for band, seen in self._bands():
-            weights = np.zeros_like(counted[:, :, seen])
-            inside = slice(band.start - seen.start, band.stop - seen.start)
-            weights[:, :, inside] = counted[:, :, band]
-            gradient[:, seen] += self._coder.error_gradient(
-                self._networks, window[:, seen], self._quality, target[:, :, seen], weights, self._grey
-            )
-        return gradient
-
     def _synthesised(self, window: np.ndarray) -> np.ndarray:
         """y_hat (N, H, W) of the window -> the measured pixels, (3, r, c) float32."""
+        coder = self._coder
+        parts = [coder.synthesise(self._networks, window[:, seen], self._quality) for _, seen in self._bands()]
+        return self._joined(parts)
+
+    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
+        """The pixels that each band sees -> the measured ones, (3, r, c) float32."""
         stride = self._coder.stride
         rows, columns = self._canvas.measured.slices
-        parts = []
-        for band, seen in self._bands():
-            x_hat = self._coder.synthesise(self._networks, window[:, seen], self._quality)
-            inside = slice(*(stride * (end - seen.start) for end in (band.start, band.stop)))
-            parts.append(x_hat[:, inside, columns])
-        return np.concatenate(parts, axis=1)[:, rows]
+        own = [
+            x_hat[:, stride * (band.start - seen.start) : stride * (band.stop - seen.start), columns]
+            for (band, seen), x_hat in zip(self._bands(), parts, strict=True)
+        ]
+        return np.concatenate(own, axis=1)[:, rows]
 
     def _bands(self) -> Iterator[tuple[slice, slice]]:
         """The rows of the window in parts, and for each those that its pixels depend on."""
@@ -222,16 +229,6 @@ class OnnxRefinement(Descent):
         for number in range(count):
             band = slice(height * number // count, height * (number + 1) // count)
             yield band, slice(max(band.start - reach, 0), min(band.stop + reach, height))
-
-    def _blocks(self, measured: np.ndarray, share: np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """What the measured pixels, (3 or 1, r, c) float32, are compared with, and what each counts, in the window."""
-        stride = self._coder.stride
-        target = np.zeros((3, *(stride * side for side in self._canvas.y_hat.shape[1:])), np.float32)
-        counted = np.zeros_like(target)
-        rows, columns = self._canvas.measured.slices
-        target[:, rows, columns] = measured
-        counted[:, rows, columns] = share
-        return self._coder.blocks_of(target), self._coder.blocks_of(counted)
 
 
 def original(x: np.ndarray, share: float) -> visual.Original:
@@ -258,49 +255,46 @@ class VisualRefinement(OnnxRefinement):
         """Bits that a distortion of 1 in so many pixels, (..., r, c), is worth."""
         return self._coder.distortion_weight(self._quality) * pixels.shape[-2] * pixels.shape[-1]
 
-    def _error_slope(self, window: np.ndarray) -> np.ndarray:
+    def _pixel_slope(self, x_hat: np.ndarray) -> np.ndarray:
         """See `OnnxRefinement`."""
-        found = self._compared_with(self._synthesised(window), self._original)
-        return self._by_bands(window, *self._blocks(found, HALF))
+        return self._slope_beside(self._original, x_hat)
 
-    def _compared_with(self, x_hat: np.ndarray, target: visual.Original) -> np.ndarray:
-        """Pixels whose squared error, counted by half, has the slope of the distortion: (3, r, c)."""
-        if self._grey:
-            x_hat = np.broadcast_to(x_hat.mean(axis=0, dtype=np.float32), x_hat.shape)
-        return x_hat - np.float32(self._price(x_hat)) * target.slope(np.ascontiguousarray(x_hat.clip(0, 1)))
+    def _slope_beside(self, target: visual.Original, x_hat: np.ndarray) -> np.ndarray:
+        slope = np.float32(self._price(x_hat)) * target.slope(_coloured(x_hat))
+        return slope.sum(axis=0, keepdims=True) if self._grey else slope
 
     def _sensitivity(self) -> np.ndarray:
         """See `Descent`; (N, 1, 1). Half the diagonal of the second derivative, as `Refinement` estimates it, of the
         positions in the middle."""
         coder, canvas = self._coder, self._canvas
         window = self._window(self._start[1])
-        sides = window.shape[1:]
-        top, left = (max(side - PROBED, 0) // 2 for side in sides)
-        place = Window(top, left, min(top + PROBED, sides[0]), min(left + PROBED, sides[1]))
+        place = _middle(window)
         shown = place.times(coder.stride)
         pixels = shown.intersection(canvas.measured)
         target = original(_cut(self._target, pixels.within(canvas.measured)), coder.visual)
-        inside = pixels.within(shown)
-        part = np.ascontiguousarray(_cut(window, place))
-        rng = np.random.default_rng(0)
-        start, power = self._slope(part, target, inside), np.zeros((len(part), 1, 1), np.float32)
-        for _ in range(PROBES):
-            u = rng.integers(0, 2, part.shape).astype(np.float32) * 2 - 1
-            moved = self._slope(part + coder.from_units(PROBE_STEP * u, self._quality), target, inside)
-            power += ((moved - start) * u).mean(axis=(1, 2), keepdims=True) / (2 * PROBE_STEP * PROBES)
+        part, inside = np.ascontiguousarray(_cut(window, place)), pixels.within(shown)
+        u = np.random.default_rng(0).integers(0, 2, part.shape).astype(np.float32) * 2 - 1
+        start, moved = (
+            self._slope(part + coder.from_units(step * u, self._quality), target, inside) for step in (0, PROBE_STEP)
+        )
+        power = ((moved - start) * u).mean(axis=(1, 2), keepdims=True) / (2 * PROBE_STEP)
         return np.maximum(power, 0) / np.float32(self._weight)
 
     def _slope(self, y_hat: np.ndarray, target: visual.Original, inside: Window) -> np.ndarray:
         """Slope of what the distortion of a few pixels is worth, in units of the quantisation step."""
         coder = self._coder
-        x_hat = coder.synthesise(self._networks, y_hat, self._quality)
-        planes, counted = np.zeros_like(x_hat), np.zeros_like(x_hat)
-        _cut(planes, inside)[...] = self._compared_with(_cut(x_hat, inside), target)
-        _cut(counted, inside)[...] = HALF
-        gradient = coder.error_gradient(
-            self._networks, y_hat, self._quality, coder.blocks_of(planes), coder.blocks_of(counted), self._grey
-        )
-        return coder.from_units(gradient, self._quality)
+        pixels, passed = coder.synthesise_forth(self._networks, y_hat, self._quality)
+        slope = np.zeros_like(pixels)
+        beside = partial(self._slope_beside, target)
+        _cut(slope, inside)[...] = self._slope_of_pixels(_cut(pixels, inside), beside)
+        return coder.from_units(coder.synthesise_back(self._networks, passed, slope, self._quality), self._quality)
+
+
+def _middle(planes: np.ndarray) -> Window:
+    """Of (C, H, W), up to PROBED positions along each side."""
+    height, width = planes.shape[1:]
+    top, left = (max(side - PROBED, 0) // 2 for side in (height, width))
+    return Window(top, left, min(top + PROBED, height), min(left + PROBED, width))
 
 
 def _cut(planes: np.ndarray, window: Window) -> np.ndarray:

@@ -7,8 +7,8 @@ Networks: "analysis" x -> y. "hyper_analysis" y -> z, y in units of the quantisa
 reach -> residual: the pass over the four steps, rounding half up within +-reach. "dequantiser" z, residual, steps ->
 y_hat, in those units. "synthesis" y_hat, gain -> x_hat. steps: the step of each latent, as float32.
 
-Networks of encoder effort, which a checkpoint may lack, told in engine/adjoints.py: "error_gradient",
-"means_and_gradient", "hyper_gradient".
+Networks of encoder effort, which a checkpoint may lack, told in engine/adjoints.py: "synthesis_forth",
+"synthesis_back", "means_and_gradient", "hyper_gradient".
 """
 
 from __future__ import annotations
@@ -74,11 +74,15 @@ def _steps(channels: int, height: int, width: int) -> np.ndarray:
     return step_map(channels, height, width)[None].astype(np.float32)
 
 
+def _shape_of_pixels(y_hat: np.ndarray) -> tuple[int, ...]:
+    return 1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]
+
+
 class ExactHyperpriorCoder:
     """See `protocol.RefinableCoder`."""
 
     stride, alignment, variable_rate = STRIDE, HYPER_STRIDE * STRIDE, True
-    gradients = ("error_gradient", "means_and_gradient", "hyper_gradient")
+    gradients = ("synthesis_forth", "synthesis_back", "means_and_gradient", "hyper_gradient")
     #: Four steps of two layers of three taps each, and one layer at half the resolution.
     mean_reach = 12
 
@@ -248,7 +252,7 @@ class ExactHyperpriorCoder:
     def synthesise(self, networks: Networks, y_hat: np.ndarray, quality: int) -> np.ndarray:
         """y_hat (N, H, W) float32 -> x_hat (3, 16H, 16W) float32, not clipped."""
         x_hat = networks("synthesis", y_hat=y_hat[None], gain=self._gain("branch_out", quality)[None])
-        return expect(x_hat, (1, 3, STRIDE * y_hat.shape[1], STRIDE * y_hat.shape[2]), "synthesis")[0]
+        return expect(x_hat, _shape_of_pixels(y_hat), "synthesis")[0]
 
     # -- encoder effort --------------------------------------------------------------------------
 
@@ -269,26 +273,18 @@ class ExactHyperpriorCoder:
         """See `RefinableCoder`."""
         return y_hat * self._gain("y_inverse", quality)[:, None, None]
 
-    def error_gradient(
-        self, networks: Networks, y_hat: np.ndarray, quality: int, target: np.ndarray, counted: np.ndarray, grey: bool
-    ) -> np.ndarray:
+    def synthesise_forth(self, networks: Networks, y_hat: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
         """See `RefinableCoder`."""
-        gradient = networks(
-            "error_gradient",
-            y_hat=y_hat[None],
-            gain=self._gain("branch_out", quality)[None],
-            mix=np.full((3, 3), 1 / 3, np.float32) if grey else np.eye(3, dtype=np.float32),
-            target=target,
-            counted=counted,
-        )
-        return expect(gradient, (1, *y_hat.shape), "error_gradient")[0]
+        gain = self._gain("branch_out", quality)[None]
+        x_hat, on = networks.several("synthesis_forth", ("x_hat", "on"), y_hat=y_hat[None], gain=gain)
+        return expect(x_hat, _shape_of_pixels(y_hat), "synthesis_forth")[0], on
 
-    @staticmethod
-    def blocks_of(planes: np.ndarray) -> np.ndarray:
-        """See `RefinableCoder`: (1, 768, H, W), a block of pixels as the channels of one position."""
-        colours, height, width = planes.shape
-        cut = planes.reshape(colours, height // STRIDE, STRIDE, width // STRIDE, STRIDE).transpose(0, 2, 4, 1, 3)
-        return np.ascontiguousarray(cut).reshape(1, -1, height // STRIDE, width // STRIDE)
+    def synthesise_back(self, networks: Networks, passed: np.ndarray, gradient: np.ndarray, quality: int) -> np.ndarray:
+        """See `RefinableCoder`."""
+        gain = self._gain("branch_out", quality)[None]
+        found = networks("synthesis_back", on=passed, gain=gain, gradient=gradient[None])
+        size = (side // STRIDE for side in gradient.shape[1:])
+        return expect(found, (1, self.latents, *size), "synthesis_back")[0]
 
     def means_and_gradient(
         self,

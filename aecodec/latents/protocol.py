@@ -84,6 +84,10 @@ class Networks(Protocol):
         """Inputs and the result are float32 with a batch of one, (1, C, H, W) or (1, C)."""
         ...
 
+    def several(self, name: str, outputs: tuple[str, ...], /, **inputs: np.ndarray) -> list[np.ndarray]:
+        """The results of a network that gives more than one, by their names."""
+        ...
+
 
 class LatentCoder(Protocol):
     """The latents of a family between its networks and the entropy coder. Everything but ``networks`` is exact.
@@ -189,17 +193,12 @@ class RefinableCoder(LatentCoder, Protocol):
         """The inverse of `to_units`; it also leads a gradient in the one to that in the other."""
         ...
 
-    def blocks_of(self, planes: np.ndarray) -> np.ndarray:
-        """Pixels of a window (3, stride H, stride W) float32 as `error_gradient` takes them."""
+    def synthesise_forth(self, networks: Networks, y_hat: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
+        """`synthesise`, and what `synthesise_back` has to know of it, of the networks' own shape and type."""
         ...
 
-    def error_gradient(
-        self, networks: Networks, y_hat: np.ndarray, quality: int, target: np.ndarray, counted: np.ndarray, grey: bool
-    ) -> np.ndarray:
-        """Gradient of the sum of counted x (x_hat - target)^2 in y_hat (N, H, W), as `synthesise` takes it.
-
-        target, counted: as `blocks_of` gives them; grey: all three colours of x_hat are the mean of them.
-        """
+    def synthesise_back(self, networks: Networks, passed: np.ndarray, gradient: np.ndarray, quality: int) -> np.ndarray:
+        """Gradient in x_hat (3, stride H, stride W) float32 -> in y_hat (N, H, W), as `synthesise` takes it."""
         ...
 
     def means_and_gradient(

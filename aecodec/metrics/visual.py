@@ -87,7 +87,7 @@ class _Moments:
         self._power = power - self.mu * self.mu
 
     def __call__(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of a decoded channel the local mean, how far its structure is that of the original, and the divisor in that."""
+        """Of a decoded channel the local mean, how far its structure is the original's, and the divisor in that."""
         mu, yy, xy = self.smooth(np.stack([y, y * y, self.x * y]))
         bottom = self._power + (yy - mu * mu) + self._offset
         return mu, (2 * (xy - self.mu * mu) + self._offset) / bottom, bottom

@@ -8,22 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import natural_picture
 from small_models import SMALL, small_flagship
 
+from aecodec import checkpoint
 from aecodec.coding.tables import freeze_symmetric
 from aecodec.data.tiling import Window
 from aecodec.engine import adjoints, onnx_refinement
 from aecodec.engine.graphs import export_graphs
 from aecodec.engine.networks import OnnxNetworks
-from aecodec.engine.onnx_refinement import Adam, BitSlopes, OnnxRefinement, soft_round
+from aecodec.engine.onnx_refinement import Adam, BitSlopes, OnnxRefinement, VisualRefinement, soft_round
 from aecodec.engine.opening import open_engine
 from aecodec.engine.protocol import Canvas
 from aecodec.latents.context import STEPS, step_map
 from aecodec.nn import quantise
-from aecodec.nn.transforms import to_blocks
-from aecodec.zoo.registry import find_model
+from aecodec.zoo.registry import TUNES, find_model
 from aecodec.zoo.stored import Stored
 
 HEIGHT, WIDTH = 8, 12
@@ -73,21 +72,21 @@ def agree_in_a_graph(networks: OnnxNetworks, name: str, expected: torch.Tensor, 
     agree(torch.from_numpy(found), expected)
 
 
-@pytest.mark.parametrize("grey", [False, True])
-def test_the_gradient_of_the_error(model, networks, draw, grey):
-    mix = torch.full((3, 3), 1 / 3) if grey else torch.eye(3)
-    target, counted = torch.rand(1, 3, 16 * HEIGHT, 16 * WIDTH), torch.rand(1, 3, 16 * HEIGHT, 16 * WIDTH)
+def test_synthesis_forth_and_back(model, networks, draw):
     gain = torch.rand(1, SMALL["channels"]) + 0.5
     y_hat = planes(draw, 3.0).requires_grad_()
-    colours = F.conv2d(model.synthesis(y_hat, gain) + 0.5, mix[:, :, None, None])
-    assert ((colours < 0) | (colours > 1)).any()
-    (expected,) = torch.autograd.grad((counted * (colours.clamp(0, 1) - target).square()).sum(), y_hat)
-    y_hat = y_hat.detach()
-    target, counted = (to_blocks(each).contiguous() for each in (target, counted))
-    agree(adjoints.error_gradient(model.synthesis, y_hat, gain, mix, target, counted), expected)
-    agree_in_a_graph(
-        networks, "error_gradient", expected, y_hat=y_hat, gain=gain, mix=mix, target=target, counted=counted
-    )
+    x_hat = model.synthesis(y_hat, gain)
+    gradient = draw(*x_hat.shape)
+    (expected,) = torch.autograd.grad(x_hat, y_hat, gradient)
+    y_hat, x_hat = y_hat.detach(), x_hat.detach()
+    found, on = adjoints.synthesis(model.synthesis, y_hat, gain)
+    assert 0 < on.float().mean() < 1
+    agree(found, x_hat)
+    agree(adjoints.synthesis_back(model.synthesis, on, gain, gradient), expected)
+    forth = networks.several("synthesis_forth", ("x_hat", "on"), y_hat=y_hat.numpy(), gain=gain.numpy())
+    agree(torch.from_numpy(forth[0]), x_hat + 0.5)
+    assert np.mean(forth[1] != on.numpy()) < 1e-3  # a sum next to 0 may fall to either side
+    agree_in_a_graph(networks, "synthesis_back", expected, on=on, gain=gain, gradient=gradient)
 
 
 def test_means_and_the_gradient_through_the_four_steps(model, networks, draw):
@@ -127,6 +126,28 @@ def test_the_gradient_in_hyper_latents(model, networks, draw):
 
 
 @pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(("tune", "refined_by"), [("psnr", OnnxRefinement), ("visual", VisualRefinement)])
+def test_the_slope_of_the_error_is_that_of_torch(tune, refined_by, grey):
+    path = find_model(TUNES[tune])
+    engine, model = open_engine(path, engine="onnx"), checkpoint.load(path).module.float()
+    pixels = natural_picture(192, 192)[:170]
+    target = pixels[..., 0] if grey else pixels
+    y = engine.analyse(natural_picture(192, 192))
+    code, everything = engine.quantise(y, QUALITY), Window(0, 0, *y.shape[1:])
+    canvas = Canvas(y, np.zeros_like(y), everything, target, Window(0, 0, *target.shape[:2]))
+    window = engine.dequantise(code)
+    found = refined_by(engine._coder, engine._networks, code, canvas)._error_slope(window)
+    leaf = torch.from_numpy(window)[None].requires_grad_()
+    x_hat = model.synthesis(leaf, torch.from_numpy(engine._coder._gain("branch_out", QUALITY))[None])[:, :, :170] + 0.5
+    shown = x_hat.mean(dim=1, keepdim=True) if grey else x_hat
+    x = torch.from_numpy(np.atleast_3d(target)).permute(2, 0, 1)[None] / 255
+    distortion = model.distortion(x.expand(1, 3, -1, -1), shown.clamp(0, 1).expand(1, 3, -1, -1))
+    (expected,) = torch.autograd.grad(distortion.sum() * engine.distortion_weight(QUALITY) * 170 * 192, leaf)
+    off = found - expected[0].numpy()
+    assert np.sqrt(np.square(off).mean()) < 0.01 * float(expected.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("grey", [False, True])
 def test_bands_of_a_window_give_what_it_gives_as_a_whole(monkeypatch, grey):
     """The pixels that a change of the latents moves, and the gradient of their error."""
     engine = open_engine(find_model(), engine="onnx")
@@ -137,11 +158,11 @@ def test_bands_of_a_window_give_what_it_gives_as_a_whole(monkeypatch, grey):
     code, everything = engine.quantise(y, QUALITY), Window(0, 0, height, width)
     canvas = Canvas(y, np.zeros_like(y), everything, target, Window(0, 0, *target.shape[:2]))
     refinement = OnnxRefinement(engine._coder, engine._networks, code, canvas)
-    window, blocks = engine.dequantise(code), refinement._blocks(refinement._target, refinement._share)
+    window = engine.dequantise(code)
     found = []
     for positions in (height * width, 30):
         monkeypatch.setattr(onnx_refinement, "BAND", positions)
-        found.append((refinement._synthesised(window), refinement._by_bands(window, *blocks)))
+        found.append((refinement._synthesised(window), refinement._error_slope(window)))
     (pixels, gradient), (in_bands, gradient_in_bands) = found
     np.testing.assert_allclose(in_bands, pixels, atol=1e-5)
     assert np.abs(gradient_in_bands - gradient).max() < 1e-5 * np.abs(gradient).max()
