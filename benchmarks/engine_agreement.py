@@ -66,7 +66,7 @@ def compare(pictures: list[Path], qualities: list[float], model: str | None = No
         picture = read_picture(path)
         for quality in qualities:
             for writer in ENGINES:
-                encoded = codecs[writer].encode_picture(picture, quality=quality)
+                encoded = codecs[writer].encode_picture(picture, quality=quality, effort=1)
                 parsed = container.parse(encoded.data)
                 pairs = zip(*(latent_codes(codecs[name].engine, parsed) for name in ENGINES), strict=True)
                 pixels = {name: codecs[name].decode_picture(encoded.data).pixels for name in ENGINES}

@@ -69,7 +69,10 @@ def main(photos: Path, side: int, jobs: str, threads: str | None, out: Path | No
         write_mosaic(pictures, side, side, Path(source))
         common = ["-f", "--max-pixels", str(side * side), *(["--threads", threads] if threads else [])]
         for count in jobs.split(","):
-            for name, arguments in (("compress", (source, "-o", file)), ("decompress", (file, "-o", back))):
+            for name, arguments in (
+                ("compress", (source, "-o", file, "--effort", "1")),
+                ("decompress", (file, "-o", back)),
+            ):
                 wall, cpu, peak = run(name, *arguments, "-j", count, *common)
                 lines.append(f"| {side * side / 1e6:.0f} | {name} | {count} | {wall:.1f} | {cpu:.1f} | {peak:.0f} |")
                 click.echo(lines[-1])

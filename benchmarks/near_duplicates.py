@@ -51,7 +51,7 @@ Change = Callable[[Image.Image, int], Image.Image]
 
 
 def through_aec(codec: Codec, quality: float) -> Change:
-    return lambda image, _: codec.decode(codec.encode(image, quality=quality)).convert("RGB")
+    return lambda image, _: codec.decode(codec.encode(image, quality=quality, effort=1)).convert("RGB")
 
 
 def all_changes(codec: Codec) -> dict[str, Change]:

@@ -134,8 +134,9 @@ def call(words: list[str]) -> Cost:
 def bulk(folder: Path, count: int, rounds: int) -> list[dict[str, Any]]:
     """A record of each work and engine, and of the start of Ray."""
     places = {"compress": folder / "out", "index build": folder / "a.hix"}
+    one = ["--threads", "1", "--effort", "1"]
     words = {
-        "compress": ["compress", "-r", str(folder / "in"), "-o", f"{places['compress']}/", "-f", "--threads", "1"],
+        "compress": ["compress", "-r", str(folder / "in"), "-o", f"{places['compress']}/", "-f", *one],
         "index build": ["index", "build", str(folder / "in"), "-o", str(places["index build"]), "-f", "--quiet"],
     }
     costs: dict[tuple[str, str], list[Cost]] = {}

@@ -69,7 +69,7 @@ def measure(pictures: list[np.ndarray], tile: int, quality: float, codec: Codec)
         chosen, errors = band(*pixels.shape[:2], tile), []
         for side in (tile, 1 << 14):
             tiled = Codec(codec.engine, tile=side)
-            decoded = tiled.decode_picture(tiled.encode_picture(Picture(pixels), quality=quality).data).pixels
+            decoded = tiled.decode_picture(tiled.encode_picture(Picture(pixels), quality=quality, effort=1).data).pixels
             errors.append((decoded.astype(np.float64) - pixels) ** 2)
         inside.append(errors[0][chosen])
         outside.append(errors[0][~chosen])

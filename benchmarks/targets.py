@@ -39,7 +39,7 @@ def main(pictures: Path, limit: int | None, out: Path | None) -> None:
             for pixels in found:
                 asked = {"target_bpp": target} if kind == "bpp" else {"target_psnr": target}
                 try:
-                    encoded = codec.encode_picture(Picture(pixels), **asked)
+                    encoded = codec.encode_picture(Picture(pixels), **asked, effort=1)
                 except TargetUnreachableError:
                     unreachable += 1
                     continue

@@ -74,7 +74,7 @@ def ours(codec: Codec, pixels: np.ndarray, batch: int, seconds: float) -> tuple[
     with ThreadPoolExecutor(min(batch, 8)) as pool:
 
         def encode() -> list[bytes]:
-            return list(pool.map(lambda _: codec.encode_picture(Picture(pixels)).data, range(batch)))
+            return list(pool.map(lambda _: codec.encode_picture(Picture(pixels), effort=1).data, range(batch)))
 
         encoding, files = timed(encode, codec.engine.device, seconds)
         decoding = timed(lambda: list(pool.map(codec.decode_picture, files)), codec.engine.device, seconds)[0]
@@ -148,7 +148,7 @@ def check(pictures: list[np.ndarray], device: str, qualities: list[float], model
     for pixels in pictures:
         for quality in qualities:
             for writer in codecs:
-                data = writer.encode_picture(Picture(pixels), quality=quality).data
+                data = writer.encode_picture(Picture(pixels), quality=quality, effort=1).data
                 first, second = (latents(codec, data) for codec in codecs)
                 wrong += any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     return wrong

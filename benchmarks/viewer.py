@@ -115,7 +115,8 @@ def measure(picture: Path, site: Path, runs: int, quality: int) -> list[dict[str
     """A record for each decoder. site: a folder with what scripts/build_web made."""
     file, back = site / "picture.aec", site / "back.png"
     command = [sys.executable, "-m", "aecodec"]
-    run([*command, "compress", str(picture), "-o", str(file), "-q", str(quality), "--threads", "1", "-f"])
+    options = ["-q", str(quality), "--threads", "1", "--effort", "1", "-f"]
+    run([*command, "compress", str(picture), "-o", str(file), *options])
     data = file.read_bytes()
     header, _ = parse_header(data)
     model = site / "models" / file_name(header.fingerprint)

@@ -27,7 +27,7 @@ picture = rng.integers(0, 256, (128, 160, 3), np.uint8)
 codes = rng.integers(0, 256, (600_000, 8), np.uint8)
 
 def codec(engine):
-    codec = aecodec.Codec.from_pretrained("photo-tiny", engine=engine)
+    codec = aecodec.Codec.from_pretrained("photo", engine=engine)
     data = codec.encode(Image.fromarray(picture))
     return lambda: np.asarray(codec.decode(data)).astype(int)
 
@@ -105,7 +105,7 @@ def test_coding_tells_nobody_and_leaves_nothing(tmp_path: Path):
     """Packages that report how they are used are told not to."""
     code = (
         "from PIL import Image; import aecodec\n"
-        "aecodec.Codec.from_pretrained('photo-tiny').encode(Image.new('RGB', (64, 64)))"
+        "aecodec.Codec.from_pretrained('photo').encode(Image.new('RGB', (64, 64)))"
     )
     hidden = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "CI")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}

@@ -43,7 +43,7 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., Any]], Callable
     if flag.size:
         return click.option(*names, metavar="BYTES", help=flag.help)
     kind: click.ParamType
-    if isinstance(option.default, int):
+    if flag.whole or isinstance(option.default, int):
         kind = Whole(int(_bound(flag.low)), int(_bound(flag.high)))
     else:
         kind = Real(_bound(flag.low), _bound(flag.high), open_low=flag.open_low)

@@ -20,7 +20,7 @@ from ..parallel import Run
 from . import tiles
 from .decoder import file_psnr
 from .options import EncodeOptions
-from .refine import LOWEST, refine, refining
+from .refine import LOWEST, refine, refining, usual_effort
 from .target import Found, Target, search, search_on
 from .tiles import Grid
 
@@ -61,6 +61,7 @@ class Encoder:
         run: Run,
     ) -> None:
         self._engine, self._picture, self._options, self._run = engine, picture, options, run
+        self._effort = usual_effort(engine) if options.effort is None else options.effort
         self._height, self._width = picture.pixels.shape[:2]
         self._tile = tile
         self._grid = Grid.of(engine, self._height, self._width, tile)
@@ -68,7 +69,7 @@ class Encoder:
 
     def encode(self) -> Encoded:
         """As the options ask. Raises TargetUnreachableError, UsageError, BitstreamError."""
-        if self._options.effort > LOWEST:
+        if self._effort > LOWEST:
             refining(self._engine)
         target = self._options.target(self._height * self._width)
         if target is None:
@@ -77,7 +78,7 @@ class Encoder:
             raise UsageError(f"{self._engine.name} has a single rate; a target needs a model of variable rate")
         found = search(lambda step: self._measured(self._again(step), target), target)
         del self._latents
-        if self._options.effort > LOWEST:
+        if self._effort > LOWEST:
             found = search_on(lambda step: self._measured(self._moved(step, found), target), found, target)
         return replace(found.result, encodes=found.trials)
 
@@ -94,10 +95,9 @@ class Encoder:
 
     def _refined(self, start: Encoded) -> Encoded:
         """The file after the effort asked for."""
-        effort = self._options.effort
-        if effort == LOWEST:
+        if self._effort == LOWEST:
             return start
-        data = refine(self._engine, self._picture, start.data, effort, self._run, self._analyse)
+        data = refine(self._engine, self._picture, start.data, self._effort, self._run, self._analyse)
         return replace(start, data=data)
 
     def _measured(self, encoded: Encoded, target: Target) -> tuple[float, Encoded]:

@@ -11,14 +11,15 @@ from typing import Any
 from ..contracts import UsageError
 from ..data.records import shown
 from .quality import step_of
-from .refine import STEPS
+from .refine import STEPS, USUAL
 from .target import Target
 
 
 @dataclass(frozen=True)
 class Flag:
     """How the command line offers a field. name: the flag, made from the field's unless given; low, high: the range of
-    a number; open_low: whether ``low`` itself is outside; size: whether bytes may be written as 60k or 1.5M."""
+    a number; open_low: whether ``low`` itself is outside; size: whether bytes may be written as 60k or 1.5M; whole:
+    whether it is a whole number, where no default tells."""
 
     help: str
     name: str = ""
@@ -27,6 +28,7 @@ class Flag:
     high: float | None = None
     open_low: bool = False
     size: bool = False
+    whole: bool = False
 
 
 def _option(default: Any, help: str, **flag: Any) -> Any:
@@ -39,9 +41,9 @@ class EncodeOptions:
     one that reaches a PSNR in dB.
 
     closest: at the one that comes nearest to the target, above it or below. effort: 1 to 9; above 1, the latents are
-    refined for this picture (refine.py), which takes time here and none when decoding; of `overfitted`, it is how long
-    networks are fitted. check: decode every tile again
-    and compare its latents; BitstreamError if one differs.
+    refined for this picture (refine.py), which takes time here and none when decoding; what the engine usually does
+    unless given (refine.usual_effort). Of `overfitted`, it is how long networks are fitted, 1 unless given. check:
+    decode every tile again and compare its latents; BitstreamError if one differs.
 
     Raises UsageError for what is out of range or contradicts itself. A newcomer is a field here, which every way in
     offers at once, and the place where it acts.
@@ -54,12 +56,14 @@ class EncodeOptions:
     )
     target_psnr: float | None = _option(None, "PSNR in dB to reach.", low=0, high=1e3, open_low=True)
     closest: bool = _option(False, "Come as near to a target as can be, above it or below.")
-    effort: int = _option(
-        min(STEPS),
+    effort: int | None = _option(
+        None,
         "Smaller files for more time here, none when decoding: above 1, latents are refined for each picture; with the "
-        "model overfitted, 300 to 10000 iterations.",
+        f"model overfitted, 300 to 10000 iterations. Unless given {USUAL} with ONNX Runtime, and 1 with torch and "
+        "overfitted.",
         low=min(STEPS),
         high=max(STEPS),
+        whole=True,
     )
     check: bool = _option(False, "Decode the latents of each file again before it is written.", name="--verify")
 

@@ -22,6 +22,7 @@ from .decoder import LOST_LEVEL
 from .encoder import Encoded, finish, side_of
 from .options import EncodeOptions
 from .pictures import TILES, Decoding, PictureCodec
+from .refine import LOWEST
 from .target import Target, search
 
 #: Of tables, priors and arithmetic: a change of any of them is another format, with another fingerprint.
@@ -69,7 +70,7 @@ class OverfittedCodec(PictureCodec):
         height, width = picture.pixels.shape[:2]
         side = side_of(picture, semantic_hash)
         with workers(self.jobs) as run:
-            fits = _Fits(picture.pixels, self.tile, options.effort, self.watch, run)
+            fits = _Fits(picture.pixels, self.tile, options.effort or LOWEST, self.watch, run)
 
             def trial(step: int) -> Encoded:
                 encoded = finish(picture, side, self, step, self.tile, fits.payloads(step))

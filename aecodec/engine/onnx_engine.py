@@ -79,7 +79,7 @@ class OnnxEngine:
     # -- refinement ------------------------------------------------------------------------------
 
     @property
-    def refines(self) -> bool:
+    def refines_cheaply(self) -> bool:
         """Whether it refines latents itself."""
         return self._refinable is not None
 

@@ -95,7 +95,12 @@ class Refined:
 
 @runtime_checkable
 class RefiningEngine(Engine, Protocol):
-    """An engine that can move the latents of a picture down its own rate-distortion cost."""
+    """An engine that can move the latents of a picture down its own rate-distortion cost.
+
+    refines_cheaply: whether a few steps take no longer than encoders take elsewhere, the start of the program included.
+    """
+
+    refines_cheaply: bool
 
     def distortion_weight(self, quality: int) -> float:
         """Lambda: bits per pixel that a distortion of 1 is worth."""

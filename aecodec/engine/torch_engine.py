@@ -59,6 +59,9 @@ class TorchEngine(Forked):
 
     # -- encoding --------------------------------------------------------------------------------
 
+    #: Most of a few steps is loading torch.
+    refines_cheaply = False
+
     @torch.inference_mode()
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """See `Engine.analyse`."""

@@ -61,7 +61,7 @@ def test_a_model_is_not_damaged_where_memory_ends(tmp_path, monkeypatch, name):
     def exhausted(*_, **__):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    path = registry.find_model("photo-tiny")
+    path = registry.find_model("photo")
     if name == "safe_open":
         monkeypatch.setattr(stored, name, exhausted)
     else:

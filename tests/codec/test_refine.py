@@ -37,16 +37,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(STEPS, level, 5)
 
 
-def test_the_lowest_effort_changes_nothing(codec, picture):
-    plain = codec.encode_picture(Picture(picture), quality=40)
-    assert codec.encode_picture(Picture(picture), quality=40, effort=1) == plain
+def test_the_usual_effort_is_that_of_the_engine(codec, picture):
+    """2 by graphs; with torch 1, and so the very integers that the network gives."""
+    with_torch = Codec.from_pretrained(precision="float32", engine="torch")
+    usual, levels = ([each.encode_picture(Picture(picture), quality=40).data for each in (codec, with_torch)], (2, 1))
+    for each, data, level in zip((codec, with_torch), usual, levels, strict=True):
+        assert each.encode_picture(Picture(picture), quality=40, effort=level).data == data
+    assert len({*usual}) == 2
+    plain, engine = container.parse(usual[1]), with_torch.engine
+    code = engine.quantise(engine.analyse(picture), plain.header.quality)
+    assert plain.tiles == [engine.encode_tile(code)]
 
 
 @pytest.mark.parametrize("quality", [0, 45, 100])
 def test_effort_lowers_the_cost_of_the_real_file(codec, picture, quality):
     """On a synthetic picture; photographs gain more (benchmarks/effort.py)."""
     source = Picture(picture)
-    start = codec.encode_picture(source, quality=quality)
+    start = codec.encode_picture(source, quality=quality, effort=1)
     found = codec.encode_picture(source, quality=quality, effort=4)
     assert found.quality == start.quality
     assert file_cost(codec.engine, source, found.data) < file_cost(codec.engine, source, start.data)
@@ -116,7 +123,7 @@ def test_any_size(codec, size, quick):
 def test_a_refinement_that_costs_more_is_not_taken(codec, picture, monkeypatch):
     """Whatever an engine hands back; and what does not decode to itself is an error."""
     source = Picture(picture)
-    start = codec.encode_picture(source, quality=50).data
+    start = codec.encode_picture(source, quality=50, effort=1).data
 
     def worse(code, canvas, steps):
         noisy = replace(code, y=code.y + (code.y != 0))
@@ -141,7 +148,7 @@ def test_a_file_that_cannot_be_improved_is_returned_as_it_was(codec, picture, mo
 @pytest.mark.parametrize("target", [{"target_bpp": 0.4}, {"target_size": 900}, {"target_psnr": 33.0}])
 def test_targets_are_met_on_the_right_side(codec, picture, target, quick):
     source = Picture(picture)
-    plain = codec.encode_picture(source, **target)
+    plain = codec.encode_picture(source, **target, effort=1)
     found = codec.encode_picture(source, **target, effort=2)
     level = {name: value for name, value in target.items() if name == "target_psnr"}
     if level:

@@ -21,13 +21,13 @@ def open_aec(model: str, device: str) -> FileCodec:
 
 
 def file_codec(codec: PictureCodec, device: str = "cpu") -> FileCodec:
-    """A codec that is open already, on a device."""
+    """A codec that is open already, on a device, at the lowest effort: what others are compared with."""
     return FileCodec(
         f"aec-{codec.name}",
         f"aecodec, model {codec.name}, device {device}",
         codec.fingerprint.hex(),
         QUALITIES,
-        lambda image, quality: codec.encode(image, quality=quality),
+        lambda image, quality: codec.encode(image, quality=quality, effort=1),
         lambda data: codec.decode(data).convert("RGB"),
         tile_codec=getattr(codec, "engine", None),
         integer=False,
