@@ -5,6 +5,8 @@
 
 An .npz holds x_train, y_train, x_test and y_test; CIFAR-10 is packed by `scripts/pack_labelled.py`. Items are pictures,
 or features of pictures (`benchmarks/backbone_features.py`), with the weights of what they come from beside the pack.
+Recipes with patches train on what `scripts/teach_neighbours.py` makes of x_train, --taught; all pictures are hashed as
+such.
 
 Protocol. The database is the training set, queries are drawn from the test set with a fixed seed; a picture of the same
 class is relevant. Labels score and do nothing else. mAP@1000: ties by row, the database shuffled with a fixed seed,
@@ -168,12 +170,23 @@ def linear_scores(data: Dataset, seeds: range, done: set[tuple]) -> Iterator[Sco
                 )
 
 
-def train_hasher(data: Dataset, seed: int, folder: Path, max_seconds: float | None, settings: list[str]) -> float:
-    """Train by the dataset's recipe, or go on -> seconds of training. Raises click.ClickException if it is not over."""
+def train_hasher(
+    data: Dataset, taught: Path | None, seed: int, folder: Path, max_seconds: float | None, settings: list[str]
+) -> float:
+    """Train by the dataset's recipe, or go on -> seconds of training. Raises click.ClickException if it is not over.
+
+    taught: items of scripts/teach_neighbours.py, made of the database, to train on in place of its pictures.
+    """
+    source = f"{data.path}:x_train"
     if data.holds_features:
         settings = [f"model.backbone_weights={data.path.with_suffix('.safetensors')}", *settings]
+    elif taught:
+        source, weights = str(taught), taught.with_suffix(".safetensors")
+        settings = [f"model.patch_weights={weights}", f"model.shape={list(data.database.shape[1:])}", *settings]
     config = resolve(FAMILY, RECIPES / f"{FAMILY}-{data.name}.yaml", [*settings, f"seed={seed}"])
-    outcome = fit(config, f"{data.path}:x_train", folder, resume=AUTO, max_seconds=max_seconds)
+    if config.model.get("patches") and not taught:
+        raise click.ClickException(f"{data.name}: its recipe needs --taught {data.name}=FILE.npz")
+    outcome = fit(config, source, folder, resume=AUTO, max_seconds=max_seconds)
     if not outcome.finished:
         raise click.ClickException(f"{folder}: stopped at step {outcome.step}; call again to go on")
     return outcome.elapsed
@@ -265,6 +278,9 @@ def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
 
 @click.command(help=__doc__.split("\n\n")[0])
 @click.argument("sources", nargs=-1, required=True, metavar="NAME=FILE.npz...")
+@click.option(
+    "--taught", multiple=True, metavar="NAME=FILE.npz", help="Items to train on, of scripts/teach_neighbours.py."
+)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--queries", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--limit", type=click.IntRange(min=64), help="Only so many pictures in the database.")
@@ -274,6 +290,7 @@ def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 def main(
     sources: tuple[str, ...],
+    taught: tuple[str, ...],
     seeds: int,
     queries: int,
     limit: int | None,
@@ -282,7 +299,7 @@ def main(
     max_seconds: float | None,
     out: Path | None,
 ) -> None:
-    asked = parse_sources(sources)
+    asked, items = parse_sources(sources), parse_sources(taught)
     scores = read_scores(out / f"{RESULTS}.csv") if out else []
 
     def keep(rows: Iterator[Score]) -> None:
@@ -299,7 +316,7 @@ def main(
             keep(linear_scores(data, range(seeds), done))
             for seed in range(seeds):
                 folder = runs / f"{name}-{seed}"
-                seconds = train_hasher(data, seed, folder, max_seconds, list(settings))
+                seconds = train_hasher(data, items.get(name), seed, folder, max_seconds, list(settings))
                 keep(learned_scores(data, seed, folder / CHECKPOINT_FILE, seconds, done))
     except AecodecError as error:
         raise click.ClickException(str(error)) from error

@@ -23,7 +23,8 @@ from ..nn.backbone import PREFIX, Backbone
 from ..nn.binary import correlation, kl_to_fair_coin, masked, sampled_codes
 from ..nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from ..nn.hashing import Decoder, Encoder
-from ..nn.taught import split
+from ..nn.patches import SMALLEST, PatchFeatures
+from ..nn.taught import split, split_vectors
 from ..nn.trunk import STAGES, Trunk
 from ..nn.views import RECIPES, disjoint_halves, random_view
 
@@ -39,13 +40,15 @@ class SemanticHashConfig:
     trunk_blocks: the first stages of EfficientNet-Lite0 with so many blocks each (nn.trunk), instead of widths;
     trunk_weights: file of weights to begin with; frozen: so many of its stages are not trained.
     features: width of the layer before the bits; decoder: channels of the decoder, 0 for none.
+    patches: so many words of a dictionary of patches (nn.patches) in place of widths, learned before the training and
+    fixed; patch_axes: as many features; patch_weights: the dictionary's file (scripts/teach_neighbours.py).
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
     noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
     straight_through: train on the bits themselves, not on their probabilities.
     temperature, relation_temperature: of the contrast, and of the relations.
     neighbours: so many of the nearest pictures of the batch count as the same, nearest by neighbours_of ("codes",
-    "features" of the encoder, or "pixels"), once the share neighbours_from of the training is done.
+    "features" of the encoder, "pixels", the "teacher"), once the share neighbours_from of the training is done.
     mask: share of the features that is set to zero, at random in each view (Gao, Yao and Chen 2021, "SimCSE").
     halves: this share of the batch is made of halves of its pictures, which count as different pictures.
     teacher: so many features of a teacher come with each picture (nn.taught).
@@ -66,6 +69,9 @@ class SemanticHashConfig:
     frozen: int = 0
     features: int = 256
     decoder: int = 32
+    patches: int = 0
+    patch_axes: int = 512
+    patch_weights: str = ""
     backbone: str = ""
     backbone_weights: str = ""
     views: str = "objects"
@@ -88,6 +94,11 @@ class SemanticHashConfig:
     kl: float = 0.0
     decorrelation: float = 0.0
 
+    @property
+    def fixed(self) -> bool:
+        """Whether nothing below the head is trained; features that pictures were given before are items as well."""
+        return bool(self.backbone or self.patches)
+
     def __post_init__(self) -> None:
         lengths = (*self.prefixes, self.n_bits)
         if any(bits < 8 or bits % 8 for bits in lengths) or list(lengths) != sorted(set(lengths)):
@@ -97,8 +108,14 @@ class SemanticHashConfig:
         for views in (self.views, self.first_views or self.views):
             if views not in RECIPES:
                 raise ValueError(f"no views {views!r}; there are: {', '.join(RECIPES)}")
-        if self.neighbours_of not in ("codes", "features", "pixels"):
-            raise ValueError(f"neighbours are those of codes, features or pixels, got {self.neighbours_of!r}")
+        if self.neighbours_of not in ("codes", "features", "pixels", "teacher"):
+            raise ValueError(f"neighbours are those of codes, features, pixels or teacher, got {self.neighbours_of!r}")
+        if self.neighbours and self.neighbours_of == "teacher" and (self.halves or not self.teacher):
+            raise ValueError("neighbours of the teacher need one, teacher must be set, and whole pictures, no halves")
+        if self.patches < 0 or self.patch_axes < 1 or bool(self.patches) + bool(self.trunk_blocks or self.backbone) > 1:
+            raise ValueError("patches, of one axis or more, have neither a trunk nor a backbone beside them")
+        if self.patches and min(self.shape[1:]) < SMALLEST:
+            raise ValueError(f"pictures of shape {self.shape} have sides below the {SMALLEST} pixels that patches need")
         if not 0 <= self.mask < 1:
             raise ValueError(f"a share of the features is masked, got {self.mask}")
         if not len(self.widths) == len(self.blocks) == len(self.strides or self.widths) > 0:
@@ -184,14 +201,14 @@ class SemanticHash(nn.Module):
         return self.config.n_bits
 
     def train(self, mode: bool = True) -> SemanticHash:
-        """As of any module, save that a frozen backbone keeps its running averages."""
+        """As of any module, save that a fixed extractor keeps its running averages."""
         super().train(mode)
-        if self.config.backbone:
+        if self.config.fixed:
             self.encoder.eval()
         return self
 
     def initialise(self, source: BatchSource, rng: torch.Generator) -> None:
-        """Load the weights of backbone or trunk where the configuration names any; no data is drawn.
+        """Load the weights of backbone or trunk where the configuration names any, and of patches; no data is drawn.
 
         Raises CheckpointError.
         """
@@ -201,6 +218,8 @@ class SemanticHash(nn.Module):
                 self.encoder.load_weights(config.backbone_weights)
             elif isinstance(self.encoder, Trunk) and config.trunk_weights:
                 self.encoder.load_published(Path(config.trunk_weights))
+            elif isinstance(self.encoder, PatchFeatures):
+                self.encoder.load(Path(config.patch_weights))
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{config.backbone or config.trunk_weights}: {error}") from error
 
@@ -214,8 +233,8 @@ class SemanticHash(nn.Module):
         """batch: (B, C, H, W) float32 in [0, 1], at least 2 pictures; both views of each are made here. With a teacher
         they are joined with its features.
 
-        Or (B, width) float32, what a frozen backbone gave pictures before: training on those takes seconds. Two views
-        of one then differ by `mask` and noise alone.
+        Or (B, width) float32, what a fixed extractor gave pictures before, and the teacher's features: training on
+        those takes seconds. Two views of one then differ by `mask` and noise alone.
 
         The parts of the loss: ``contrast``, mean over the code lengths; ``relation``, nats per picture; ``mse`` of the
         reconstruction, ``kl`` in nats per bit, ``correlation``: mean squared correlation of two bits.
@@ -223,9 +242,11 @@ class SemanticHash(nn.Module):
         config = self.config
         halved = int(config.halves * len(batch)) // 2
         if config.stored_views:
-            features, taught = self._of_stored_views(batch, rng)
-        elif config.backbone and batch.ndim == 2:
-            features, taught = batch.repeat(2, 1), None
+            stored, taught = split_vectors(batch, config.teacher) if config.teacher else (batch, None)
+            features = cast(Trunk, self.encoder).of_stored(stored, config.stored_views, config.shape, rng)
+        elif config.fixed and batch.ndim == 2:
+            batch, taught = split_vectors(batch, config.teacher) if config.teacher else (batch, None)
+            features = batch.repeat(2, 1)
         else:
             batch, taught = split(batch, config.teacher) if config.teacher else (batch, None)
             if halved:
@@ -239,7 +260,8 @@ class SemanticHash(nn.Module):
             codes, probabilities = sampled_codes(
                 logits, rng, noise=config.noise, balanced=config.bi_half, hard=config.straight_through
             )
-            contrast = self._contrast(codes, self._alike(batch, features, logits, progress))
+            late = progress >= config.neighbours_from
+            contrast = self._contrast(codes, self._alike(batch, features, logits, taught) if late else None)
             relation = self._relation(codes, taught, halved)
             kl = kl_to_fair_coin(probabilities)
             correlated = correlation(codes)
@@ -256,25 +278,15 @@ class SemanticHash(nn.Module):
         parts |= {"mse": mse} if self.decoder is not None else {}
         return Loss(total, {key: value.detach() for key, value in parts.items()})
 
-    def _of_stored_views(self, batch: torch.Tensor, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, D) as scripts/store_views.py writes them -> features of the first view of each and of another one
-        (2 B, width), and the teacher's."""
-        config, trunk = self.config, cast(Trunk, self.encoder)
-        shape = trunk.map_shape(*config.shape[1:])
-        length = math.prod(shape)
-        views = batch[:, : config.stored_views * length].view(len(batch), config.stored_views, *shape)
-        other = torch.randint(1, config.stored_views, (len(batch),), generator=rng, device=batch.device)
-        pair = torch.cat([views[:, 0], views[torch.arange(len(batch), device=batch.device), other]])
-        taught = F.normalize(batch[:, config.stored_views * length :], dim=1) if config.teacher else None
-        return trunk.late(pair.contiguous(memory_format=torch.channels_last)), taught
-
     def _alike(
-        self, batch: torch.Tensor, features: torch.Tensor, logits: torch.Tensor, progress: float
+        self, batch: torch.Tensor, features: torch.Tensor, logits: torch.Tensor, taught: torch.Tensor | None
     ) -> torch.Tensor | None:
         """(B, B) bool: which pictures of the batch count as the same, or None where only their own views do."""
         config = self.config
-        if not config.neighbours or progress < config.neighbours_from:
+        if not config.neighbours:
             return None
+        if config.neighbours_of == "teacher" and taught is not None:
+            return mutual_neighbours(taught, config.neighbours)
         if config.neighbours_of == "pixels":
             vectors = F.adaptive_avg_pool2d(batch, 14).flatten(1)
         else:
@@ -309,7 +321,7 @@ class SemanticHash(nn.Module):
         if self.decoder is None:
             return codes.new_zeros(())
         decoded = self.decoder(codes).float()
-        if self.config.backbone:
+        if self.config.fixed:
             return (decoded - features[: len(codes)].float()).square().mean()
         size = decoded.shape[2:]
         target = batch if batch.shape[2:] == size else F.interpolate(batch, size=size, mode="area")
@@ -321,7 +333,9 @@ class SemanticHash(nn.Module):
         return self.logits(x) >= 0
 
 
-def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | Backbone:
+def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | PatchFeatures | Backbone:
+    if config.patches:
+        return PatchFeatures(config.shape[0], config.patches, config.patch_axes)
     if config.backbone:
         return Backbone.named(config.backbone, config.shape[0]).requires_grad_(False)
     if config.trunk_blocks:
@@ -332,4 +346,4 @@ def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | Backbone:
 def _decoder(config: SemanticHashConfig, width: int) -> nn.Module | None:
     if not config.decoder:
         return None
-    return nn.Linear(config.n_bits, width) if config.backbone else Decoder(config.n_bits, config.decoder, config.shape)
+    return nn.Linear(config.n_bits, width) if config.fixed else Decoder(config.n_bits, config.decoder, config.shape)

@@ -38,6 +38,11 @@ def split(batch: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
     return pictures, F.normalize(features, dim=1)
 
 
+def split_vectors(batch: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Items that are no pictures: (B, D + depth) float32 -> (B, D), and features (B, depth) scaled to unit length."""
+    return batch[:, :-depth], F.normalize(batch[:, -depth:], dim=1)
+
+
 def columns(depth: int, channels: int, height: int) -> int:
     """How many columns so many features take."""
     return math.ceil(depth / (channels * height))

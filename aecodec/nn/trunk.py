@@ -109,6 +109,14 @@ class Trunk(nn.Module):
             return F.relu6(self.top(x)).mean((2, 3))
         return torch.cat([_quarters(before), _quarters(x)], 1)
 
+    def of_stored(self, views: torch.Tensor, count: int, shape: Sequence[int], rng: torch.Generator) -> torch.Tensor:
+        """Maps of ``count`` views of each picture, (B, count * C * H * W) of `early` -> features of the first view of
+        each and of another one, (2 B, width). shape: of the pictures."""
+        maps = views.view(len(views), count, *self.map_shape(*shape[1:]))
+        other = torch.randint(1, count, (len(views),), generator=rng, device=views.device)
+        pair = torch.cat([maps[:, 0], maps[torch.arange(len(views), device=views.device), other]])
+        return self.late(pair.contiguous(memory_format=torch.channels_last))
+
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, H, W) of the maps of pictures of a size."""
         strides = [2, *(stage[1] for stage in STAGES[: self.frozen])]

@@ -16,15 +16,17 @@ from small_models import as_batch
 from store_views import stored
 from torch import nn
 
-from aecodec import checkpoint
+from aecodec import Hasher, checkpoint
 from aecodec.cli import run
 from aecodec.contracts import CheckpointError, MissingDependencyError
 from aecodec.data.arrays import ArraySet
+from aecodec.engine.graphs import add_graphs
 from aecodec.models.semantic_hash import SIZES, SemanticHash, SemanticHashConfig
 from aecodec.nn.binary import above_zero, bi_half, masked, sampled_codes, straight_through
 from aecodec.nn.contrast import mutual_neighbours, nt_xent, relation_loss
 from aecodec.nn.fold import fold_batch_norms
-from aecodec.nn.taught import join, split
+from aecodec.nn.patches import PatchFeatures
+from aecodec.nn.taught import join, split, split_vectors
 from aecodec.nn.trunk import Trunk
 from aecodec.nn.views import RECIPES, ViewRecipe, random_view
 
@@ -227,6 +229,12 @@ def test_named_sizes_hash_their_shape(name):
         {"trunk_blocks": (1, 1, 1, 1), "shape": (3, 16, 16)},
         {"stored_views": 2, "decoder": 0, "reconstruction": 0.0},
         {"trunk_blocks": (1, 1), "frozen": 1, "stored_views": 1, "decoder": 0, "reconstruction": 0.0},
+        {"neighbours": 3, "neighbours_of": "teacher"},
+        {"neighbours": 3, "neighbours_of": "teacher", "teacher": 8, "halves": 0.5},
+        {"patches": -1},
+        {"patches": 8, "patch_axes": 0},
+        {"patches": 8, "trunk_blocks": (1, 1)},
+        {"patches": 8, "shape": (3, 11, 16)},
     ],
 )
 def test_a_configuration_that_makes_no_hasher_is_refused(wrong):
@@ -337,6 +345,67 @@ def test_the_command_trains_on_top_of_a_backbone(tmp_path):
     assert all(torch.equal(value, weights[key]) for key, value in kept.items())
 
 
+# -- patches, neighbours of a teacher --------------------------------------------------------------
+
+PATCHES = {"patches": 16, "patch_axes": 12, "decoder": 0, "reconstruction": 0.0, "views": "same"}
+BY_TEACHER = {"teacher": 8, "neighbours": 3, "neighbours_of": "teacher", "neighbours_from": 0.0}
+
+
+@pytest.fixture
+def dictionary(tmp_path, monkeypatch) -> str:
+    monkeypatch.setitem(RECIPES, "same", ViewRecipe())
+    features = PatchFeatures(3, PATCHES["patches"], PATCHES["patch_axes"])
+    features.learn(pictures(20), rng())
+    save_file(features.state_dict(), tmp_path / "patches.safetensors")
+    return str(tmp_path / "patches.safetensors")
+
+
+def on_patches(weights: str, **changes: object) -> SemanticHash:
+    model = small(**PATCHES, patch_weights=weights, noise=0.0, **changes)
+    model.initialise(ArraySet(pictures(2)), rng())
+    return model
+
+
+@pytest.mark.parametrize("change", [{}, BY_TEACHER])
+def test_features_of_patches_train_as_their_pictures_do(dictionary, change):
+    vectors = np.random.default_rng(0).standard_normal((12, 8))
+    x = torch.from_numpy(join((255 * pictures()).byte().numpy(), vectors)).float() / 255.0
+    plain, taught = split(x, 8)
+    model = on_patches(dictionary, **change)
+    items = torch.cat([model.encoder(plain), taught], 1) if change else model.encoder(plain)
+    losses = [on_patches(dictionary, **change).loss(given, rng()).total for given in (x if change else plain, items)]
+    assert torch.allclose(*losses, rtol=1e-4)
+    losses[1].backward()
+
+
+def test_neighbours_by_the_teacher_are_those_of_its_features(dictionary):
+    """Two pictures that the teacher sees alike are drawn together, whatever their own features are."""
+    model = on_patches(dictionary, **{**BY_TEACHER, "neighbours": 1})
+    own = model.encoder(pictures(6))
+    pairs = torch.eye(8)[torch.tensor([0, 1, 2, 0, 1, 2])]
+    expected = torch.zeros(6, 6, dtype=torch.bool)
+    expected[torch.arange(6), torch.tensor([3, 4, 5, 0, 1, 2])] = True
+    logits = model.head(own.repeat(2, 1))
+    assert torch.equal(model._alike(own, own.repeat(2, 1), logits, pairs), expected)
+
+
+def test_patches_need_their_dictionary():
+    model = small(**{**PATCHES, "views": "photos"})
+    with pytest.raises(CheckpointError, match="dictionary of patches"):
+        model.initialise(ArraySet(pictures(2)), rng())
+
+
+def test_a_hasher_on_patches_is_one_file_and_hashes_without_torch(dictionary, tmp_path):
+    model = on_patches(dictionary)
+    model.loss(pictures(), rng())  # moves the running averages off their start
+    path = tmp_path / "hash.safetensors"
+    checkpoint.save(model.eval(), path, name="on-patches", family_name=FAMILY, card={})
+    add_graphs(path)
+    codes = Hasher.from_pretrained(path, engine="onnx").hash((255 * pictures()).byte().numpy())
+    expected = np.packbits(model.hash((255 * pictures()).byte().float() / 255.0).numpy(), axis=1)
+    assert np.mean(np.unpackbits(codes) != np.unpackbits(expected)) < 0.01
+
+
 # -- trunk, teacher, halves ----------------------------------------------------------------------
 
 TAUGHT = {"trunk_blocks": (1, 1), "frozen": 1, "decoder": 0, "reconstruction": 0.0, "teacher": 8, "relation": 1.0}
@@ -413,7 +482,8 @@ def test_stored_views_are_those_that_are_drawn_where_none_are_stored(tmp_path):
     items = torch.from_numpy(stored(model, (255 * taught()).round().byte().numpy(), rng())).float()
     maps = model.encoder.map_shape(16, 16)
     assert items.shape == (12, 3 * math.prod(maps) + 8)
-    features, teacher = model._of_stored_views(items, rng())
+    views, teacher = split_vectors(items, 8)
+    features = model.encoder.of_stored(views, 3, (3, 16, 16), rng())
     pictures_, wanted = split(taught(), 8)
     assert torch.allclose(teacher, wanted, atol=0.01)
     draws = rng()
