@@ -5,8 +5,8 @@
 
 An .npz holds x_train, y_train, x_test and y_test; CIFAR-10 is packed by `scripts/pack_labelled.py`. Items are pictures,
 or features of pictures (`benchmarks/backbone_features.py`), with the weights of what they come from beside the pack.
-Recipes with patches train on what `scripts/teach_neighbours.py` makes of x_train, --taught; all pictures are hashed as
-such.
+With --taught a hasher on patches is trained instead, by the recipe of that name, on what `scripts/teach_neighbours.py`
+makes of x_train, a file for each seed where the name holds {seed}; pictures are hashed as such.
 
 Protocol. The database is the training set, queries are drawn from the test set with a fixed seed; a picture of the same
 class is relevant. Labels score and do nothing else. mAP@1000: ties by row, the database shuffled with a fixed seed,
@@ -43,6 +43,7 @@ from aecodec.train.config import resolve
 from aecodec.train.loop import AUTO, CHECKPOINT_FILE, fit
 
 FAMILY = "semantic-hash"
+ON_PATCHES = "semantic-hash on patches"
 RECIPES = Path(__file__).parent / "recipes"
 BITS = (16, 32, 64)
 RANKED = 1000
@@ -183,9 +184,8 @@ def train_hasher(
     elif taught:
         source, weights = str(taught), taught.with_suffix(".safetensors")
         settings = [f"model.patch_weights={weights}", f"model.shape={list(data.database.shape[1:])}", *settings]
-    config = resolve(FAMILY, RECIPES / f"{FAMILY}-{data.name}.yaml", [*settings, f"seed={seed}"])
-    if config.model.get("patches") and not taught:
-        raise click.ClickException(f"{data.name}: its recipe needs --taught {data.name}=FILE.npz")
+    recipe = f"{FAMILY}-{data.name}{'-patches' if taught else ''}.yaml"
+    config = resolve(FAMILY, RECIPES / recipe, [*settings, f"seed={seed}"])
     outcome = fit(config, source, folder, resume=AUTO, max_seconds=max_seconds)
     if not outcome.finished:
         raise click.ClickException(f"{folder}: stopped at step {outcome.step}; call again to go on")
@@ -203,11 +203,13 @@ def codes_of_features(path: Path) -> Encode:
     return encode
 
 
-def learned_scores(data: Dataset, seed: int, path: Path, seconds: float, done: set[tuple]) -> Iterator[Score]:
+def learned_scores(
+    data: Dataset, method: str, seed: int, path: Path, seconds: float, done: set[tuple]
+) -> Iterator[Score]:
     """Rows of one trained model, a row for each of its lengths."""
     hasher = Hasher.from_pretrained(path)
     model = hasher.fingerprint.hex()
-    if all((data.name, FAMILY, bits, seed, len(data.queries), model) in done for bits in hasher.lengths):
+    if all((data.name, method, bits, seed, len(data.queries), model) in done for bits in hasher.lengths):
         return
     encode = codes_of_features(path) if data.holds_features else hasher.hash
     database, queries = encode(data.database), encode(data.queries)
@@ -215,7 +217,7 @@ def learned_scores(data: Dataset, seed: int, path: Path, seconds: float, done: s
         figures = score(data, database[:, : bits // 8], queries[:, : bits // 8])
         yield Score(
             data.name,
-            FAMILY,
+            method,
             bits,
             seed,
             len(data.queries),
@@ -262,17 +264,18 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines)
 
 
-def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
-    """``name=path`` -> dictionary. Raises click.BadParameter."""
+def parse_sources(sources: tuple[str, ...], seeds: range = range(1), suffix: str = "") -> dict[str, list[Path]]:
+    """``name=path`` -> a file for each seed, by the name of its recipe without the suffix. Raises click.BadParameter."""
     found = {}
     for source in sources:
         name, mark, path = source.partition("=")
-        if not mark or not Path(path).is_file():
+        paths = [Path(path.replace("{seed}", str(seed))) for seed in seeds]
+        if not mark or not all(each.is_file() for each in paths):
             raise click.BadParameter(f"expected NAME=FILE.npz of a file that exists, got {source!r}")
-        if not (RECIPES / f"{FAMILY}-{name}.yaml").exists():
+        if not (RECIPES / f"{FAMILY}-{name}{suffix}.yaml").exists():
             known = ", ".join(sorted(p.stem.removeprefix(f"{FAMILY}-") for p in RECIPES.glob(f"{FAMILY}-*.yaml")))
-            raise click.BadParameter(f"no recipe for {name!r}; there are: {known}")
-        found[name] = Path(path)
+            raise click.BadParameter(f"no recipe for {name + suffix!r}; there are: {known}")
+        found[name] = paths
     return found
 
 
@@ -299,7 +302,7 @@ def main(
     max_seconds: float | None,
     out: Path | None,
 ) -> None:
-    asked, items = parse_sources(sources), parse_sources(taught)
+    asked, items = parse_sources(sources), parse_sources(taught, range(seeds), "-patches")
     scores = read_scores(out / f"{RESULTS}.csv") if out else []
 
     def keep(rows: Iterator[Score]) -> None:
@@ -310,14 +313,15 @@ def main(
                 write_scores(out / f"{RESULTS}.csv", scores)
 
     try:
-        for name, path in asked.items():
+        for name, (path,) in asked.items():
             data = Dataset.open(name, path, queries, limit)
             done = {s.key for s in scores}
             keep(linear_scores(data, range(seeds), done))
             for seed in range(seeds):
-                folder = runs / f"{name}-{seed}"
-                seconds = train_hasher(data, items.get(name), seed, folder, max_seconds, list(settings))
-                keep(learned_scores(data, seed, folder / CHECKPOINT_FILE, seconds, done))
+                made = items[name][seed] if name in items else None
+                method, folder = (ON_PATCHES, f"{name}-patches-{seed}") if made else (FAMILY, f"{name}-{seed}")
+                seconds = train_hasher(data, made, seed, runs / folder, max_seconds, list(settings))
+                keep(learned_scores(data, method, seed, runs / folder / CHECKPOINT_FILE, seconds, done))
     except AecodecError as error:
         raise click.ClickException(str(error)) from error
     scores.sort(key=lambda s: (s.dataset, s.method, s.bits, s.seed))

@@ -78,8 +78,8 @@ def diffused(graph: torch.Tensor, depth: int, steps: int, rng: torch.Generator) 
     return F.normalize(embedded, dim=1)
 
 
-def as_pictures(pictures: np.ndarray, start: int, stop: int) -> torch.Tensor:
-    return as_float(torch.from_numpy(pictures[start:stop]))
+def as_pictures(pictures: np.ndarray) -> torch.Tensor:
+    return as_float(torch.from_numpy(pictures))
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -87,19 +87,32 @@ def as_pictures(pictures: np.ndarray, start: int, stop: int) -> torch.Tensor:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--words", default=256, show_default=True, type=click.IntRange(min=2), help="Words of the dictionary.")
 @click.option("--axes", default=512, show_default=True, type=click.IntRange(min=8), help="Features of each picture.")
+@click.option("--mirrored", is_flag=True, help="Features that a picture and its mirror image share.")
 @click.option("--neighbours", default=15, show_default=True, type=click.IntRange(min=1))
 @click.option("--features", default=64, show_default=True, type=click.IntRange(min=2), help="Of the graph.")
 @click.option("--steps", default=8, show_default=True, type=click.IntRange(min=1), help="Of the diffusion.")
 @click.option("--seed", default=0, show_default=True)
-def main(source: str, out: Path, words: int, axes: int, neighbours: int, features: int, steps: int, seed: int) -> None:
+def main(
+    source: str,
+    out: Path,
+    words: int,
+    axes: int,
+    mirrored: bool,
+    neighbours: int,
+    features: int,
+    steps: int,
+    seed: int,
+) -> None:
     rng = torch.Generator().manual_seed(seed)
     try:
         pictures = read_array(source)
         if pictures.ndim != 4 or pictures.dtype != np.uint8 or len(pictures) <= neighbours:
             raise click.ClickException(f"{source}: more than {neighbours} pictures of 8 bits were expected")
-        dictionary = PatchFeatures(pictures.shape[1], words, axes)
-        dictionary.learn(as_pictures(pictures, 0, LEARNED), rng)
-        rows = [dictionary(as_pictures(pictures, at, at + BLOCK)) for at in range(0, len(pictures), BLOCK)]
+        dictionary = PatchFeatures(pictures.shape[1], words, axes, mirrored=mirrored)
+        # Drawn at random: the pictures may be sorted by kind.
+        some = torch.randperm(len(pictures), generator=rng)[:LEARNED].numpy()
+        dictionary.learn(as_pictures(pictures[some]), rng)
+        rows = [dictionary(as_pictures(pictures[at : at + BLOCK])) for at in range(0, len(pictures), BLOCK)]
         found = torch.cat(rows)
         graph = transitions(nearest(found[:, :COMPARED], neighbours))
         items = torch.cat([found, diffused(graph, features, steps, rng)], 1)

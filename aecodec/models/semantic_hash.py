@@ -41,7 +41,8 @@ class SemanticHashConfig:
     trunk_weights: file of weights to begin with; frozen: so many of its stages are not trained.
     features: width of the layer before the bits; decoder: channels of the decoder, 0 for none.
     patches: so many words of a dictionary of patches (nn.patches) in place of widths, learned before the training and
-    fixed; patch_axes: as many features; patch_weights: the dictionary's file (scripts/teach_neighbours.py).
+    fixed; patch_axes: as many features; patch_mirrored: the same for a picture and its mirror image; patch_weights: the
+    dictionary's file (scripts/teach_neighbours.py).
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
     noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
@@ -71,6 +72,7 @@ class SemanticHashConfig:
     decoder: int = 32
     patches: int = 0
     patch_axes: int = 512
+    patch_mirrored: bool = False
     patch_weights: str = ""
     backbone: str = ""
     backbone_weights: str = ""
@@ -335,7 +337,7 @@ class SemanticHash(nn.Module):
 
 def _encoder(config: SemanticHashConfig) -> Encoder | Trunk | PatchFeatures | Backbone:
     if config.patches:
-        return PatchFeatures(config.shape[0], config.patches, config.patch_axes)
+        return PatchFeatures(config.shape[0], config.patches, config.patch_axes, mirrored=config.patch_mirrored)
     if config.backbone:
         return Backbone.named(config.backbone, config.shape[0]).requires_grad_(False)
     if config.trunk_blocks:

@@ -33,12 +33,13 @@ _PICTURES, _PATCHES, _ROUNDS, _BLOCK = 4000, 60_000, 6, 100
 class PatchFeatures(nn.Module):
     """x (B, C, H, W) float32 in [0, 1], sides of at least SMALLEST -> features (B, width) float32, about zero.
 
-    words: of the dictionary; width: principal axes. It gives zeros until `learn`, and is not trained.
+    words: of the dictionary; width: principal axes; mirrored: what is found in the picture and in its mirror image is
+    added, so that both have the same features. It gives zeros until `learn`, and is not trained.
     """
 
-    def __init__(self, channels: int, words: int, width: int) -> None:
+    def __init__(self, channels: int, words: int, width: int, *, mirrored: bool = False) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.mirrored = width, mirrored
         self.words = _fixed(words, channels, SIDE, SIDE)
         self.offset = _fixed(words)
         self.mean = _fixed(words * PARTS**2)
@@ -49,6 +50,13 @@ class PatchFeatures(nn.Module):
 
     def found(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, words * 16): square roots of how much of each word is in each part of the picture."""
+        present = self._present(x)
+        if self.mirrored:
+            present = present + self._present(x.flip(3))
+        # The square root of zero has no gradient, and none is asked for.
+        return present.sqrt()
+
+    def _present(self, x: torch.Tensor) -> torch.Tensor:
         mean = F.avg_pool2d(x.mean(1, keepdim=True), SIDE, STRIDE)
         square = F.avg_pool2d(x.square().mean(1, keepdim=True), SIDE, STRIDE)
         deviation = (square - mean.square()).clamp(min=0.0).add(_FLAT**2).sqrt()
@@ -56,8 +64,7 @@ class PatchFeatures(nn.Module):
         present = F.relu(response - _THRESHOLD)
         steps = [int(side) // PARTS for side in present.shape[2:]]
         reach = [int(side) - (PARTS - 1) * step for side, step in zip(present.shape[2:], steps, strict=True)]
-        # The square root of zero has no gradient, and none is asked for.
-        return F.avg_pool2d(present, reach, steps).flatten(1).sqrt()
+        return F.avg_pool2d(present, reach, steps).flatten(1)
 
     def load(self, path: Path) -> None:
         """Take over what `learn` found from a .safetensors file. Raises CheckpointError for one that is not of this."""

@@ -122,19 +122,22 @@ def test_a_recipe_of_patches_is_trained_on_what_was_made_of_the_database(module,
     recipes.mkdir()
     text = "size: digits\nhold_out: 0\nthreads: 1\nmodel: {patches: 8, patch_axes: 12, teacher: 6, neighbours: 3, "
     text += "neighbours_of: teacher, decoder: 0, reconstruction: 0.0}\n"
-    (recipes / "semantic-hash-mnist.yaml").write_text(text)
+    for name in ("mnist", "mnist-patches"):
+        (recipes / f"semantic-hash-{name}.yaml").write_text(text)
     benchmark = module("semantic_hashing")
     monkeypatch.setattr(benchmark, "RECIPES", recipes)
     monkeypatch.setitem(globals(), "TINY", ["steps=3", "batch=16"])
-    refused = hashing(module, bars, tmp_path)
-    assert refused.exit_code == 1
-    assert "needs --taught mnist=FILE.npz" in refused.output
-    taught = tmp_path / "taught.npz"
     flags = ["--words", 8, "--axes", 12, "--features", 6, "--neighbours", 3]
-    assert run(module("teach_neighbours").main, f"{bars}:x_train", taught, *flags).exit_code == 0
-    done = hashing(module, bars, tmp_path, "--taught", f"mnist={taught}")
+    by_seed = f"mnist={tmp_path}/taught-{{seed}}.npz"
+    for seed in range(2):
+        refused = hashing(module, bars, tmp_path, "--taught", by_seed)
+        assert refused.exit_code == 2
+        assert "of a file that exists" in refused.output
+        made = run(module("teach_neighbours").main, f"{bars}:x_train", tmp_path / f"taught-{seed}.npz", *flags)
+        assert made.exit_code == 0
+    done = hashing(module, bars, tmp_path, "--taught", by_seed)
     assert done.exit_code == 0, done.output
-    learned = [row for row in rows_of(tmp_path / "out" / "semantic_hashing.csv") if row["method"] == "semantic-hash"]
+    learned = [row for row in rows_of(tmp_path / "out" / "semantic_hashing.csv") if "patches" in row["method"]]
     assert len(learned) == 2 * 3
     # Horizontal and vertical bars, and no chance: at random it is about a half.
     assert all(float(row["map_all"]) > 0.6 for row in learned)

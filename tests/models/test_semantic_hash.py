@@ -395,8 +395,9 @@ def test_patches_need_their_dictionary():
         model.initialise(ArraySet(pictures(2)), rng())
 
 
-def test_a_hasher_on_patches_is_one_file_and_hashes_without_torch(dictionary, tmp_path):
-    model = on_patches(dictionary)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_hasher_on_patches_is_one_file_and_hashes_without_torch(dictionary, tmp_path, mirrored):
+    model = on_patches(dictionary, patch_mirrored=mirrored)
     model.loss(pictures(), rng())  # moves the running averages off their start
     path = tmp_path / "hash.safetensors"
     checkpoint.save(model.eval(), path, name="on-patches", family_name=FAMILY, card={})

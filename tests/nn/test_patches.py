@@ -59,6 +59,16 @@ def test_brightness_is_not_seen_and_a_flat_picture_gives_what_little_there_is(le
     assert torch.allclose(flat[0], flat[1], atol=1e-2)
 
 
+def test_mirrored_features_are_the_same_for_the_mirror_image_and_add_what_both_hold(learned, pictures):
+    mirrored = PatchFeatures(3, WORDS, WIDTH, mirrored=True)
+    mirrored.load_state_dict(learned.state_dict())
+    x = pictures[:6]
+    assert torch.allclose(mirrored.found(x.flip(3)), mirrored.found(x), atol=1e-6)
+    both = learned.found(x).square() + learned.found(x.flip(3)).square()
+    assert torch.allclose(mirrored.found(x).square(), both, atol=1e-6)
+    assert not torch.allclose(learned(x.flip(3)), learned(x), atol=1e-2)
+
+
 def test_features_are_centred_uncorrelated_and_of_square_root_variances(learned, pictures):
     features = learned(pictures)
     assert features.shape == (30, WIDTH)

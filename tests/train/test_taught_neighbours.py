@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from conftest import natural_picture
+import teach_neighbours
 from teach_neighbours import diffused, main, nearest, transitions
 
 from aecodec import Hasher
@@ -57,7 +58,7 @@ def test_a_hasher_is_trained_on_what_the_script_leaves(tmp_path):
     pictures = np.stack([natural_picture(16, 16, seed) for seed in range(24)])
     np.savez(tmp_path / "pictures.npz", images=pictures)
     out = tmp_path / "taught.npz"
-    sizes = ["--words", "8", "--axes", "12", "--features", "6", "--neighbours", "3"]
+    sizes = ["--words", "8", "--axes", "12", "--features", "6", "--neighbours", "3", "--mirrored"]
     made = CliRunner().invoke(main, [str(tmp_path / "pictures.npz"), str(out), *sizes])
     assert made.exit_code == 0, made.output
     assert np.load(out)["items"].shape == (24, 18)
@@ -69,6 +70,7 @@ def test_a_hasher_is_trained_on_what_the_script_leaves(tmp_path):
         "model.shape": "[3,16,16]",
         "model.patches": 8,
         "model.patch_axes": 12,
+        "model.patch_mirrored": "true",
         "model.patch_weights": out.with_suffix(".safetensors"),
         "model.decoder": 0,
         "model.reconstruction": 0.0,
@@ -79,8 +81,11 @@ def test_a_hasher_is_trained_on_what_the_script_leaves(tmp_path):
     }
     flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     assert run(["train", "semantic-hash", "--data", str(out), "--out", str(tmp_path / "run"), *flags]) == 0
-    codes = Hasher.from_pretrained(tmp_path / "run" / "model.safetensors").hash(pictures.transpose(0, 3, 1, 2))
+    hasher = Hasher.from_pretrained(tmp_path / "run" / "model.safetensors")
+    turned = pictures.transpose(0, 3, 1, 2)
+    codes = hasher.hash(turned)
     assert codes.shape == (24, 8)
+    assert np.array_equal(hasher.hash(np.ascontiguousarray(turned[..., ::-1])), codes)
     assert len(np.unique(codes, axis=0)) > 12
 
 
@@ -90,3 +95,19 @@ def test_what_is_no_picture_is_refused(tmp_path):
     assert refused.exit_code == 1
     assert "pictures of 8 bits were expected" in refused.output
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_pictures_sorted_by_kind_are_learned_from_as_shuffled_ones_are(tmp_path, monkeypatch):
+    """The dictionary is learned from some of them, drawn from all."""
+    monkeypatch.setattr(teach_neighbours, "LEARNED", 20)
+    kinds = [np.kron(np.eye(16, dtype=np.uint8)[turn], np.full((16, 1), 255, np.uint8)) for turn in (1, -1)]
+    seen: list[torch.Tensor] = []
+    learn = teach_neighbours.PatchFeatures.learn
+    monkeypatch.setattr(
+        teach_neighbours.PatchFeatures, "learn", lambda self, x, rng: (seen.append(x), learn(self, x, rng))
+    )
+    np.savez(tmp_path / "sorted.npz", images=np.stack([kinds[0]] * 40 + [kinds[1]] * 40))
+    sizes = ["--words", "4", "--axes", "8", "--features", "2", "--neighbours", "3"]
+    assert CliRunner().invoke(main, [str(tmp_path / "sorted.npz"), str(tmp_path / "out.npz"), *sizes]).exit_code == 0
+    assert len(seen[0]) == 20
+    assert 0 < sum(torch.equal(x[0], seen[0][0][0]) for x in seen[0]) < 20
