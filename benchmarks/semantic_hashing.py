@@ -265,7 +265,7 @@ def table(scores: list[Score]) -> str:
 
 
 def parse_sources(sources: tuple[str, ...], seeds: range = range(1), suffix: str = "") -> dict[str, list[Path]]:
-    """``name=path`` -> a file for each seed, by the name of its recipe without the suffix. Raises click.BadParameter."""
+    """``name=path`` -> a file for each seed, by name; its recipe has a suffix. Raises click.BadParameter."""
     found = {}
     for source in sources:
         name, mark, path = source.partition("=")

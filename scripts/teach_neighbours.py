@@ -93,15 +93,7 @@ def as_pictures(pictures: np.ndarray) -> torch.Tensor:
 @click.option("--steps", default=8, show_default=True, type=click.IntRange(min=1), help="Of the diffusion.")
 @click.option("--seed", default=0, show_default=True)
 def main(
-    source: str,
-    out: Path,
-    words: int,
-    axes: int,
-    mirrored: bool,
-    neighbours: int,
-    features: int,
-    steps: int,
-    seed: int,
+    source: str, out: Path, words: int, axes: int, mirrored: bool, neighbours: int, features: int, steps: int, seed: int
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
     try:

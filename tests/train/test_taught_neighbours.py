@@ -4,11 +4,11 @@ on what the script makes of small pictures."""
 from __future__ import annotations
 
 import numpy as np
+import teach_neighbours
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from conftest import natural_picture
-import teach_neighbours
 from teach_neighbours import diffused, main, nearest, transitions
 
 from aecodec import Hasher
