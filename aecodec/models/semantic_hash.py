@@ -40,9 +40,8 @@ class SemanticHashConfig:
     trunk_blocks: the first stages of EfficientNet-Lite0 with so many blocks each (nn.trunk), instead of widths;
     trunk_weights: file of weights to begin with; frozen: so many of its stages are not trained.
     features: width of the layer before the bits; decoder: channels of the decoder, 0 for none.
-    patches: so many words of a dictionary of patches (nn.patches) in place of widths, learned before the training and
-    fixed; patch_axes: as many features; patch_mirrored: the same for a picture and its mirror image; patch_weights: the
-    dictionary's file (scripts/teach_neighbours.py).
+    patches: words of a dictionary of patches (nn.patches) in place of widths, fixed; patch_axes: as many features;
+    patch_mirrored: the same for a mirror image; patch_weights: the dictionary's file (scripts/teach_neighbours.py).
     backbone: "timm:NAME", a frozen feature extractor instead of the encoder; backbone_weights: its file, or "cache".
     views: a recipe of nn.views; first_views: another one for the first of the two views, if not the same.
     noise: standard deviation of what is added to the logits; bi_half: each bit balanced over the batch;
