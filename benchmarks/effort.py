@@ -1,7 +1,7 @@
 """What `--effort` gains and what it takes: BD-rate against the lowest level, and seconds to encode, from real files.
 
     python benchmarks/effort.py PICTURES [--efforts 1,2,5,7] [--qualities 15,40,65,90] [--metric ssimulacra2]
-        [--engine onnx] [--limit 4] [--out FOLDER]
+        [--engine onnx] [--beside avif] [--limit 4] [--out FOLDER]
 
 An interrupted run goes on where it was: rows in FOLDER/effort.csv of the same model, quality, level and picture are
 kept. Seconds are CPU seconds of all threads, which other programs on the machine stretch little, and wall-clock
@@ -20,6 +20,7 @@ import click
 from aecodec.bench import provenance
 from aecodec.bench.codecs import FileCodec
 from aecodec.bench.measurements import Measurement, append_row, measure, pictures_in, read_rgb, read_rows, write_rows
+from aecodec.bench.opening import codec_specs
 from aecodec.bench.peers.aec import file_codec
 from aecodec.bench.tables import curve, summarise
 from aecodec.codec.codec import Codec
@@ -39,7 +40,7 @@ def at_level(codec: Codec, effort: int, qualities: tuple[float, ...]) -> FileCod
     )
 
 
-def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None, metric: str) -> list[Measurement]:
+def run(levels: dict[str, FileCodec], pictures: list[Path], path: Path | None, metric: str) -> list[Measurement]:
     """Measure what the result file lacks, row by row -> the rows of these levels, qualities and pictures."""
     rows: dict[tuple, Measurement] = {}
     if path is not None and path.exists():
@@ -68,9 +69,9 @@ def run(levels: dict[int, FileCodec], pictures: list[Path], path: Path | None, m
     return [rows[key] for key in wanted]
 
 
-def table(levels: dict[int, FileCodec], rows: list[Measurement], metric: str) -> str:
-    """Markdown, a line for each level: BD-rate by a metric, steps, seconds, memory."""
-    curves: dict[int, Curve] = {}
+def table(levels: dict[str, FileCodec], rows: list[Measurement], metric: str) -> str:
+    """Markdown, a line for each level: BD-rate by a metric against the first, steps, seconds, memory."""
+    base, curves = next(iter(levels)), dict[str, Curve]()
     lines = [
         "| effort | gradient steps | BD-rate | encode, CPU s per picture | wall s | peak MiB |",
         "|---|---|---|---|---|---|",
@@ -79,13 +80,15 @@ def table(levels: dict[int, FileCodec], rows: list[Measurement], metric: str) ->
         mine = [row for row in rows if row.codec == codec.name]
         curves[effort] = curve(summarise(mine), metric)
         try:
-            gain = f"{bd_rate(curves[min(levels)], curves[effort]):+.1f} %" if effort != min(levels) else "0"
+            gain = f"{bd_rate(curves[base], curves[effort]):+.1f} %" if effort != base else "0"
         except BdRateError as error:
             gain = f"n/a: {error}"
         cpu, wall = (statistics.fmean(getattr(row, name) for row in mine) for name in ("encode_cpu_s", "encode_s"))
         peak = max(row.peak_mib for row in mine)
-        lines.append(f"| {effort} | {STEPS[effort]} | {gain} | {cpu:.1f} | {wall:.1f} | {peak:.0f} |")
-    decode = statistics.median(row.decode_cpu_s for row in rows)
+        steps = STEPS[int(effort)] if effort.isdigit() else ""
+        lines.append(f"| {effort} | {steps} | {gain} | {cpu:.1f} | {wall:.1f} | {peak:.0f} |")
+    ours = {codec.name for effort, codec in levels.items() if effort.isdigit()}
+    decode = statistics.median(row.decode_cpu_s for row in rows if row.codec in ours)
     return "\n".join([*lines, "", f"Decoding takes {decode:.2f} CPU seconds a picture, whatever the level."])
 
 
@@ -115,6 +118,7 @@ def numbers_in(text: str) -> tuple[float, ...]:
 @click.option(
     "--efforts", default="1,2,3,4,5,6,7", show_default=True, help="Levels, with commas; the first is the base."
 )
+@click.option("--beside", default="", help="Other codecs in the same run, as in `aecodec bench`, with commas.")
 @click.option("--qualities", default="10,30,45,80", show_default=True, help="Numbers from 0 to 100, with commas.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
 @click.option("--only", help="Only these pictures: names without suffix, with commas.")
@@ -126,6 +130,7 @@ def main(
     engine: str,
     metric: str,
     efforts: str,
+    beside: str,
     qualities: str,
     limit: int | None,
     only: str | None,
@@ -139,10 +144,11 @@ def main(
     try:
         codec = Codec.from_pretrained(model, device=device, engine=engine)
         points = numbers_in(qualities)
-        levels = {int(effort): at_level(codec, int(effort), points) for effort in numbers_in(efforts)}
-        unknown = sorted(set(levels) - set(STEPS))
-        if unknown:
+        wanted = [int(effort) for effort in numbers_in(efforts)]
+        if unknown := sorted(set(wanted) - set(STEPS)):
             raise click.BadParameter(f"efforts go from 1 to 9, found {unknown[0]}")
+        levels = {str(effort): at_level(codec, effort, points) for effort in wanted}
+        levels |= {spec.name: spec.open() for spec in codec_specs(beside)} if beside else {}
         codec.encode(read_rgb(found[0]))  # warm-up: the first call allocates
         rows = run(levels, found, out / "effort.csv" if out else None, metric)
     except AecodecError as error:
@@ -151,7 +157,7 @@ def main(
     text += f"qualities {qualities}; BD-rate by {METRICS[metric].label}\n\n{table(levels, rows, metric)}"
     click.echo(text)
     if out:
-        base = levels[min(levels)]
+        base = next(iter(levels.values()))
         keep(out, replace(base, name=f"aec-{codec.name}"), text)
 
 

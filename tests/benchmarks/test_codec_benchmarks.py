@@ -43,6 +43,7 @@ def test_effort_is_measured_from_real_files_and_goes_on_where_it_was(
     kept = [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows_of(tmp_path / "effort.csv")]
     assert kept == [{k: row[k] for k in ("codec", "quality", "bytes", "psnr")} for row in rows]
     assert run(script.main, pictures, "--efforts", "1,10").exit_code == 2
+    assert "| webp |  | " in run(script.main, *arguments, tmp_path, "--beside", "webp").output
 
 
 def test_qualities_are_measured_beside_those_that_people_know(
