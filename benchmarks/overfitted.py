@@ -2,11 +2,12 @@
 of effort, with the CPU seconds of both ways and the bytes of the networks.
 
     python benchmarks/overfitted.py PICTURES [--only kodim01,kodim09] [--efforts 1,3] [--qualities 10,25,40,60]
-        [--peers benchmarks/results/kodak/avif.csv ...] [--out FOLDER] [--name overfitted]
+        [--peers benchmarks/results/kodak/avif.csv ...] [--out FOLDER] [--name overfitted] [--plot]
 
 An interrupted run goes on where it was: rows in FOLDER/NAME.csv of the same format, quality, level and picture stay.
 Peers are compared on the pictures that were measured here, not on all of theirs: by BD-rate where there are four
-points, and by the cost that fits lower, bits per pixel + lambda x squared error.
+points, and by the cost that fits lower, bits per pixel + lambda x squared error. --plot draws that cost over the one of
+the first peer, against iterations.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ def key_of(row: Measurement) -> str:
     return f"{row.codec} {row.quality:g} {row.image}"
 
 
+def keep(record: Path, codec: FileCodec, networks: dict[str, int]) -> None:
+    """Where the figures come from, and the bytes of the networks."""
+    content = provenance.collect(
+        codec="overfitted", settings=codec.settings, version=codec.version, network_bytes=networks
+    )
+    record.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def run(
     levels: list[FileCodec], pictures: list[Path], path: Path | None, taken: list[int], networks: dict[str, int]
 ) -> list[Measurement]:
@@ -76,6 +85,7 @@ def run(
                 networks[key_of(rows[key])] = taken[-1]
                 if path is not None:
                     append_row(path, rows[key])
+                    keep(path.with_suffix(".json"), codec, networks)
                 click.echo(f"{codec.name}, {quality:g}, {picture.stem}: {rows[key].bytes} bytes", err=True)
     return [rows[key] for key in wanted]
 
@@ -129,21 +139,56 @@ def lowest_cost(peer: Path, images: list[str], trade: float) -> float:
     )
 
 
+def means(codec: FileCodec, rows: list[Measurement], quality: float) -> tuple[float, float, float, list[str]]:
+    """Of a level at a quality: bpp, PSNR, cost, and the pictures."""
+    mine = [row for row in rows if (row.codec, row.quality) == (codec.name, quality)]
+    trade = trade_of(step_of(quality))
+    found = ((row.bpp, row.scores["psnr"], cost_of(row, trade)) for row in mine)
+    bpp, psnr, cost = (statistics.fmean(column) for column in zip(*found, strict=True))
+    return bpp, psnr, cost, [row.image for row in mine]
+
+
 def points(levels: dict[int, FileCodec], rows: list[Measurement], peers: list[Path]) -> str:
     """Markdown, a line for each level and quality: means over pictures."""
-    columns = ["effort", "quality", "bpp", "PSNR", "cost", *(f"lowest cost of {peer.stem}" for peer in peers)]
+    columns = [
+        "effort",
+        "iterations",
+        "quality",
+        "bpp",
+        "PSNR",
+        "cost",
+        *(f"lowest cost of {peer.stem}" for peer in peers),
+    ]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for effort, codec in levels.items():
         for quality in codec.qualities:
-            mine = [row for row in rows if (row.codec, row.quality) == (codec.name, quality)]
-            trade = trade_of(step_of(quality))
-            bpp = statistics.fmean(row.bpp for row in mine)
-            psnr = statistics.fmean(row.scores["psnr"] for row in mine)
-            costs = [statistics.fmean(cost_of(row, trade) for row in mine)]
-            costs += [lowest_cost(peer, [row.image for row in mine], trade) for peer in peers]
-            cells = [str(effort), f"{quality:g}", f"{bpp:.3f}", f"{psnr:.2f}", *(f"{cost:.4f}" for cost in costs)]
+            bpp, psnr, cost, images = means(codec, rows, quality)
+            costs = [cost, *(lowest_cost(peer, images, trade_of(step_of(quality))) for peer in peers)]
+            cells = [str(effort), str(ITERATIONS[effort]), f"{quality:g}", f"{bpp:.3f}", f"{psnr:.2f}"]
+            cells += [f"{cost:.4f}" for cost in costs]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def draw(levels: dict[int, FileCodec], rows: list[Measurement], peer: Path, out: Path) -> None:
+    """The cost over that of a peer, a line for each quality, against iterations."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for quality in next(iter(levels.values())).qualities:
+        heights = []
+        for codec in levels.values():
+            _, _, cost, images = means(codec, rows, quality)
+            heights.append(100.0 * (cost / lowest_cost(peer, images, trade_of(step_of(quality))) - 1.0))
+        axes.plot([ITERATIONS[effort] for effort in levels], heights, marker="o", label=f"quality {quality:g}")
+    axes.axhline(0.0, color="black", linewidth=1.0)
+    axes.set(xscale="log", xlabel="iterations", ylabel=f"cost over that of {peer.stem}, %")
+    axes.legend()
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -156,12 +201,22 @@ def points(levels: dict[int, FileCodec], rows: list[Measurement], peers: list[Pa
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the figures in.")
 @click.option("--name", default="overfitted", show_default=True, help="Of the files in that folder.")
+@click.option("--plot", is_flag=True, help="Draw the cost against iterations.")
 def main(
-    pictures: Path, only: str | None, efforts: str, qualities: str, peers: tuple[Path, ...], out: Path | None, name: str
+    pictures: Path,
+    only: str | None,
+    efforts: str,
+    qualities: str,
+    peers: tuple[Path, ...],
+    out: Path | None,
+    name: str,
+    plot: bool,
 ) -> None:
     found = [path for path in pictures_in(pictures, None) if not only or path.stem in only.split(",")]
     if not found:
         raise click.UsageError(f"{pictures}: no such pictures in it")
+    if plot and not (out and peers):
+        raise click.UsageError("--plot needs --out and --peers")
     taken: list[int] = []
     levels = {int(effort): at_level(int(effort), numbers_in(qualities), taken) for effort in numbers_in(efforts)}
     if unknown := sorted(set(levels) - set(ITERATIONS)):
@@ -177,11 +232,9 @@ def main(
     click.echo(text)
     if out and record:
         (out / f"{name}.md").write_text(text, encoding="utf-8")
-        base = levels[min(levels)]
-        content = provenance.collect(
-            codec="overfitted", settings=base.settings, version=base.version, network_bytes=networks
-        )
-        record.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        keep(record, levels[min(levels)], networks)
+        if plot:
+            draw(levels, rows, peers[0], out / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class Schedule:
     rounded: float = 0.08
     temperatures: tuple[float, float] = (0.35, 0.08)
     noise: tuple[float, float] = (0.22, 0.15)
-    weight_rate: float = 3e-3
-    latent_rate: float = 0.08
+    weight_rate: float = 1e-2
+    latent_rate: float = 0.13
     memory: float = 1.0 / 15.0
 
     def betas(self, iterations: int) -> tuple[float, float]:
