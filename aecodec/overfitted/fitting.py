@@ -6,6 +6,7 @@ falls; at the end they are rounded as they are in the file. Adam moves everythin
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import priors
-from .layout import GROUPS, SLICES, WEIGHTS
+from .layout import GROUPS, SLICES, WEIGHTS, grid_sizes
 from .weights import FINEST, CodedWeights, bits_of
 
 #: Iterations at each effort.
@@ -35,6 +36,7 @@ class Schedule:
     weight_rate: float = 1e-2
     latent_rate: float = 0.13
     memory: float = 1.0 / 15.0
+    fine: float = 0.3
 
     def betas(self, iterations: int) -> tuple[float, float]:
         """Of Adam, in a fit of so many iterations."""
@@ -116,6 +118,8 @@ def fit(
     to_weights, first, second = np.zeros(WEIGHTS, np.float32), np.zeros(WEIGHTS), np.zeros(WEIGHTS)
     soft = iterations - round(schedule.rounded * iterations)
     beta1, beta2 = schedule.betas(iterations)
+    ends = np.cumsum([0, *(h * w for h, w in grid_sizes(fitter.height, fitter.width))])
+    grids = [slice(start, end) for start, end in itertools.pairwise(ends)]
     for done in range(iterations):
         share = min(done / max(soft, 1), 1.0)
         temperature, amount = (low + (high - low) * share for low, high in (schedule.temperatures, schedule.noise))
@@ -124,11 +128,14 @@ def fit(
         fitter.gradients(state.latents, state.weights, noise, temperature, amount, trade, gradient, to_weights, done)
         rate = 0.5 * pace * (1.0 + math.cos(math.pi * done / iterations))
         correct1, correct2 = 1.0 / (1.0 - beta1 ** (done + 1)), 1.0 / (1.0 - beta2 ** (done + 1))
-        fitter.step(state.latents, gradient, moments, (schedule.latent_rate * rate, beta1, beta2, correct1, correct2))
+        for k, part in enumerate(grids):
+            length = schedule.latent_rate * rate * min(1.0, (done + 1) / max(schedule.fine * 0.5**k * iterations, 1.0))
+            numbers = length, beta1, beta2, correct1, correct2
+            fitter.step(state.latents[part], gradient[part], moments[:, part], numbers)
         first += (1.0 - beta1) * (to_weights - first)
         second += (1.0 - beta2) * (np.square(to_weights, dtype=np.float64) - second)
-        length = schedule.weight_rate * rate * first * correct1
-        state.weights -= (length / (np.sqrt(second * correct2) + _TINY)).astype(np.float32)
+        step = schedule.weight_rate * rate * first * correct1
+        state.weights -= (step / (np.sqrt(second * correct2) + _TINY)).astype(np.float32)
         if not watch(done + 1, iterations):
             break
     np.clip(state.latents, -_FARTHEST, _FARTHEST, out=state.latents)
