@@ -1,7 +1,7 @@
 """What `--effort` gains and what it takes: BD-rate against the lowest level, and seconds to encode, from real files.
 
     python benchmarks/effort.py PICTURES [--efforts 1,2,5,7] [--qualities 15,40,65,90] [--metric ssimulacra2]
-        [--engine onnx] [--beside avif] [--limit 4] [--out FOLDER]
+        [--engine onnx] [--beside avif] [--threads 1] [--limit 4] [--out FOLDER]
 
 An interrupted run goes on where it was: rows in FOLDER/effort.csv of the same model, quality, level and picture are
 kept. Seconds are CPU seconds of all threads, which other programs on the machine stretch little, and wall-clock
@@ -26,6 +26,7 @@ from aecodec.bench.tables import curve, summarise
 from aecodec.codec.codec import Codec
 from aecodec.codec.refine import STEPS
 from aecodec.contracts import AecodecError
+from aecodec.engine.opening import limit_threads
 from aecodec.metrics import METRICS, BdRateError, Curve, bd_rate
 
 
@@ -118,6 +119,7 @@ def numbers_in(text: str) -> tuple[float, ...]:
 @click.option(
     "--efforts", default="1,2,3,4,5,6,7", show_default=True, help="Levels, with commas; the first is the base."
 )
+@click.option("--threads", type=click.IntRange(1, 64), help="CPU threads of our networks; one per core unless given.")
 @click.option("--beside", default="", help="Other codecs in the same run, as in `aecodec bench`, with commas.")
 @click.option("--qualities", default="10,30,45,80", show_default=True, help="Numbers from 0 to 100, with commas.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pictures.")
@@ -130,6 +132,7 @@ def main(
     engine: str,
     metric: str,
     efforts: str,
+    threads: int | None,
     beside: str,
     qualities: str,
     limit: int | None,
@@ -142,6 +145,8 @@ def main(
     if not found:
         raise click.UsageError(f"{pictures}: no such pictures in it")
     try:
+        if threads:
+            limit_threads(threads)
         codec = Codec.from_pretrained(model, device=device, engine=engine)
         points = numbers_in(qualities)
         wanted = [int(effort) for effort in numbers_in(efforts)]
