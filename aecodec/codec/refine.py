@@ -24,8 +24,9 @@ from .tiles import Grid, cut
 #: Gradient steps of each level; the lowest changes nothing.
 STEPS = {1: 0, 2: 2, 3: 4, 4: 8, 5: 16, 6: 25, 7: 40, 8: 80, 9: 160}
 LOWEST = min(STEPS)
-#: What an engine that refines by graphs is asked for unless something is said: the level that takes a picture of Kodak
-#: about as long as AVIF does at speed 4. Others take several times as long for it, most of which is loading torch.
+#: What an engine that refines by graphs is asked for unless something is said: the level whose CPU time for a picture
+#: of Kodak comes nearest to that of AVIF at speed 4 (docs/benchmarks.md). Others take several times as long, most of it
+#: for loading torch.
 USUAL = 2
 
 
