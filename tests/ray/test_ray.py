@@ -145,7 +145,8 @@ def test_a_killed_worker_loses_nothing(here, capfd):
     killer.join()
     assert killed
     assert code == 1
-    assert contents("two") == contents("one")
+    # One that is killed while it writes leaves the temporary file, which is nobody's output.
+    assert {name: data for name, data in contents("two").items() if not name.endswith(".tmp")} == contents("one")
     told = capfd.readouterr()
     assert len(told.out.splitlines()) == COUNT
     assert sorted(line.split("/")[-1].split(":")[0] for line in told.err.splitlines()) == sorted(BROKEN)
