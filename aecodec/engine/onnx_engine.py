@@ -16,7 +16,7 @@ from ..latents.protocol import Parts, RefinableCoder, expect
 from ..parallel import Lock
 from ..zoo.stored import Stored
 from .networks import OnnxNetworks
-from .onnx_refinement import OnnxRefinement, VisualRefinement, original
+from .onnx_refinement import OnnxRefinement, VisualRefinement, coloured, original
 from .protocol import Canvas, Refined, RefiningEngine
 
 
@@ -102,7 +102,7 @@ class OnnxEngine:
             np.moveaxis(np.atleast_3d(levels), -1, 0).astype(np.float32) / np.float32(255.0)
             for levels in (pixels, decoded)
         )
-        return original(x, coder.visual).distortion(np.broadcast_to(x_hat, (3, *x_hat.shape[1:])))
+        return original(x, coder.visual).distortion(coloured(x_hat))
 
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`. Raises what opening the other engine raises."""

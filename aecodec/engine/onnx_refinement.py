@@ -233,10 +233,11 @@ class OnnxRefinement(Descent):
 
 def original(x: np.ndarray, share: float) -> visual.Original:
     """x (1 or 3, H, W) float32 in [0, 1], which stands for three colours. share: that of what eyes see."""
-    return visual.Original(_coloured(x), share)
+    return visual.Original(coloured(x), share)
 
 
-def _coloured(planes: np.ndarray) -> np.ndarray:
+def coloured(planes: np.ndarray) -> np.ndarray:
+    """(1 or 3, H, W) -> (3, H, W), the one plane as all three colours."""
     return np.ascontiguousarray(np.broadcast_to(planes, (3, *planes.shape[1:])))
 
 
@@ -249,7 +250,7 @@ class VisualRefinement(OnnxRefinement):
 
     def _error(self, x_hat: np.ndarray) -> float:
         """See `OnnxRefinement`."""
-        return self._price(x_hat) * self._original.distortion(_coloured(x_hat))
+        return self._price(x_hat) * self._original.distortion(coloured(x_hat))
 
     def _price(self, pixels: np.ndarray) -> float:
         """Bits that a distortion of 1 in so many pixels, (..., r, c), is worth."""
@@ -260,7 +261,7 @@ class VisualRefinement(OnnxRefinement):
         return self._slope_beside(self._original, x_hat)
 
     def _slope_beside(self, target: visual.Original, x_hat: np.ndarray) -> np.ndarray:
-        slope = np.float32(self._price(x_hat)) * target.slope(_coloured(x_hat))
+        slope = np.float32(self._price(x_hat)) * target.slope(coloured(x_hat))
         return slope.sum(axis=0, keepdims=True) if self._grey else slope
 
     def _sensitivity(self) -> np.ndarray:
