@@ -2,7 +2,8 @@
 
 Run it once per format version. Files that exist are never written again: the script refuses to.
 ``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already. ``--adapting`` writes
-those of a flagship whose scale indices adapt, and of no other family; ``--overfitted`` those that hold their networks.
+those of a flagship whose scale indices adapt, and of no other family, ``--coded`` those of one whose weights are told
+by codes; ``--overfitted`` those that hold their networks.
 """
 
 from __future__ import annotations
@@ -184,8 +185,9 @@ def write_overfitted(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--kinds", "only_kinds", is_flag=True, help="Add the files of every kind beside the checkpoints.")
 @click.option("--adapting", "of_adapting", is_flag=True, help="Of a flagship whose scale indices adapt.")
+@click.option("--coded", "of_coded", is_flag=True, help="Of a flagship whose weights are told by codes.")
 @click.option("--overfitted", "of_overfitted", is_flag=True, help="Of the family whose files hold their networks.")
-def main(folder: Path, only_kinds: bool, of_adapting: bool, of_overfitted: bool) -> None:
+def main(folder: Path, only_kinds: bool, of_adapting: bool, of_coded: bool, of_overfitted: bool) -> None:
     """Write into FOLDER, e.g. tests/golden/v1."""
     if only_kinds:
         write_kinds(folder)
@@ -200,12 +202,14 @@ def main(folder: Path, only_kinds: bool, of_adapting: bool, of_overfitted: bool)
 
     record = {}
     codecs = sorted(name for name, family in FAMILIES.items() if family.role == "codec")
-    for family in ["exact-hyperprior"] if of_adapting else codecs:
+    for family in ["exact-hyperprior"] if of_adapting or of_coded else codecs:
         path = folder / f"{family}.safetensors"
         model = make_model(family, 1.0) if of_adapting else make_model(family)
-        checkpoint.save(model, path, name="golden", family_name=family, card={})
+        checkpoint.save(model, path, name="golden", family_name=family, card={}, half=of_coded)
         if of_adapting:
             adapting(path, path, made_adaptation(20))
+        if of_coded:
+            stored.write(stored.as_codes(stored.read(path)), path)
         codec = Codec.from_pretrained(path)
         for quality in QUALITIES if codec.variable_rate else (50,):
             encoded = codec.encode_picture(Picture(golden_picture()), quality=quality)

@@ -4,7 +4,8 @@ A safetensors file. Its header tells name, family, config, fingerprint and card.
 the probability tables under ``tables/`` (rows one after another without their padding) and, under ``graphs/``, the
 networks' graphs as bytes. The fingerprint is the first 8 bytes of a SHA-256 over the family, the config and every
 tensor but the graphs: these are derived from the weights, name them, and hold none. A checksum over fingerprint and
-graphs tells whether they belong to it. A header that names a base holds changes of that checkpoint (changes.py).
+graphs tells whether they belong to it. Weights that int8 codes can tell are held as these, and if the header names a
+base, as changes of that checkpoint (coded_weights.py); here they are what the codes tell, which is what counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..coding.tables import TableSet, unpack_tables
 from ..contracts import CheckpointError, ModelMismatchError, OutOfMemoryError
 from ..data.files import write_atomic
 from ..data.records import shown
-from . import changes
+from . import coded_weights
 from .registry import FORMAT, find_fingerprint, read_header
 
 #: Types of the tensors of a checkpoint, and how many axes they have at most.
@@ -101,32 +102,35 @@ def pack(stored: Stored, told: Mapping[str, str]) -> bytes:
         **told,
         **({"graphs": _checksum(bytes.fromhex(told["fingerprint"]), stored.graphs)} if graphs else {}),
     }
-    tensors = stored.tensors
     if stored.base:
         header["base"] = stored.base.hex()
-        try:
-            tensors = changes.split(tensors, _base(stored.base).tensors)
-        except (CheckpointError, ValueError) as error:
-            raise CheckpointError(f"{stored.name}: {error}") from error
+    try:
+        tensors = coded_weights.split(stored.tensors, _base_tensors(stored.base))
+    except CheckpointError as error:
+        raise CheckpointError(f"{stored.name}: {error}") from error
     return to_bytes({**tensors, **_pack_tables(stored.tables), **graphs}, header)
 
 
-def as_changes(stored: Stored, base: bytes, exact: Collection[str] = ()) -> Stored:
-    """A checkpoint whose file is to hold the changes of another of this machine, its weights rounded to what those can
-    tell. exact: tensors that are to stay as they are, in twice the bytes. Raises CheckpointError if there is no such
-    base, or it holds changes itself."""
-    return replace(stored, tensors=changes.settle(stored.tensors, _base(base).tensors, exact), base=base)
+def as_codes(stored: Stored, exact: Collection[str] = (), base: bytes = b"") -> Stored:
+    """A checkpoint whose weights are rounded to what int8 codes can tell, so that its file is about half as large.
+
+    exact: tensors that are to stay as they are. base: fingerprint of a checkpoint of this machine, whose changes the
+    file is to hold. Raises CheckpointError if there is no such base, or it holds changes itself.
+    """
+    return replace(stored, tensors=coded_weights.settle(stored.tensors, _base_tensors(base), exact), base=base)
 
 
-def _base(fingerprint_: bytes) -> Stored:
-    """A checkpoint that others' files hold changes of."""
+def _base_tensors(fingerprint_: bytes) -> Mapping[str, np.ndarray]:
+    """The tensors of a checkpoint that others' files hold changes of; none without one."""
+    if not fingerprint_:
+        return {}
     try:
         path = find_fingerprint(fingerprint_, "whose changes it holds")
     except ModelMismatchError as error:
         raise CheckpointError(f"holds changes of a model that is not here: {error}") from error
     if read_header(path).get("base"):
         raise CheckpointError(f"holds changes of {path}, which holds changes itself")
-    return read(path)
+    return read(path).tensors
 
 
 def write(stored: Stored, path: Path) -> bytes:
@@ -143,11 +147,10 @@ def read(path: Path) -> Stored:
     tensors = _read_tensors(path)
     graphs = {key: tensors.pop(key) for key in [key for key in tensors if key.startswith(_GRAPHS)]}
     base = bytes.fromhex(header.get("base", ""))
-    if base:
-        try:
-            tensors = changes.apply(tensors, _base(base).tensors)
-        except (CheckpointError, ValueError) as error:
-            raise CheckpointError(f"{path}: {error}") from error
+    try:
+        tensors = coded_weights.apply(tensors, _base_tensors(base))
+    except (CheckpointError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     found = fingerprint(header["family"], header["config"], tensors)
     if found != header["fingerprint"]:
         raise CheckpointError(

@@ -15,7 +15,7 @@ from aecodec import checkpoint
 from aecodec.contracts import AecodecError
 from aecodec.latents import CODERS, coder_of
 from aecodec.latents.protocol import Parts
-from aecodec.zoo import stored
+from aecodec.zoo import coded_weights, stored
 from aecodec.zoo.registry import FORMAT
 
 from .law import HOSTILE, FileLaw, changed
@@ -24,7 +24,7 @@ TESTS = Path(__file__).parents[2] / "tests"
 SEEDS = (
     *(TESTS / "golden" / "v1" / f"{name}.safetensors" for name in ("exact-hyperprior", "factorized-prior")),
     TESTS / "golden" / "v1" / "mean-scale-hyperprior.safetensors",
-    TESTS / "golden" / "adapting" / "exact-hyperprior.safetensors",
+    *(TESTS / "golden" / folder / "exact-hyperprior.safetensors" for folder in ("adapting", "coded")),
     TESTS / "engine" / "small-hash.safetensors",
 )
 #: Share of those that are read which are also made a model of torch.
@@ -39,7 +39,11 @@ def forge(kept: stored.Stored, tensors: dict[str, np.ndarray], header: dict[str,
     fields |= {"escapes": {name: table.escape for name, table in kept.tables.items()}} | header
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in fields.items()}
     config = fields["config"] if isinstance(fields["config"], dict) else {}
-    texts.setdefault("fingerprint", stored.fingerprint(str(fields["family"]), config, tensors).hex())
+    try:
+        whole = coded_weights.apply(tensors, {})
+    except ValueError:  # codes that tell no weights
+        whole = tensors
+    texts.setdefault("fingerprint", stored.fingerprint(str(fields["family"]), config, whole).hex())
     return save(tensors, texts)
 
 
@@ -52,7 +56,7 @@ class CheckpointLaw(FileLaw):
         super().__init__()
         self._kept = [stored.read(path) for path in SEEDS]
         self._bytes = [path.read_bytes() for path in SEEDS]
-        self._tensors = [stored.all_tensors(kept) for kept in self._kept]
+        self._tensors = [coded_weights.split(stored.all_tensors(kept), {}) for kept in self._kept]
         for path in SEEDS:
             checkpoint.load(path)  # what families import takes seconds, once
 
@@ -101,7 +105,8 @@ def _change(rng: random.Random, tensors: dict[str, np.ndarray]) -> None:
     """One tensor with another value, type or shape, another's content, or none."""
     key = rng.choice(sorted(tensors))
     if rng.random() < 0.5:  # what is exact is a small part of all tensors
-        key = rng.choice([name for name in sorted(tensors) if "_q" in name or name.startswith("tables/")] or [key])
+        prefixes = ("tables/", "codes/", "scales/")
+        key = rng.choice([name for name in sorted(tensors) if "_q" in name or name.startswith(prefixes)] or [key])
     array, kind = tensors[key].copy(), rng.randrange(7)
     if kind <= 2 and array.size:
         values = _FLOATS if array.dtype.kind == "f" else _NUMBERS

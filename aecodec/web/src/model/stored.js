@@ -4,6 +4,7 @@
 import { viewOf } from "../format/bytes.js";
 import { CheckpointError } from "../format/errors.js";
 import { TableSet } from "../format/tables.js";
+import { decodedWeights } from "./coded_weights.js";
 import { fingerprintOf } from "./fingerprint.js";
 
 /** A checkpoint, and the part of one that decodes -> the field of its header that is the fingerprint of its content. */
@@ -26,11 +27,11 @@ const TYPES = {
  * Bytes of a checkpoint -> {name, family, config, fingerprint, tensors, tables, graphs}.
  *
  * tensors: by name {type, shape, data, bytes}; tables: of TableSet; graphs: ONNX models as bytes, by the network's name.
- * Throws CheckpointError for a file that is damaged, that holds changes of another model, or whose content is not that of its fingerprint where the browser
- * can hash (it can where pages come by https or from this machine).
+ * Throws CheckpointError for a file that is damaged, that holds changes of another model, or whose content is not that of
+ * its fingerprint where the browser can hash (it can where pages come by https or from this machine).
  */
 export async function readStored(data) {
-  const { metadata, tensors } = readTensors(data);
+  const { metadata, tensors: held } = readTensors(data);
   if (metadata.base) {
     throw new CheckpointError(
       `the model is told by changes of another, which browsers do not put together; the part that decodes is what ` +
@@ -39,7 +40,8 @@ export async function readStored(data) {
   }
   const stored = { name: metadata.name, family: metadata.family, fingerprint: metadata.fingerprint };
   stored.config = parsed(metadata.config, "config");
-  const graphs = taken(tensors, "graphs/");
+  const graphs = taken(held, "graphs/");
+  const tensors = decodedWeights(held);
   const found = await fingerprintOf(metadata, tensors);
   const told = metadata[FORMATS[metadata.format]];
   if (found !== null && found !== told) {
