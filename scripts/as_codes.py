@@ -22,7 +22,8 @@ from aecodec.zoo import stored
 from aecodec.zoo.registry import find_model, read_header
 
 #: What reads or gives the latents of the flagship: their channels are of very different sizes, which a row's one scale
-#: is not fine enough for. Rounded as well they cost a hundredth of the rate; all else does not show.
+#: is not fine enough for. On held-out crops rounding the linear ones costs 4 % of the rate, the others 0.9 %, and all
+#: other layers together 0.06 %.
 EXACT = ("*.linear.weight", "synthesis.enter.weight", "hyper_analysis.*")
 
 
