@@ -133,6 +133,22 @@ def hamming(path: Path) -> Rows:
     return rows
 
 
+def hamming_cuda(path: Path) -> Rows:
+    """Each number of codes and queries on the device: a query held against reading, a batch against products."""
+    found = {(*(row[key] for key in ("codes", "bits", "batch")), row["method"]): row for row in read_csv(path)}
+    rows = []
+    for (codes, bits, batch, method), row in found.items():
+        if method != "cuda":
+            continue
+        seconds, products = (float(found[codes, bits, batch, name]["seconds"]) for name in ("cuda", "tensor cores"))
+        reading = f"{float(row['share_of_bandwidth']):.0%}" if batch == "1" else ""
+        multiplying = "" if batch == "1" else f"{products / seconds:.0%}"
+        label = f"{int(codes) // 1_000_000}M x {bits}, {int(batch):,}"
+        speed = float(row["queries_per_s"])
+        rows.append([label, f"{speed:,.0f}", f"{1e3 * seconds:.2f}", reading, multiplying])
+    return rows
+
+
 def large(path: Path) -> Rows:
     """Seconds and memory of each step."""
 
@@ -159,6 +175,7 @@ def anomaly_caltech(path: Path) -> Rows:
 FORMS: dict[str, Callable[[Path], Rows]] = {
     "benchmarks/results/autoencoders/anomaly-caltech.csv": anomaly_caltech,
     "benchmarks/results/hamming/cpu.csv": hamming,
+    "benchmarks/results/hamming/cuda.csv": hamming_cuda,
     "benchmarks/results/hamming/large.csv": large,
     "benchmarks/results/hashing/near_duplicates.csv": near_duplicates,
     "benchmarks/results/hashing/near_duplicates_windows.csv": near_duplicates_windows,
