@@ -134,16 +134,17 @@ class MeanContext(nn.Module):
     def _of_known(self, step: int, width: int) -> torch.Tensor:
         """(4, step * N/4, F): the weights at each place for the latents that earlier steps decoded there."""
         weight = _weight(self.adapt[step])[:, width:]
-        by_group = weight.view(len(weight), -1, STEPS).permute(2, 1, 0)
-        earlier = torch.tensor([_groups(before) for before in range(step)], device=weight.device)
-        return by_group[earlier.T].flatten(1, 2)
+        by_group = weight.view(len(weight), -1, STEPS).permute(2, 1, 0).unbind()
+        # Slices, no indices: those would be copied to a GPU at every step, which waits for it.
+        return torch.stack([torch.cat([by_group[_groups(before)[at]] for before in range(step)]) for at in range(4)])
 
     def _head_of(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights (4, F, N/4) and biases (4, 1, N/4) at each place for the latents that the step decodes there."""
         head, groups = cast(nn.Conv2d, self.head[step]), _groups(step)
         weight, bias = _weight(head), cast(torch.Tensor, head.bias)
-        by_group = weight.view(-1, STEPS, weight.shape[1]).permute(1, 2, 0)
-        return by_group[groups], bias.view(-1, STEPS).T[groups][:, None]
+        by_group = weight.view(-1, STEPS, weight.shape[1]).permute(1, 2, 0).unbind()
+        biases = bias.view(-1, STEPS).unbind(dim=1)
+        return torch.stack([by_group[g] for g in groups]), torch.stack([biases[g] for g in groups])[:, None]
 
     def reconstruct(
         self,

@@ -25,7 +25,7 @@ LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (LEVELS - 1)
 #: Standard deviation of the logistic density with unit scale parameter.
 LOGISTIC_STD = math.pi / math.sqrt(3.0)
 COMPONENTS = 2
-#: Elements that the likelihood handles at a time: its dozen of intermediate arrays then stay in a core's cache.
+#: Elements that the likelihood handles at a time on a CPU: its dozen of intermediate arrays then stay in a core's cache.
 BLOCK = 1 << 16
 #: Largest 1/s: sinh of half of it is a float32. A density as narrow as that gives all of its mass to 0.
 INVERSE_MAX = 160.0
@@ -91,7 +91,8 @@ class _LogMass(torch.autograd.Function):
         ratios, log_weights = torch.exp(-log_ratio).unbind(), log_weight.unbind()
         # Value, d/dr, share of the first component, and for each component its share times d/d(log scale).
         out = torch.empty((3 + COMPONENTS, r.numel()), dtype=r.dtype, device=r.device)
-        pairs = zip(r.reshape(-1).split(BLOCK), index.reshape(-1).split(BLOCK), out.split(BLOCK, dim=1), strict=True)
+        block = max(1, r.numel()) if r.is_cuda else BLOCK
+        pairs = zip(r.reshape(-1).split(block), index.reshape(-1).split(block), out.split(block, dim=1), strict=True)
         for r_block, index_block, out_block in pairs:
             _mixture(r_block, index_block, ratios, log_weights, out_block)
         ctx.save_for_backward(out)

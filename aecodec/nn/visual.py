@@ -61,11 +61,10 @@ def ssimulacra2_error(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
             if min(a.shape[2:]) < ERROR_SIDE:
                 break
             a, b = halved(a), halved(b)
-        weights = norm_weights()[:, scale]
-        heavy = [channel for channel in range(3) if weights[channel].any()]
+        heavy, weights = _heavy(scale, x.device)
         if heavy:
             maps = _error_maps(xyb(a)[:, heavy], xyb(b)[:, heavy])
-            total = total + _weighted_norms(maps, weights[heavy])
+            total = total + _weighted_norms(maps, weights)
     return total
 
 
@@ -82,9 +81,17 @@ def _error_maps(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return error_maps(x, y, *(rows @ moments @ columns.mT).unbind())
 
 
-def _weighted_norms(maps: torch.Tensor, weights: np.ndarray) -> torch.Tensor:
-    """maps (3, B, C, H, W), weights (C, 2, 3) -> (B,)."""
-    w = torch.from_numpy(weights).to(maps.device)
+@lru_cache(maxsize=32)
+def _heavy(scale: int, device: torch.device) -> tuple[list[int], torch.Tensor]:
+    """The channels that count at a scale, and the weights of their norms, (C, 2, 3), on a device."""
+    weights = norm_weights()[:, scale]
+    heavy = [channel for channel in range(3) if weights[channel].any()]
+    with torch.inference_mode(False):  # they are kept for those that need slopes
+        return heavy, torch.from_numpy(weights[heavy]).to(device)
+
+
+def _weighted_norms(maps: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """maps (3, B, C, H, W), w (C, 2, 3) -> (B,)."""
     means = (maps.mean(dim=(3, 4)) * w[:, 0].mT[:, None]).sum(dim=(0, 2))
     fourth = (maps.square().square().mean(dim=(3, 4)) + TINY).sqrt().sqrt()
     return means + (fourth * w[:, 1].mT[:, None]).sum(dim=(0, 2))
