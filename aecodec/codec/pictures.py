@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,14 @@ class PictureCodec(ABC):
 
     # -- encoding --------------------------------------------------------------------------------
 
-    def encode(self, image: Image.Image, options: EncodeOptions | None = None, **changes: Any) -> bytes:
-        """Pillow image -> bytes of an .aec file, with the image's alpha, ICC, Exif and XMP.
+    def encode(
+        self, image: str | Path | Image.Image | np.ndarray, options: EncodeOptions | None = None, **changes: Any
+    ) -> bytes:
+        """A path, a Pillow image, or pixels, (H, W) or (H, W, 3) uint8 -> bytes of an .aec file, with the image's alpha,
+        ICC, Exif and XMP.
 
-        changes: fields of EncodeOptions by name, as in ``encode(image, quality=60)``. Raises as `encode_picture` does.
+        changes: fields of EncodeOptions by name, as in ``encode(image, quality=60)``. Raises as `read_picture` and
+        `encode_picture` do.
         """
         return self.encode_picture(read_picture(image), options, **changes).data
 

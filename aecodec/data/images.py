@@ -82,13 +82,15 @@ class Picture:
 
 
 def read_picture(
-    source: Path | bytes | BinaryIO | Image.Image,
+    source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray,
     name: str = "image",
     *,
     orientation: str = "apply",
     windowed: bool = False,
 ) -> Picture:
-    """A picture in one of the `readable_formats` -> Picture. Raises ImageReadError.
+    """A picture in one of the `readable_formats`, or (H, W) grey or (H, W, 3) RGB uint8 -> Picture.
+
+    Raises ImageReadError, and UsageError for what is none of these.
 
     Grey stays grey; everything else becomes RGB, with a notice where that loses or changes something. Alpha is
     kept if any pixel is not opaque. orientation: "apply" turns the picture upright as its Exif or XMP says,
@@ -98,11 +100,17 @@ def read_picture(
     """
     if orientation not in ORIENTATIONS:
         raise UsageError(f"orientation is one of {', '.join(ORIENTATIONS)}, got {orientation!r}")
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.shape[2:] not in ((), (3,)) or source.ndim < 2 or not source.size:
+            raise UsageError(f"pixels are (H, W) or (H, W, 3) uint8, not {source.shape} {source.dtype}")
+        return Picture(source)
     if isinstance(source, Image.Image):
         return read_opened(Opened.of(source), name, apply=orientation == "apply", windowed=windowed)
+    if not (isinstance(source, (str, Path, bytes)) or hasattr(source, "read")):
+        raise UsageError(f"a picture is a path, bytes, a binary file, a Pillow image or an array, not {type(source)}")
     with contextlib.ExitStack() as stack:
-        if isinstance(source, Path):
-            name, source = str(source), stack.enter_context(open_input(source))
+        if isinstance(source, (str, Path)):
+            name, source = str(source), stack.enter_context(open_input(Path(source)))
         stream = io.BytesIO(source) if isinstance(source, bytes) else source
         opened = stack.enter_context(open_image(stream, name))
         return read_opened(opened, name, apply=orientation == "apply", windowed=windowed)

@@ -426,3 +426,20 @@ def test_what_is_not_supported_is_not_called_damaged(place, value, words):
         read_picture(bytes(data), "x")
     with pytest.raises(ImageReadError, match="x: damaged or truncated"):
         read_picture(buffer.getvalue()[:-30], "x")
+
+
+def test_paths_and_arrays_are_pictures(tmp_path):
+    pixels = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for source in (pixels, tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()):
+        assert np.array_equal(read_picture(source).pixels, pixels)
+    assert read_picture(pixels[..., 0]).channels == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [np.zeros((6, 5, 3)), np.zeros((6, 5, 4), np.uint8), np.zeros(6, np.uint8), np.zeros((0, 5), np.uint8), 3, None],
+)
+def test_what_is_no_picture_is_said_to_be_none(source):
+    with pytest.raises(UsageError):
+        read_picture(source)
