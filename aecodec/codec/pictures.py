@@ -50,7 +50,7 @@ class PictureCodec(ABC):
     def encode(
         self, image: str | Path | Image.Image | np.ndarray, options: EncodeOptions | None = None, **changes: Any
     ) -> bytes:
-        """A path, a Pillow image, or pixels, (H, W) or (H, W, 3) uint8 -> bytes of an .aec file, with the image's alpha,
+        """A path, a Pillow image, or pixels, (H, W) or (H, W, 3) uint8 -> bytes of an .aec file, with an image's alpha,
         ICC, Exif and XMP.
 
         changes: fields of EncodeOptions by name, as in ``encode(image, quality=60)``. Raises as `read_picture` and

@@ -25,7 +25,7 @@ LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (LEVELS - 1)
 #: Standard deviation of the logistic density with unit scale parameter.
 LOGISTIC_STD = math.pi / math.sqrt(3.0)
 COMPONENTS = 2
-#: Elements that the likelihood handles at a time on a CPU: its dozen of intermediate arrays then stay in a core's cache.
+#: Elements that the likelihood handles at a time on a CPU: its dozen of intermediate arrays then stay in a cache.
 BLOCK = 1 << 16
 #: Largest 1/s: sinh of half of it is a float32. A density as narrow as that gives all of its mass to 0.
 INVERSE_MAX = 160.0
