@@ -246,6 +246,25 @@ def test_a_fit_lowers_the_cost_and_is_reproduced():
 
 
 @needs("torch")
+@pytest.mark.parametrize(("iterations", "rounded"), [(300, 24), (1200, 96), (2000, 96)])
+def test_a_long_fit_rounds_its_latents_no_longer_than_it_does_good(iterations, rounded):
+    """What counts is that it ends with them, and how long that takes is not a share of a long fit."""
+    noiseless = []
+
+    class Watched:
+        height, width, latents = 8, 8, count_latents(8, 8)
+
+        def gradients(self, latents, weights, noise, *others):
+            noiseless.append(noise is None)
+
+        def step(self, *_):
+            pass
+
+    state = fitting.State(np.zeros(Watched.latents, np.float32), np.zeros(WEIGHTS, np.float32))
+    fitting.fit(Watched(), state, 200.0, iterations, lambda done, of: True)
+    assert noiseless == [False] * (iterations - rounded) + [True] * rounded
+
+
 def test_without_a_compiler_torch_fits(monkeypatch):
     monkeypatch.setattr(native, "available", lambda: False)
     fitter, target = fitting.open_fitter(20, 33), natural_picture(20, 33).astype(np.float32) / 255.0
