@@ -107,7 +107,8 @@ def read_picture(
     if isinstance(source, Image.Image):
         return read_opened(Opened.of(source), name, apply=orientation == "apply", windowed=windowed)
     if not (isinstance(source, (str, Path, bytes)) or hasattr(source, "read")):
-        raise UsageError(f"a picture is a path, bytes, a binary file, a Pillow image or an array, not {type(source)}")
+        kinds = "a path, bytes, a binary file, a Pillow image or an array"
+        raise UsageError(f"a picture is {kinds}, not {type(source).__name__}")
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, Path)):
             name, source = str(source), stack.enter_context(open_input(Path(source)))

@@ -124,18 +124,26 @@ def _blur(planes: torch.Tensor) -> torch.Tensor:
     return F.conv2d(rows, filters, groups=maps, padding=(0, reach))[0]
 
 
+@lru_cache(maxsize=8)
+def _opponents(device: torch.device) -> tuple[torch.Tensor, ...]:
+    """ABSORBANCE, (3, 3), and FACTORS and OFFSETS, (3, 1, 1), on a device."""
+    import torch
+
+    with torch.inference_mode(False):  # they are kept for those that need slopes
+        mixing, *ranges = (torch.tensor(values, device=device) for values in (ABSORBANCE, FACTORS, OFFSETS))
+        return mixing, *(values[:, None, None] for values in ranges)
+
+
 def xyb(linear: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) linear RGB -> X, Y, B - Y, each within [0, 1]."""
     import torch
 
-    absorbance, factors, offsets = (
-        torch.tensor(values, device=linear.device) for values in (ABSORBANCE, FACTORS, OFFSETS)
-    )
+    absorbance, factors, offsets = _opponents(linear.device)
     mixed = torch.einsum("oc,bchw->bohw", absorbance, linear) + BIAS
     long, middle, short = (mixed.clamp_min(0.0).pow(1 / 3) - BIAS ** (1 / 3)).unbind(1)
     y = (long + middle) / 2
     planes = torch.stack([(long - middle) / 2, y, short - y], dim=1)
-    return planes * factors[:, None, None] + offsets[:, None, None]
+    return planes * factors + offsets
 
 
 def halved(linear: torch.Tensor) -> torch.Tensor:

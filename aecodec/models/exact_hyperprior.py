@@ -69,7 +69,6 @@ class ExactHyperpriorConfig:
 STEP_ROOT_LAMBDA = 5.1
 #: Crops whose blocks the linear transform starts from: so many draws of so many.
 INITIAL_DRAWS, INITIAL_CROPS = 16, 48
-
 #: Latents at each knot to which the adaptation of scales is fitted, in whole tiles.
 ADAPTED_LATENTS = 1 << 23
 
@@ -128,11 +127,8 @@ class ExactHyperprior(Coded):
         """position (B,) float32 in knots, [0, K - 1] -> lambda (B,) float32, geometric between the two ends."""
         c = self.config
         share = position / (QUALITY_KNOTS - 1)
-        return torch.exp(
-            torch.lerp(
-                torch.full_like(share, math.log(c.lambda_low)), torch.full_like(share, math.log(c.lambda_high)), share
-            )
-        )
+        low, high = (torch.full_like(share, math.log(end)) for end in (c.lambda_low, c.lambda_high))
+        return torch.exp(torch.lerp(low, high, share))
 
     def _middle(self) -> float:
         """Lambda half way between the two ends."""
@@ -164,8 +160,7 @@ class ExactHyperprior(Coded):
         # As blocks from the beginning to the end: pixels need not be put into rows for their squared error.
         blocks = to_blocks(batch - 0.5)
         decoded, bits = self.forward(blocks, position, rng, quantised=progress >= self.config.quantise_from)
-        mse = (decoded - blocks).square().mean(dim=(1, 2, 3))
-        distortion = mse
+        mse = distortion = (decoded - blocks).square().mean(dim=(1, 2, 3))
         if self.config.visual:
             # Variances are small differences of large numbers: nothing for bfloat16.
             with torch.autocast(batch.device.type, enabled=False):
@@ -312,9 +307,8 @@ class ExactHyperprior(Coded):
         low = torch.floor(z_hat.detach())
         below, above = (self.hyper_prior.log2_likelihood(value, knot) for value in (low, low + 1.0))
         bits = -torch.lerp(below, above, z_hat - low).sum()
-        index = group_by_step(self.scale_net_float(z_hat, position, quantised=False))
+        index = group_by_step(self.scale_net_float(z_hat, position, quantised=False).clamp(0, LEVELS - 1))
         wanted, weights = group_by_step(y), group_by_step(weight.expand_as(y))
-        index = [of_step.clamp(0, LEVELS - 1) for of_step in index]
 
         y_hat, mean = self._walk(z_hat, index, wanted)
         for step, target in enumerate(wanted):

@@ -61,8 +61,8 @@ def ssimulacra2_error(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
                 break
             a, b = halved(a), halved(b)
         heavy, weights = _heavy(scale, x.device)
-        if heavy:
-            maps = _error_maps(xyb(a)[:, heavy], xyb(b)[:, heavy])
+        if len(heavy):
+            maps = _error_maps(*(xyb(planes).index_select(1, heavy) for planes in (a, b)))
             total = total + _weighted_norms(maps, weights)
     return total
 
@@ -81,12 +81,12 @@ def _error_maps(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def _heavy(scale: int, device: torch.device) -> tuple[list[int], torch.Tensor]:
-    """The channels that count at a scale, and the weights of their norms, (C, 2, 3), on a device."""
-    weights = norm_weights()[:, scale]
-    heavy = [channel for channel in range(3) if weights[channel].any()]
+def _heavy(scale: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The channels that count at a scale, (C,) int64, and the weights of their norms, (C, 2, 3), on a device."""
     with torch.inference_mode(False):  # they are kept for those that need slopes
-        return heavy, torch.from_numpy(weights[heavy]).to(device)
+        weights = torch.from_numpy(norm_weights()[:, scale])
+        heavy = weights.flatten(1).any(dim=1).nonzero()[:, 0]
+        return heavy.to(device), weights[heavy].to(device)
 
 
 def _weighted_norms(maps: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
