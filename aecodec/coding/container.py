@@ -26,7 +26,8 @@ All integers are little-endian and unsigned.
 
 Chunk types: 'T' the latents of one tile, entropy-coded, as many as the picture has tiles, in raster order;
 'A' the alpha plane as a greyscale PNG of 8 bits and the picture's size, exactly once if channels is 2 or 4, else not
-at all; 'i' ICC profile, 'e' Exif, 'x' XMP, as zlib streams (RFC 1950) of at most 16 MiB, each at most once;
+at all; 'i' ICC profile, 'e' Exif, 'x' XMP, as zlib streams (RFC 1950) of at most 16 MiB, each at most once; 'F' the
+filter of the decoded picture (post_filter.py), at most once;
 'h' the picture's semantic hash, at most once:
 
       0   1   name length     n, 1 ... 16
@@ -53,6 +54,7 @@ from . import header as head_of
 from . import semantic_hash as hash_of
 from .chunks import CRC, HEAD, MAX_OTHERS, MIN_CHUNK, TILE, Chunk, pack_chunk, read_chunk, read_chunks, recover_chunks
 from .header import FINGERPRINT, MAGIC, MAX_NAME, SUFFIX, VERSION, Header, is_model_name, parse_header
+from .post_filter import PostFilter
 from .semantic_hash import SemanticHash
 
 __all__ = [
@@ -125,6 +127,7 @@ SIDE: dict[str, SideChunk] = {
     "exif": _metadata("exif", b"e"),
     "icc": _metadata("icc", b"i"),
     "xmp": _metadata("xmp", b"x"),
+    "post_filter": SideChunk(b"F", PostFilter.pack, PostFilter.unpack),
 }
 
 
@@ -153,6 +156,11 @@ class Container:
     def semantic_hash(self) -> SemanticHash | None:
         """The hash by which the file is found."""
         return self.side.get("semantic_hash")
+
+    @property
+    def post_filter(self) -> PostFilter | None:
+        """What brings the decoded picture nearer to its original."""
+        return self.side.get("post_filter")
 
     @property
     def metadata(self) -> dict[str, bytes]:

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..coding import golomb
 from . import priors
 from .layout import GROUPS, SLICES, WEIGHTS, grid_sizes
-from .weights import FINEST, CodedWeights, bits_of
+from .weights import FINEST, CodedWeights
 
 #: Iterations at each effort.
 ITERATIONS = {1: 300, 2: 500, 3: 800, 4: 1200, 5: 2000, 6: 3000, 7: 4500, 8: 7000, 9: 10000}
@@ -165,7 +166,7 @@ def code(fitter: Fitter, state: State, trade: float) -> CodedWeights:
         values = np.rint((state.weights[part] - learnt[part]) * 2.0**exponent)
         weights[part] = learnt[part] + values * 2.0**-exponent
         bits, error = fitter.cost(latents, weights)
-        return (bits + bits_of(values)[1]) / pixels + trade * error
+        return (bits + golomb.bits_of(values)[1]) / pixels + trade * error
 
     for group in range(len(GROUPS)):
         best, worse = cost(group, FINEST), 0

@@ -1,5 +1,5 @@
-"""Weights of the networks as differences from a prior, in whole numbers of a step, and those as bits: exponential
-Golomb codes (Teuhola 1978)."""
+"""Weights of the networks as differences from a prior, in whole numbers of a step, and those as exponential Golomb
+codes (coding/golomb.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..coding import golomb
 from ..contracts import BitstreamError
 from . import priors
 from .context import POINT, WEIGHT_POINT, FixedContext
@@ -14,9 +15,6 @@ from .layout import FIXED_GROUPS, FIXED_WEIGHTS, GROUPS, SLICES, WEIGHTS
 
 #: The finest step is 2^-FINEST.
 FINEST = WEIGHT_POINT
-_ORDERS = 16
-#: Zeros before the leading one of a code, at most: no weight that is written comes near.
-_LONGEST = 24
 #: The largest whole number that stands for a weight.
 _MOST = 1 << 20
 
@@ -62,32 +60,15 @@ class CodedWeights:
             raise BitstreamError(f"the context network of a tile is not exact: {error}") from error
 
 
-def bits_of(values: np.ndarray) -> tuple[int, int]:
-    """Whole numbers -> the order of the code that is shortest for them, and its bits."""
-    numbers = _unsigned(values)
-    lengths = [
-        int((2 * np.frexp(((numbers >> order) + 1).astype(np.float64))[1] - 1 + order).sum())
-        for order in range(_ORDERS)
-    ]
-    order = int(np.argmin(lengths))
-    return order, lengths[order]
-
-
 def pack(weights: CodedWeights) -> bytes:
     """The prior's row as a byte; a byte for each group, its exponent in the upper half and the order of its code in the
     lower; then the codes of all values, from the first bit of a byte to the last, and zeros to the end of the last."""
     heads, texts = bytearray([weights.prior]), []
     for part, exponent in zip(SLICES, weights.exponents, strict=True):
-        order, _ = bits_of(weights.values[part])
+        order, _ = golomb.bits_of(weights.values[part])
         heads.append(exponent << 4 | order)
-        for number in _unsigned(weights.values[part]).tolist():
-            high = bin((number >> order) + 1)[2:]
-            texts.append("0" * (len(high) - 1) + high)
-            if order:
-                texts.append(format(number & ((1 << order) - 1), f"0{order}b"))
-    text = "".join(texts)
-    text += "0" * (-len(text) % 8)
-    return bytes(heads) + int(text, 2).to_bytes(len(text) // 8, "big")
+        texts.append(golomb.text_of(weights.values[part], order))
+    return bytes(heads) + golomb.to_bytes("".join(texts))
 
 
 def unpack(data: bytes) -> tuple[CodedWeights, int]:
@@ -103,32 +84,14 @@ def unpack(data: bytes) -> tuple[CodedWeights, int]:
     exponents = tuple(head >> 4 for head in data[1:count])
     if max(exponents) > FINEST:
         raise BitstreamError(f"weights of a tile have a step of 2^-{max(exponents)}; the finest is 2^-{FINEST}")
-    # No network takes more: every code has at most twice _LONGEST bits and one, and its order.
-    body = data[count : count + WEIGHTS * (2 * _LONGEST + _ORDERS) // 8 + 1]
-    text = bin(int.from_bytes(b"\1" + body, "big"))[3:]
+    # No network takes more: every code has at most twice LONGEST bits and one, and its order.
+    text = golomb.to_text(data[count : count + WEIGHTS * (2 * golomb.LONGEST + golomb.ORDERS) // 8 + 1])
     values, at = np.empty(WEIGHTS, np.int64), 0
     for part, head in zip(SLICES, data[1:count], strict=True):
-        for place in range(part.start, part.stop):
-            values[place], at = _next_code(text, at, head & 15)
+        values[part], at = golomb.numbers_of(text, at, head & 15, part.stop - part.start)
     size = -(-at // 8)
     if "1" in text[at : 8 * size]:
         raise BitstreamError("the networks of a tile end in bits that stand for nothing")
-    signed = np.where(values & 1, -((values + 1) >> 1), values >> 1)
-    if np.abs(signed).max() > _MOST:
+    if np.abs(values).max() > _MOST:
         raise BitstreamError(f"a weight of a tile is beyond {_MOST} steps")
-    return CodedWeights(signed.astype(np.int32), exponents, data[0]), count + size
-
-
-def _next_code(text: str, at: int, order: int) -> tuple[int, int]:
-    """The number whose code begins at a bit, and where it ends."""
-    one = text.find("1", at, at + _LONGEST + 1)
-    end = 2 * one - at + 1 + order
-    if one < 0 or end > len(text):
-        raise BitstreamError("the networks of a tile are damaged")
-    return int(text[one:end], 2) - (1 << order), end
-
-
-def _unsigned(values: np.ndarray) -> np.ndarray:
-    """0, -1, 1, -2 ... as 0, 1, 2, 3 ..."""
-    wide = values.astype(np.int64)
-    return np.where(wide < 0, -2 * wide - 1, 2 * wide)
+    return CodedWeights(values.astype(np.int32), exponents, data[0]), count + size

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecodec.codec.overfitted import FINGERPRINT
+from aecodec.coding import golomb
 from aecodec.contracts import BitstreamError
 from aecodec.overfitted import fitting, native, payload, priors, tables, waves
 from aecodec.overfitted.context import ACTIVATION_MAX, POINT, WEIGHT_POINT, FixedContext, largest_sum
 from aecodec.overfitted.layout import CONTEXT, FIXED_WEIGHTS, GROUPS, SLICES, WEIGHTS, count_latents, tensors
 from aecodec.overfitted.synthesis import synthesise
-from aecodec.overfitted.weights import CodedWeights, bits_of, pack, unpack
+from aecodec.overfitted.weights import CodedWeights, pack, unpack
 
 compiled = pytest.mark.skipif(not native.available(), reason="no C compiler")
 SIZES = [(1, 1), (1, 70), (37, 53), (66, 130)]
@@ -131,7 +132,7 @@ def test_weights_come_back(numbers, exponents):
     assert size == len(data)
     np.testing.assert_array_equal(found.values, weights.values)
     assert (found.exponents, found.prior) == (weights.exponents, weights.prior)
-    bits = sum(bits_of(weights.values[part])[1] for part in SLICES)
+    bits = sum(golomb.bits_of(weights.values[part])[1] for part in SLICES)
     assert len(data) == 1 + len(GROUPS) + -(-bits // 8)
 
 
