@@ -17,6 +17,7 @@ import numpy as np
 
 from ..coding import container
 from ..coding.container import Container
+from ..coding.post_filter import PostFilter
 from ..contracts import BitstreamError, LatentCode
 from ..data.images import Picture
 from ..data.tiling import Window, covering
@@ -45,8 +46,11 @@ class TileDecoder:
     def __init__(self, engine: Engine, parsed: Container, run: Run) -> None:
         self._engine, self._parsed, self._run = engine, parsed, run
         header = parsed.header
+        self._filter = _filter_of(parsed)
         self._tiles = Grid.of(engine, header.height, header.width, header.tile)
-        self.grid = Grid.of(engine, header.height, header.width, block_side(header.tile))
+        grid = Grid.of(engine, header.height, header.width, block_side(header.tile))
+        # The filter looks at pixels beyond a block, whose latents must be seen as far as the others' are.
+        self.grid = grid if self._filter is None else replace(grid, context=grid.context + 1)
         #: Tiles of which blocks are still to come, and the integers that are at hand of each with the window that they
         #: fill; None for a tile that is lost.
         self._codes: dict[int, tuple[Window, LatentCode] | None] = {}
@@ -150,7 +154,16 @@ class TileDecoder:
             there, part = self._latents[other]
             shared = there.intersection(window)
             cut(y_hat, shared.within(window))[...] = cut(part, shared.within(there))
-        return self._engine.synthesise(y_hat, header.quality, place.within(window), grey=header.grey)
+        inner = place.within(window)
+        return self._engine.synthesise(y_hat, header.quality, inner, grey=header.grey, post_filter=self._filter)
+
+
+def _filter_of(parsed: Container) -> PostFilter | None:
+    """The filter of a file. Raises BitstreamError for one that does not fit its picture."""
+    found, wanted = parsed.post_filter, 1 if parsed.header.grey else 3
+    if found is not None and found.planes != wanted:
+        raise BitstreamError(f"the post filter is for {found.planes} planes, the picture has {wanted}")
+    return found
 
 
 def file_psnr(engine: Engine, picture: Picture, data: bytes, run: Run) -> float:

@@ -20,6 +20,7 @@ from ..parallel import Run
 from . import tiles
 from .decoder import file_psnr
 from .options import EncodeOptions
+from .post_filter import with_post_filter
 from .refine import LOWEST, refine, refining, usual_effort
 from .target import Found, Target, search, search_on
 from .tiles import Grid
@@ -97,8 +98,9 @@ class Encoder:
         """The file after the effort asked for."""
         if self._effort == LOWEST:
             return start
-        data = refine(self._engine, self._picture, start.data, self._effort, self._run, self._analyse)
-        return replace(start, data=data)
+        engine = refining(self._engine)
+        data = refine(engine, self._picture, start.data, self._effort, self._run, self._analyse)
+        return replace(start, data=with_post_filter(engine, self._picture, data, self._run))
 
     def _measured(self, encoded: Encoded, target: Target) -> tuple[float, Encoded]:
         """What a target is about, and the file."""

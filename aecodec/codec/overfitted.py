@@ -96,6 +96,8 @@ class OverfittedCodec(PictureCodec):
             )
 
     def _decoding(self, parsed: Container, crop: Window, run: Run) -> Decoding:
+        if parsed.post_filter is not None:
+            raise BitstreamError(f"files of {OVERFITTED} have no post filter")
         lost: set[int] = set()
         return _decoded(parsed, crop, lost, run), lost
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..coding.post_filter import PostFilter
 from ..coding.rans import Part
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
@@ -15,6 +16,7 @@ from ..latents import coder_of
 from ..latents.protocol import Parts, RefinableCoder, expect
 from ..parallel import Lock
 from ..zoo.stored import Stored
+from .filtering import filtered, surroundings
 from .networks import OnnxNetworks
 from .onnx_refinement import OnnxRefinement, VisualRefinement, coloured, original
 from .protocol import Canvas, Refined, RefiningEngine
@@ -65,12 +67,18 @@ class OnnxEngine:
         """See `Engine.dequantise`."""
         return self._coder.dequantise(self._networks, code)
 
-    def synthesise(self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool) -> np.ndarray:
+    def synthesise(
+        self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool, post_filter: PostFilter | None = None
+    ) -> np.ndarray:
         """See `Engine.synthesise`."""
-        rows, columns = inner.times(self.stride).slices
-        x_hat = self._coder.synthesise(self._networks, y_hat, quality)[:, rows, columns]
+        shown = inner.times(self.stride)
+        rows, columns = shown.slices
+        x_hat = self._coder.synthesise(self._networks, y_hat, quality)
+        x_hat = x_hat[:, rows, columns] if post_filter is None else surroundings(x_hat, shown)
         if grey:
             x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
+        if post_filter is not None:
+            x_hat = filtered(x_hat, post_filter)
         levels = x_hat * np.float32(255.0)
         levels += np.float32(0.5)
         pixels = np.floor(levels, out=levels).clip(0, 255, out=levels).astype(np.uint8)

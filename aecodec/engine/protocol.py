@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..coding.post_filter import PostFilter
 from ..coding.rans import Part
 from ..contracts import LatentCode, SymbolPlane
 from ..data.tiling import Window
@@ -59,10 +60,12 @@ class Engine(Protocol):
         """Integers -> y_hat (N, H, W) float32, the latents that `synthesise` takes."""
         ...
 
-    def synthesise(self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool) -> np.ndarray:
+    def synthesise(
+        self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool, post_filter: PostFilter | None = None
+    ) -> np.ndarray:
         """y_hat (N, H, W) float32 of a window -> the pixels of its part ``inner``, (h, w, 3) uint8, or (h, w) if grey.
 
-        inner: in latent positions of the window.
+        inner: in latent positions of the window. post_filter: of the file, for as many planes as are shown.
         """
         ...
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from ..coding.post_filter import REACH, PostFilter
 from ..coding.rans import Part
 from ..contracts import CheckpointError, FrozenModel, LatentCode, SymbolPlane, TileCodec
 from ..data.tiling import Window
@@ -121,14 +123,21 @@ class TorchEngine(Forked):
         return self.module.dequantise(code)[0].cpu().numpy()
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool) -> np.ndarray:
+    def synthesise(
+        self, y_hat: np.ndarray, quality: int, inner: Window, *, grey: bool, post_filter: PostFilter | None = None
+    ) -> np.ndarray:
         """See `Engine.synthesise`."""
         latents = torch.from_numpy(y_hat)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         with self.transforms(encoding=False):
             x_hat = self.module.synthesise(latents, quality).float()[0]
-        x_hat = cut(x_hat, inner.times(self.stride))
         if grey:
             x_hat = x_hat.mean(dim=0, keepdim=True)
+        if post_filter is not None:
+            # Over all of the window: those of its pixels that lack a neighbour lie beyond the wanted ones, or at a
+            # border of the picture, where it is repeated.
+            weights, biases = (torch.from_numpy(part).to(self.device) for part in post_filter.kernel())
+            x_hat = F.conv2d(F.pad(x_hat[None], (REACH,) * 4, mode="replicate"), weights, biases)[0]
+        x_hat = cut(x_hat, inner.times(self.stride))
         levels = torch.floor(x_hat * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         return levels[..., 0] if grey else levels
 
