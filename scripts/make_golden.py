@@ -3,7 +3,7 @@
 Run it once per format version. Files that exist are never written again: the script refuses to.
 ``--kinds`` adds the files of every kind of picture to a folder that has the checkpoints already. ``--adapting`` writes
 those of a flagship whose scale indices adapt, and of no other family, ``--coded`` those of one whose weights are told
-by codes; ``--overfitted`` those that hold their networks.
+by codes; ``--overfitted`` those that hold their networks; ``--filtered`` those with a filter of the decoded picture.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from aecodec.codec.tiles import latent_codes
 from aecodec.coding import container
 from aecodec.coding.container import SemanticHash
 from aecodec.coding.golden import golden_digest
+from aecodec.coding.post_filter import PAIRS, PostFilter
 from aecodec.contracts import QUALITY_KNOTS
 from aecodec.data.images import Picture
 from aecodec.engine.protocol import Engine
@@ -181,13 +182,34 @@ def write_overfitted(folder: Path) -> None:
         np.savez_compressed(folder / f"{name}.npz", latents=latents, pixels=found)
 
 
+def made_filter(planes: int) -> PostFilter:
+    """A filter that nobody fitted, of either sign."""
+    rng = np.random.Generator(np.random.PCG64(planes))
+    taps, own = (rng.integers(-40, 41, (planes, planes, *rest)).astype(np.int32) for rest in ((PAIRS,), ()))
+    return PostFilter(taps, own, (9, 8))
+
+
+def write_filtered(folder: Path) -> None:
+    """Files with a filter, in colour and in grey, of the flagship beside the folder, and the pixels of each."""
+    codec = Codec.from_pretrained(folder.parent / "v1" / "exact-hyperprior.safetensors", precision="float32")
+    for name, pixels in (("rgb", golden_picture()), ("grey", golden_picture()[..., 0])):
+        parsed = container.parse(codec.encode_picture(Picture(pixels), quality=60, effort=1).data)
+        side = {"post_filter": made_filter(3 if pixels.ndim == 3 else 1)}
+        data = container.write(parsed.header, parsed.tiles, side)
+        (folder / f"{name}.aec").write_bytes(data)
+        np.savez_compressed(folder / f"{name}.npz", pixels=codec.decode_picture(data).pixels)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--kinds", "only_kinds", is_flag=True, help="Add the files of every kind beside the checkpoints.")
 @click.option("--adapting", "of_adapting", is_flag=True, help="Of a flagship whose scale indices adapt.")
 @click.option("--coded", "of_coded", is_flag=True, help="Of a flagship whose weights are told by codes.")
 @click.option("--overfitted", "of_overfitted", is_flag=True, help="Of the family whose files hold their networks.")
-def main(folder: Path, only_kinds: bool, of_adapting: bool, of_coded: bool, of_overfitted: bool) -> None:
+@click.option("--filtered", "of_filtered", is_flag=True, help="Of the flagship, with a filter of the decoded picture.")
+def main(
+    folder: Path, only_kinds: bool, of_adapting: bool, of_coded: bool, of_overfitted: bool, of_filtered: bool
+) -> None:
     """Write into FOLDER, e.g. tests/golden/v1."""
     if only_kinds:
         write_kinds(folder)
@@ -195,8 +217,8 @@ def main(folder: Path, only_kinds: bool, of_adapting: bool, of_coded: bool, of_o
     if folder.exists():
         raise click.ClickException(f"{folder} exists; golden files are never rewritten")
     folder.mkdir(parents=True)
-    if of_overfitted:
-        write_overfitted(folder)
+    if of_overfitted or of_filtered:
+        (write_overfitted if of_overfitted else write_filtered)(folder)
         return
     from aecodec import checkpoint
 

@@ -25,6 +25,8 @@ class File:
     alpha: bytes | None = None
     metadata: dict = field(default_factory=dict)
     hash: tuple | None = None
+    #: Planes, steps of taps and own, taps (out, in, k) and own (out, in).
+    filter: tuple | None = None
 
 
 def number(data: bytes, place: int, size: int) -> int:
@@ -97,13 +99,15 @@ def take(file: File, kind: bytes, content: bytes, seen: set) -> None:
     if kind == b"T":
         file.tiles.append(content)
         return
-    if kind not in b"Aiexh":
+    if kind not in b"AFiexh":
         need(kind.islower(), "critical chunk")
         return
     need(kind not in seen and not file.tiles, "once, before the tiles")
     seen.add(kind)
     if kind == b"A":
         file.alpha = content
+    elif kind == b"F":
+        file.filter = read_filter(content)
     elif kind == b"h":
         length = content[0]
         name, fingerprint, code = content[1 : 1 + length], content[1 + length : 9 + length], content[9 + length :]
@@ -111,3 +115,32 @@ def take(file: File, kind: bytes, content: bytes, seen: set) -> None:
         file.hash = name.decode("ascii"), fingerprint, code
     else:
         file.metadata[{b"i": "icc", b"e": "exif", b"x": "xmp"}[kind]] = zlib.decompress(content)
+
+
+def read_filter(data: bytes) -> tuple:
+    need(len(data) > 3 and data[0] in (1, 3), "planes of the filter")
+    planes = data[0]
+    bits = [byte >> (7 - place) & 1 for byte in data[3:] for place in range(8)]
+    parts = []
+    for head, count in ((data[1], planes * planes * 12), (data[2], planes * planes)):
+        values = []
+        for _ in range(count):
+            zeros = 0
+            while True:
+                need(bool(bits) and zeros <= 24, "a code of the filter")
+                if bits.pop(0):
+                    break
+                zeros += 1
+            size = zeros + (head & 15)
+            need(len(bits) >= size, "a code of the filter")
+            whole = 1
+            for _ in range(zeros):
+                whole = 2 * whole + bits.pop(0)
+            n = whole - 1
+            for _ in range(head & 15):
+                n = 2 * n + bits.pop(0)
+            values.append(-(n + 1) // 2 if n % 2 else n // 2)
+            need(abs(values[-1]) <= 1 << 15, "a weight of the filter")
+        parts.append(values)
+    need(len(bits) < 8 and not any(bits), "the end of the filter")
+    return planes, data[1] >> 4, data[2] >> 4, *parts

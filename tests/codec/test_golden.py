@@ -106,13 +106,29 @@ def test_a_reader_written_from_the_text_alone_finds_the_same(path):
     assert (other.width, other.height, other.quality) == (header.width, header.height, header.quality)
     assert (other.model, other.fingerprint) == (header.model, header.fingerprint)
     assert (other.tiles, other.alpha, other.metadata) == (parsed.tiles, parsed.alpha, parsed.metadata)
-    found = parsed.semantic_hash
+    found, filtered = parsed.semantic_hash, parsed.post_filter
     assert other.hash == (found and (found.hasher, found.fingerprint, found.bits))
+    parts = filtered and (filtered.taps.ravel().tolist(), filtered.own.ravel().tolist())
+    assert other.filter == (filtered and (filtered.planes, *filtered.exponents, *parts))
 
 
-def test_the_two_readers_refuse_the_same_files():
+@pytest.mark.parametrize("name", ["rgb", "grey"])
+def test_a_filtered_golden_file_decodes_to_the_recorded_pixels(name):
+    """To one level: the last step is in floating point."""
+    codec = Codec.from_pretrained(GOLDEN / "v1" / "exact-hyperprior.safetensors", precision="float32")
+    data = (GOLDEN / "filtered" / f"{name}.aec").read_bytes()
+    found = codec.decode_picture(data).pixels
+    with np.load(GOLDEN / "filtered" / f"{name}.npz") as recorded:
+        assert np.abs(found.astype(int) - recorded["pixels"]).max() <= 1
+    parsed = container.parse(data)
+    plain = container.write(parsed.header, parsed.tiles)
+    assert np.abs(codec.decode_picture(plain).pixels.astype(int) - found).max() > 4
+
+
+@pytest.mark.parametrize("name", ["v1/kind-hash", "filtered/rgb"])
+def test_the_two_readers_refuse_the_same_files(name):
     """Every byte of a file with every chunk changed in one bit, and every length."""
-    data = (GOLDEN / "v1" / "kind-hash.aec").read_bytes()
+    data = (GOLDEN / f"{name}.aec").read_bytes()
     damaged = [bytes([*data[:n], data[n] ^ 1 << n % 8, *data[n + 1 :]]) for n in range(len(data))]
     for wrong in damaged + [data[:n] for n in range(len(data))]:
         with pytest.raises(BitstreamError):
