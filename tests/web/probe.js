@@ -76,6 +76,20 @@ globalThis.probe = {
     return found;
   },
 
+  /** The filters of files, each as [planes, weights, biases], or what is said against one. */
+  async filters(files) {
+    const found = [];
+    for (const file of files) {
+      try {
+        const { planes, weights, biases } = (await aec.openAec(bytesOf(file))).parsed.side.filter;
+        found.push([planes, [...weights], [...biases]]);
+      } catch (error) {
+        found.push(`${error.name}: ${error.message}`);
+      }
+    }
+    return found;
+  },
+
   /** A file decoded by the worker: the picture as a PNG in base64, whether its tiles make the same, and what was lost. */
   async decoded(url, partial = false) {
     globalThis.decoder ??= new aec.Decoder();

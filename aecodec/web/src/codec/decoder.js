@@ -4,6 +4,7 @@
 import { BitstreamError } from "../format/errors.js";
 import { HYPER_STRIDE } from "../latents/exact_hyperprior.js";
 import { cut, paste, planes } from "../latents/planes.js";
+import { filtered } from "./filtering.js";
 import { Grid } from "./tiles.js";
 
 /** Side in pixels of the largest window that networks are given, without what they see around it. */
@@ -11,13 +12,20 @@ const BLOCK = 1024;
 /** What a lost tile shows. */
 const LOST_LEVEL = 128;
 
-/** Decodes a parsed file. coder: of its model; networks: see `OnnxNetworks`. */
+/** Decodes a parsed file. coder: of its model; networks: see `OnnxNetworks`. Throws BitstreamError for a filter that
+ * does not fit the picture. */
 export class TileDecoder {
   constructor(coder, networks, parsed) {
     Object.assign(this, { coder, networks, parsed });
-    const { height, width, tile } = parsed.header;
+    const { height, width, tile, grey } = parsed.header;
+    const { filter } = parsed.side;
+    const wanted = grey ? 1 : 3;
+    if (filter && filter.planes !== wanted) {
+      throw new BitstreamError(`the post filter is for ${filter.planes} planes, the picture has ${wanted}`);
+    }
     this.tiles = new Grid(coder, height, width, tile);
-    this.blocks = new Grid(coder, height, width, Math.min(tile, BLOCK));
+    // The filter looks at pixels beyond a block, whose latents must be seen as far as the others' are.
+    this.blocks = new Grid(coder, height, width, Math.min(tile, BLOCK), filter ? 1 : 0);
     /** The integers of tiles of which blocks are still to come; null for a tile that is lost. */
     this.codes = new Map();
     /** What is at hand of the latents of blocks: {place, planes}. */
@@ -102,6 +110,7 @@ export class TileDecoder {
   async synthesise(index) {
     const { blocks, coder, parsed } = this;
     const { grey, step } = parsed.header;
+    const { filter } = parsed.side;
     const place = blocks.place(index);
     if (this.lost.has(this.tileOf(index))) {
       const lost = planes(Uint8Array, grey ? 1 : 3, place.height * coder.stride, place.width * coder.stride);
@@ -117,7 +126,9 @@ export class TileDecoder {
       paste(yHat, part(known.planes, shared.within(known.place)), target.top, target.left);
     }
     const xHat = await coder.synthesise(this.networks, yHat, step);
-    return levels(part(xHat, place.within(window).times(coder.stride)), grey);
+    const pixels = grey ? mean(xHat) : xHat;
+    const inner = place.within(window).times(coder.stride);
+    return levels(filter ? filtered(pixels, inner, filter) : part(pixels, inner));
   }
 }
 
@@ -126,13 +137,21 @@ function part(plane, { top, left, bottom, right }) {
   return cut(plane, top, left, bottom, right);
 }
 
-/** Float32 planes (3, H, W) in [0, 1] -> Uint8 planes: rounded half up and clipped; grey is the mean of the three. */
-function levels({ data, height, width }, grey) {
-  const result = planes(Uint8Array, grey ? 1 : 3, height, width);
+/** Float32 planes (3, H, W) -> their mean, one plane. */
+function mean({ data, height, width }) {
+  const result = planes(Float32Array, 1, height, width);
   const size = height * width;
-  for (let n = 0; n < result.data.length; n++) {
-    const value = grey ? Math.fround(Math.fround(data[n] + data[n + size]) + data[n + 2 * size]) / 3 : data[n];
-    result.data[n] = Math.min(Math.max(Math.floor(Math.fround(Math.fround(value * 255) + 0.5)), 0), 255);
+  for (let n = 0; n < size; n++) {
+    result.data[n] = Math.fround(Math.fround(data[n] + data[n + size]) + data[n + 2 * size]) / 3;
+  }
+  return result;
+}
+
+/** Float32 planes in [0, 1] -> Uint8 planes: rounded half up and clipped. */
+function levels({ data, channels, height, width }) {
+  const result = planes(Uint8Array, channels, height, width);
+  for (let n = 0; n < data.length; n++) {
+    result.data[n] = Math.min(Math.max(Math.floor(Math.fround(Math.fround(data[n] * 255) + 0.5)), 0), 255);
   }
   return result;
 }

@@ -25,7 +25,7 @@ export class AecFile {
   constructor(parsed, bytes) {
     this.parsed = parsed;
     const { header, side, chunks } = parsed;
-    const { alpha, hash = null, ...metadata } = side;
+    const { alpha, hash = null, filter, ...metadata } = side;
     this.info = {
       ...header,
       bytes,

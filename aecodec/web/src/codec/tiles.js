@@ -4,13 +4,16 @@ import { Window } from "./window.js";
 
 /** A picture padded to a model's alignment, cut into squares; everything in latent positions. */
 export class Grid {
-  /** coder: of the model; height, width: of the picture, and tile: the side of its squares, in pixels. */
-  constructor(coder, height, width, tile) {
+  /**
+   * coder: of the model; height, width: of the picture, and tile: the side of its squares, in pixels; beyond: latents
+   * that are seen around them beside those that the transforms see.
+   */
+  constructor(coder, height, width, tile, beyond = 0) {
     const padded = (side) => (Math.ceil(side / coder.alignment) * coder.alignment) / coder.stride;
     this.height = padded(height);
     this.width = padded(width);
     this.side = tile / coder.stride;
-    this.context = coder.context;
+    this.context = coder.context + beyond;
     this.rows = Math.ceil(this.height / this.side);
     this.columns = Math.ceil(this.width / this.side);
   }
@@ -22,7 +25,7 @@ export class Grid {
     return new Window(top, left, Math.min(top + this.side, this.height), Math.min(left + this.side, this.width));
   }
 
-  /** A square with what the transforms see around it. */
+  /** A square with what is seen around it. */
   window(place) {
     return place.grown(this.context, this.height, this.width);
   }

@@ -5,6 +5,7 @@ import { MIN_CHUNK, readChunks, recoverChunks, TILE } from "./chunks.js";
 import { BitstreamError, TruncatedError, UnsupportedVersionError } from "./errors.js";
 import { CRC, parseHeader } from "./header.js";
 import { inflate } from "./inflate.js";
+import { unpackFilter } from "./post_filter.js";
 import { unpackHash } from "./semantic_hash.js";
 
 /** Damaged files of more tiles than this are not read. */
@@ -24,6 +25,7 @@ const SIDE = {
   e: ["exif", inflated],
   i: ["icc", inflated],
   x: ["xmp", inflated],
+  F: ["filter", (name, data) => unpackFilter(data)],
 };
 
 /**
