@@ -39,6 +39,7 @@ class OnnxEngine:
         self.stride, self.alignment, self.context = self._coder.stride, self._coder.alignment, self._coder.context
         self.mean_reach = self._coder.mean_reach
         self.latents, self.variable_rate = self._coder.latents, self._coder.variable_rate
+        self.visual = float(getattr(self._coder, "visual", 0.0))
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """See `Engine.analyse`."""

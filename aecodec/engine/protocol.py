@@ -101,9 +101,11 @@ class RefiningEngine(Engine, Protocol):
     """An engine that can move the latents of a picture down its own rate-distortion cost.
 
     refines_cheaply: whether a few steps take no longer than encoders take elsewhere, the start of the program included.
+    visual: the share of the distortion that is of what eyes see; the rest is squared error.
     """
 
     refines_cheaply: bool
+    visual: float
 
     def distortion_weight(self, quality: int) -> float:
         """Lambda: bits per pixel that a distortion of 1 is worth."""

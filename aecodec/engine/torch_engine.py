@@ -58,6 +58,7 @@ class TorchEngine(Forked):
         self.mean_reach: int = self.module.mean_reach
         self.latents: int = self.module.code_shapes(self.alignment, self.alignment)[0][0]
         self.variable_rate = bool(self.module.variable_rate)
+        self.visual = float(getattr(getattr(frozen.module, "config", None), "visual", 0.0))
 
     # -- encoding --------------------------------------------------------------------------------
 

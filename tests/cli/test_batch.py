@@ -145,7 +145,7 @@ def test_what_was_changed_is_said(here, model, capsys):
     save("palette.gif", mode="P", save_all=True, append_images=[Image.new("P", (50, 40), 3)])
     save("cmyk.jpg", mode="CMYK")
     Image.fromarray(np.arange(2000, dtype=np.uint16).reshape(40, 50) * 30).save("deep.png")
-    assert run(["compress", "palette.gif", "cmyk.jpg", "deep.png", "--json", *model]) == 0
+    assert run(["compress", "palette.gif", "cmyk.jpg", "deep.png", "--effort", "1", "--json", *model]) == 0
     out, err = capsys.readouterr()
     notices = [" ".join(json.loads(line)["notices"]) for line in out.splitlines()]
     assert "first of 2 frames" in notices[0]

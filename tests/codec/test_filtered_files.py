@@ -22,7 +22,7 @@ from aecodec.engine import filtering
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    return Codec.from_pretrained(precision="float32", tile=256)
+    return Codec.from_pretrained("photo", precision="float32", tile=256)
 
 
 def a_filter(planes: int, seed: int = 0, spread: float = 0.05) -> PostFilter:
@@ -117,6 +117,13 @@ def test_effort_gives_files_a_filter_where_that_costs_less(codec, grey):
     assert container.parse(refined).post_filter is not None
 
 
+def test_a_model_tuned_for_eyes_has_files_without():
+    codec, source = Codec.from_pretrained("photo-visual"), Picture(scene(64, 96)[..., [2, 0, 1]])
+    data = codec.encode_picture(source, quality=90, effort=2).data
+    assert container.parse(data).post_filter is None
+    assert with_post_filter(codec.engine, source, data, map) == data
+
+
 def test_a_large_picture_is_judged_by_a_few_of_its_blocks(codec, monkeypatch):
     source = Picture(scene(600, 900))
     data = codec.encode_picture(source, quality=90, effort=1).data
@@ -158,7 +165,7 @@ def test_tiles_of_any_side_show_the_same_filtered_picture(codec):
 def test_both_engines_filter_alike(codec):
     source = Picture(scene(300, 280))
     data = with_filter(codec.encode_picture(source, quality=70, effort=1).data, a_filter(3))
-    with_torch = Codec.from_pretrained(precision="float32", engine="torch")
+    with_torch = Codec.from_pretrained("photo", precision="float32", engine="torch")
     assert np.abs(pixels_of(codec, data).astype(int) - pixels_of(with_torch, data)).max() <= 1
 
 
