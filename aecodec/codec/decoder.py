@@ -168,12 +168,14 @@ def _filter_of(parsed: Container) -> PostFilter | None:
 
 def file_psnr(engine: Engine, picture: Picture, data: bytes, run: Run) -> float:
     """PSNR in dB of a file against its picture, without holding all of its pixels."""
-    return pooled_psnr(compared(engine, picture, data, run))
+    return pooled_psnr(compared(engine, picture, container.parse(data), run))
 
 
-def compared(engine: Engine, picture: Picture, data: bytes, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Block by block, pixels of a picture and what its file decodes to."""
+def compared(
+    engine: Engine, picture: Picture, parsed: Container, run: Run, area: Window | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Block by block, pixels of a picture and what its file decodes to. area: see `TileDecoder.pixels`."""
     whole = Window(0, 0, *picture.pixels.shape[:2])
-    for place, levels in TileDecoder(engine, container.parse(data), run).pixels():
+    for place, levels in TileDecoder(engine, parsed, run).pixels(area):
         shared = place.intersection(whole)
         yield picture.pixels[shared.slices], levels[shared.within(place).slices]

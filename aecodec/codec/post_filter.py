@@ -17,10 +17,11 @@ from ..coding.container import Container
 from ..coding.post_filter import MOST, PAIRS, REACH, SIDE, PostFilter
 from ..data.images import Picture
 from ..data.tiling import Window
-from ..engine.filtering import BAND, filtered
+from ..engine.filtering import BAND, filtered, surroundings
+from ..engine.levels import levels_of, planes_of
 from ..engine.protocol import Engine, RefiningEngine
 from ..parallel import Run
-from .decoder import TileDecoder, block_side
+from .decoder import block_side, compared
 from .tiles import Grid
 
 #: Blocks of a picture that its filter is fitted to, at most.
@@ -66,15 +67,12 @@ def _blocks(engine: Engine, picture: Picture, parsed: Container, run: Run) -> It
     spread over it."""
     header = parsed.header
     grid = Grid.of(engine, header.height, header.width, block_side(header.tile))
-    whole = Window(0, 0, header.height, header.width)
     count = len(grid.places)
     areas: list[Window | None] = [None]
     if count > FITTED:
         areas = [grid.places[(2 * n + 1) * count // (2 * FITTED)] for n in range(FITTED)]
     for area in areas:
-        for place, levels in TileDecoder(engine, parsed, run).pixels(area):
-            shared = place.intersection(whole)
-            yield picture.pixels[shared.slices], levels[shared.within(place).slices]
+        yield from compared(engine, picture, parsed, run, area)
 
 
 def fit(blocks: list[tuple[np.ndarray, np.ndarray]], price: float) -> PostFilter | None:
@@ -89,8 +87,8 @@ def fit(blocks: list[tuple[np.ndarray, np.ndarray]], price: float) -> PostFilter
     best, lowest = None, 0.0
     for taps in CHOICES:
         weights = _solved(moments, error, taps)
-        parts = [_rounded(weights, planes, exponents) for exponents in STEPS]
-        for part in parts:
+        for exponents in STEPS:
+            part = _rounded(weights, planes, exponents)
             values = _values(part)
             saved = 2.0 * float((values * error).sum()) - float((values * (moments @ values)).sum())
             cost = golomb.bits_of(part.taps)[1] + golomb.bits_of(part.own)[1] - worth * saved
@@ -104,9 +102,9 @@ def _moments(blocks: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, n
     (C * INPUTS, C), both float64; how many pixels there are."""
     moments, error, count = 0.0, 0.0, 0
     for pixels, levels in blocks:
-        target, planes = _planes(pixels), _planes(levels)
-        padded = np.pad(planes, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+        target, planes = planes_of(pixels), planes_of(levels)
         height, width = planes.shape[1:]
+        padded = surroundings(planes, Window(0, 0, height, width))
         rows = max(BAND // width, 1)
         for top in range(0, height, rows):
             bottom = min(top + rows, height)
@@ -116,11 +114,6 @@ def _moments(blocks: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, n
             error = error + (inputs @ off.T).astype(np.float64)
         count += height * width
     return np.asarray(moments), np.asarray(error), count
-
-
-def _planes(pixels: np.ndarray) -> np.ndarray:
-    """(h, w[, 3]) uint8 -> (1 or 3, h, w) float32 in [0, 1]."""
-    return np.moveaxis(np.atleast_3d(pixels), -1, 0).astype(np.float32) / np.float32(255.0)
 
 
 def _inputs(padded: np.ndarray) -> np.ndarray:
@@ -161,16 +154,12 @@ def _rounded(weights: np.ndarray, planes: int, exponents: tuple[int, int]) -> Po
 
 def _values(post_filter: PostFilter) -> np.ndarray:
     """The weights of a filter as `_solved` gives them."""
-    taps, own = (
-        np.ldexp(part.astype(np.float64), -e)
-        for part, e in zip((post_filter.taps, post_filter.own), post_filter.exponents, strict=True)
-    )
+    taps, own = post_filter.weights()
     by_plane = np.concatenate([taps, own[..., None]], axis=2)
     return by_plane.reshape(len(own), -1).T
 
 
 def _shown(levels: np.ndarray, post_filter: PostFilter) -> np.ndarray:
     """(h, w[, 3]) uint8 without a filter -> with it, but for what rounding hid."""
-    padded = np.pad(_planes(levels), ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
-    found = np.floor(filtered(padded, post_filter) * np.float32(255.0) + np.float32(0.5)).clip(0, 255).astype(np.uint8)
-    return found[0] if levels.ndim == 2 else np.moveaxis(found, 0, -1)
+    padded = surroundings(planes_of(levels), Window(0, 0, *levels.shape[:2]))
+    return levels_of(filtered(padded, post_filter))

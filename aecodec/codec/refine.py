@@ -69,10 +69,11 @@ def refining(engine: Engine) -> RefiningEngine:
 
 def file_cost(engine: RefiningEngine, picture: Picture, data: bytes, run: Run = map) -> float:
     """Bits of a file plus lambda times the distortion of the picture it decodes to, per pixel."""
-    weight = engine.distortion_weight(container.parse_header(data)[0].quality)
+    parsed = container.parse(data)
+    weight = engine.distortion_weight(parsed.header.quality)
     distortion = (
         engine.distortion(pixels, levels) * levels.shape[0] * levels.shape[1]
-        for pixels, levels in compared(engine, picture, data, run)
+        for pixels, levels in compared(engine, picture, parsed, run)
     )
     return 8.0 * len(data) + weight * sum(distortion)
 

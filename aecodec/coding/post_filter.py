@@ -49,11 +49,16 @@ class PostFilter:
         """C: of the pictures that it is for."""
         return len(self.own)
 
-    def kernel(self) -> tuple[np.ndarray, np.ndarray]:
-        """The filter as a convolution: weights (C out, C in, SIDE, SIDE) and biases (C out,), float32."""
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Taps and own as they are applied, float64 of their shapes."""
         taps, own = (
             np.ldexp(part.astype(np.float64), -e) for part, e in zip(self._parts(), self.exponents, strict=True)
         )
+        return taps, own
+
+    def kernel(self) -> tuple[np.ndarray, np.ndarray]:
+        """The filter as a convolution: weights (C out, C in, SIDE, SIDE) and biases (C out,), float32."""
+        taps, own = self.weights()
         middle = own + np.eye(self.planes) - 2.0 * taps.sum(axis=2)
         rows = np.concatenate([taps, middle[..., None], taps[..., ::-1]], axis=2)
         biases = -0.5 * own.sum(axis=1)

@@ -17,6 +17,7 @@ from ..latents.protocol import Parts, RefinableCoder, expect
 from ..parallel import Lock
 from ..zoo.stored import Stored
 from .filtering import filtered, surroundings
+from .levels import levels_of, planes_of
 from .networks import OnnxNetworks
 from .onnx_refinement import OnnxRefinement, VisualRefinement, coloured, original
 from .protocol import Canvas, Refined, RefiningEngine
@@ -80,10 +81,7 @@ class OnnxEngine:
             x_hat = x_hat.mean(axis=0, keepdims=True, dtype=np.float32)
         if post_filter is not None:
             x_hat = filtered(x_hat, post_filter)
-        levels = x_hat * np.float32(255.0)
-        levels += np.float32(0.5)
-        pixels = np.floor(levels, out=levels).clip(0, 255, out=levels).astype(np.uint8)
-        return pixels[0] if grey else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        return levels_of(x_hat)
 
     # -- refinement ------------------------------------------------------------------------------
 
@@ -107,11 +105,7 @@ class OnnxEngine:
         coder = self._refinable
         if coder is None:
             return self._refining().distortion(pixels, decoded)
-        x, x_hat = (
-            np.moveaxis(np.atleast_3d(levels), -1, 0).astype(np.float32) / np.float32(255.0)
-            for levels in (pixels, decoded)
-        )
-        return original(x, coder.visual).distortion(coloured(x_hat))
+        return original(planes_of(pixels), coder.visual).distortion(coloured(planes_of(decoded)))
 
     def refine(self, code: LatentCode, canvas: Canvas, steps: int) -> Refined:
         """See `RefiningEngine.refine`. Raises what opening the other engine raises."""
