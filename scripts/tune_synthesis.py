@@ -28,7 +28,7 @@ from aecodec.data.images import Picture
 from aecodec.data.photos import PhotoPack
 from aecodec.engine.graphs import write_graphs
 from aecodec.models.exact_hyperprior import ExactHyperprior
-from aecodec.nn.visual import seen_in_turn
+from aecodec.train.loop import newest_share
 from aecodec.zoo import stored
 
 #: Shares of the crops that are encoded at an effort.
@@ -61,7 +61,8 @@ def tune(model: ExactHyperprior, shown: list[Example], steps: int, rate: float, 
     for param in params:
         param.requires_grad_(True)
     means = [param.detach().clone() for param in params]
-    adam, draws, order = torch.optim.Adam(params, rate, (0.9, 0.99)), np.random.default_rng(seed), []
+    adam, draws = torch.optim.Adam(params, rate, (0.9, 0.99)), np.random.default_rng(seed)
+    order: list[int] = []
     for step in range(steps):
         if len(order) < BATCH:
             order = draws.permutation(len(shown)).tolist()
@@ -72,7 +73,7 @@ def tune(model: ExactHyperprior, shown: list[Example], steps: int, rate: float, 
         adam.step()
         with torch.no_grad():
             for mean, param in zip(means, params, strict=True):
-                mean.lerp_(param, max(1.0 / AVERAGED, 9.0 / (10.0 + step)))
+                mean.lerp_(param, newest_share(1.0 - 1.0 / AVERAGED, step))
     with torch.no_grad():
         for mean, param in zip(means, params, strict=True):
             param.copy_(mean)
@@ -85,11 +86,9 @@ def _loss(model: ExactHyperprior, batch: list[Example]) -> torch.Tensor:
     y_hat = torch.from_numpy(latents).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         x_hat = model.synthesis(y_hat, model.gain(model.branch_out, position)).float() + 0.5
-    distortion = (x_hat - x).square().mean(dim=(1, 2, 3))
-    if model.config.visual:
-        distortion = torch.lerp(distortion, seen_in_turn(x, x_hat), model.config.visual)
-    weight = model.lagrangian(position) ** (1.0 - model.config.rate_balance)
-    return (weight * distortion).mean()
+    mse = (x_hat - x).square().mean(dim=(1, 2, 3))
+    distortion = model.mixed(mse, x, x_hat) if model.config.visual else mse
+    return model.balanced(distortion, torch.zeros_like(mse), position)
 
 
 def save(kept: stored.Stored, model: ExactHyperprior, card: dict[str, Any], out: Path) -> bytes:

@@ -152,25 +152,25 @@ class ExactHyperprior(Coded):
     # -- training --------------------------------------------------------------------------------
 
     def loss(self, batch: torch.Tensor, rng: torch.Generator, progress: float = 0.0) -> Loss:
-        """lambda * distortion + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) float32 in [0, 1].
-
-        The distortion is the squared error, or a mean of it and of what eyes see (nn/visual.py).
-        """
+        """lambda * distortion + bpp at a random quality per picture, balanced. batch: (B, 3, H, W) in [0, 1]."""
         position = torch.rand(len(batch), generator=rng, device=batch.device) * (QUALITY_KNOTS - 1)
         # As blocks from the beginning to the end: pixels need not be put into rows for their squared error.
         blocks = to_blocks(batch - 0.5)
         decoded, bits = self.forward(blocks, position, rng, quantised=progress >= self.config.quantise_from)
-        mse = distortion = (decoded - blocks).square().mean(dim=(1, 2, 3))
-        if self.config.visual:
-            # Variances are small differences of large numbers: nothing for bfloat16.
-            with torch.autocast(batch.device.type, enabled=False):
-                apart = seen_in_turn(batch, from_blocks(decoded) + 0.5)
-            distortion = torch.lerp(mse, apart, self.config.visual)
+        mse = (decoded - blocks).square().mean(dim=(1, 2, 3))
+        distortion = self.mixed(mse, batch, from_blocks(decoded) + 0.5) if self.config.visual else mse
         bpp = bits / (batch.shape[2] * batch.shape[3])
+        return Loss(self.balanced(distortion, bpp, position), {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
+
+    def mixed(self, mse: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        """The mean of mse (B,) and of what eyes see of x_hat (nn/visual.py), variances and all in float32, (B,)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.lerp(mse, seen_in_turn(x, x_hat), self.config.visual)
+
+    def balanced(self, distortion: torch.Tensor, bpp: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """The mean over pictures of lambda * distortion + bpp, balanced between rates; of (B,) float32 each."""
         weight = self.lagrangian(position)
-        balance = (weight / self._middle()) ** -self.config.rate_balance
-        total = (balance * (weight * distortion + bpp)).mean()
-        return Loss(total, {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
+        return ((weight / self._middle()) ** -self.config.rate_balance * (weight * distortion + bpp)).mean()
 
     def forward(
         self, blocks: torch.Tensor, position: torch.Tensor, rng: torch.Generator | None, quantised: bool
@@ -187,7 +187,6 @@ class ExactHyperprior(Coded):
         bits = -self.hyper_prior.log2_likelihood(z + uniform_noise(z, rng), knot).sum(dim=(1, 2, 3))
         index = group_by_step(self.scale_net_float(z_hat, position, quantised))
         wanted = group_by_step(y)
-
         y_hat, mean = self._walk(z_hat, index, wanted)
         noisy = torch.stack(wanted) - torch.stack(mean)
         noisy = noisy + uniform_noise(noisy, rng)

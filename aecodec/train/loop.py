@@ -265,13 +265,17 @@ def train_step(run: Run, module: nn.Module, source: BatchSource) -> None:
     run.meter.add(dict(zip(values, scalars, strict=True)), len(batch))
 
 
+def newest_share(ema: float, step: int) -> float:
+    """How much the weights after a step, counted from 0, count in their average, whose decay is ``ema`` in the end."""
+    # Short runs average over what there is: the window grows with the step.
+    return 1.0 - min(ema, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
 def _update_ema(run: Run) -> None:
-    # Short runs average over what there is: the window grows with the step.
-    decay = min(run.config.ema, (1 + run.position.step) / (10 + run.position.step))
     pairs = zip(run.ema.parameters(), run.model.parameters(), strict=True)
     averages, values = zip(*pairs, strict=True)
-    torch._foreach_lerp_(list(averages), list(values), 1.0 - decay)
+    torch._foreach_lerp_(list(averages), list(values), newest_share(run.config.ema, run.position.step))
     # Buffers are averages themselves (batch normalisation) or constant.
     for average, value in zip(run.ema.buffers(), run.model.buffers(), strict=True):
         average.copy_(value)
