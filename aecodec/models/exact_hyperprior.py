@@ -163,7 +163,8 @@ class ExactHyperprior(Coded):
         return Loss(self.balanced(distortion, bpp, position), {"bpp": bpp.mean().detach(), "mse": mse.mean().detach()})
 
     def mixed(self, mse: torch.Tensor, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
-        """The mean of mse (B,) and of what eyes see of x_hat (nn/visual.py), variances and all in float32, (B,)."""
+        """The mean of mse (B,) and what eyes see of x_hat, as x (B, 3, H, W) float32 in [0, 1] or near it -> (B,)."""
+        # Variances are small differences of large numbers: nothing for bfloat16.
         with torch.autocast(x.device.type, enabled=False):
             return torch.lerp(mse, seen_in_turn(x, x_hat), self.config.visual)
 
